@@ -1,0 +1,27 @@
+# One static library per top-level folder, one test program per test source.
+
+# lockstep_library(mem SOURCES a.c b.c [DEPENDS lockstep_x ...])  ->  target lockstep_mem
+function(lockstep_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_library(lockstep_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(lockstep_${name} PUBLIC lockstep_flags ${ARG_DEPENDS})
+endfunction()
+
+# lockstep_test(mem/ram_test.c DEPENDS lockstep_mem [LABELS unit])  ->  test "mem/ram"
+# Builds tests/mem/ram_test.c against libcheck and registers it with ctest.
+function(lockstep_test source)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "DEPENDS;LABELS" ${ARGN})
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  string(REGEX REPLACE "_test\\.c$" "" name ${source})
+  string(REPLACE "/" "_" target "test_${name}")
+  add_executable(${target} ${CMAKE_SOURCE_DIR}/tests/${source})
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${target} PRIVATE ${ARG_DEPENDS} lockstep_flags PkgConfig::CHECK)
+  add_test(NAME ${name} COMMAND ${target})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+endfunction()

@@ -1,0 +1,31 @@
+# Language level, warnings and sanitizers: every target links to lockstep_flags.
+
+set(CMAKE_C_STANDARD 17)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+option(LOCKSTEP_TESTS "Build the tests (needs libcheck, Capstone and nasm)" ON)
+option(LOCKSTEP_WERROR "Treat warnings as errors" OFF)
+set(LOCKSTEP_SANITIZE "" CACHE STRING "Sanitizers for every target, as -fsanitize= takes them")
+
+if(NOT CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
+  message(FATAL_ERROR "Lockstep runs on x86-64 hosts only; this is ${CMAKE_SYSTEM_PROCESSOR}.")
+endif()
+
+find_package(Threads REQUIRED)
+
+add_library(lockstep_flags INTERFACE)
+target_include_directories(lockstep_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_definitions(lockstep_flags INTERFACE _GNU_SOURCE)
+target_compile_options(lockstep_flags INTERFACE
+  -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wwrite-strings -Wvla
+  -fno-strict-aliasing -fwrapv -fno-omit-frame-pointer
+  $<$<BOOL:${LOCKSTEP_WERROR}>:-Werror>)
+target_link_libraries(lockstep_flags INTERFACE Threads::Threads)
+if(LOCKSTEP_SANITIZE)
+  target_compile_options(lockstep_flags INTERFACE -fsanitize=${LOCKSTEP_SANITIZE} -g)
+  target_link_options(lockstep_flags INTERFACE -fsanitize=${LOCKSTEP_SANITIZE})
+endif()

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The state of one emulated processor and the contract between it, its engines and the platform.
+ *
+ * struct vcpu is owned by the thread that runs it. Others may only call vcpu_signal() and
+ * vcpu_clear_signal(), which touch `events` atomically. Everything architectural is a plain field:
+ * RFLAGS, RIP and segments are always exact between instructions.
+ */
+#pragma once
+
+#include "cpu/regs.h"
+#include "mem/base/log.h"
+#include "mem/base/status.h"
+#include "mem/bus.h"
+#include "mem/physmap.h"
+#include "mem/tlb.h"
+
+struct vcpu;
+struct insn;
+struct cpu_model;   /* cpu/cpuid.h: what this processor offers */
+struct decode_cache;/* cpu/decode_cache.h */
+struct native;      /* cpu/native.h: thunks that run SIMD and x87 on the host */
+struct msr_table;   /* cpu/msr.h */
+
+/* A segment register with its hidden part. base is 64 bits wide for FS/GS. limit is in bytes, scaled
+ * by G already. */
+struct segment {
+    u64 base;
+    u32 limit;
+    u32 attr; /* enum seg_attr */
+    u16 selector;
+};
+
+struct table_reg {
+    u64 base;
+    u16 limit;
+};
+
+/* x87, SSE, AVX and AVX-512 state. Vector registers are flat 64-byte rows: xmm, ymm and zmm are
+ * the low parts of the same row. */
+struct fpu {
+    u8 zmm[32][64] ALIGNED(64);
+    /* The x87 half of an FXSAVE64 image (SDM 1 10.5.1): FCW, FSW, abridged FTW, FOP, FIP, FDP, then
+     * MXCSR and MXCSR_MASK, then ST0-ST7 in 16-byte slots; the rest is scratch. */
+    u8 fx[512] ALIGNED(64);
+    u64 k[8];
+    u32 mxcsr;
+    u16 fcs, fds; /* selectors for the 32-bit formats */
+};
+
+/* A recorded exception, between `return false` of a body and its delivery. */
+struct fault {
+    u8 vector;
+    bool has_error;
+    bool pending;
+    u32 error;
+    u64 cr2; /* for #PF; written to CR2 at delivery */
+    u64 dr6; /* for #DB: bits to merge into DR6 at delivery */
+};
+
+/* What can interrupt the instruction stream, in `events`. */
+enum vcpu_event {
+    EVENT_INTR = 1u << 0,  /* the platform has an interrupt for this vCPU (level: cleared by it) */
+    EVENT_NMI = 1u << 1,
+    EVENT_SMI = 1u << 2,
+    EVENT_INIT = 1u << 3,
+    EVENT_SIPI = 1u << 4,  /* sipi_vector holds the vector */
+    EVENT_STOP = 1u << 5,  /* return to the machine loop at the next instruction boundary */
+    EVENT_TLB = 1u << 6,   /* flush the whole TLB at the next instruction boundary */
+    EVENT_TRAP = 1u << 7,  /* own: pending_db or a shadow must be looked at after this instruction */
+};
+
+enum vcpu_activity { ACTIVITY_RUN, ACTIVITY_HLT, ACTIVITY_MWAIT, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN };
+
+/* Why engine_run() returned. */
+enum vcpu_exit {
+    EXIT_BUDGET,   /* the budget of instructions is used up */
+    EXIT_STOP,     /* EVENT_STOP was set */
+    EXIT_IDLE,     /* activity is HLT, MWAIT or WAIT_SIPI and nothing wakes it */
+    EXIT_SHUTDOWN, /* triple fault */
+};
+
+/* What a vCPU needs from above; handed in at construction, all called on the vCPU's thread. */
+struct vcpu_platform {
+    void *opaque;
+    struct pio_bus *pio;
+    /* Takes the pending interrupt: its vector, or -1 if it went away. */
+    int (*intr_acknowledge)(void *opaque, struct vcpu *v);
+    /* CR8 (the LAPIC's TPR >> 4). */
+    u64 (*cr8_read)(void *opaque, struct vcpu *v);
+    void (*cr8_write)(void *opaque, struct vcpu *v, u64 value);
+    /* The guest's time-stamp counter before IA32_TSC_ADJUST and offsets. */
+    u64 (*tsc)(void *opaque, struct vcpu *v);
+    /* IA32_TSC_DEADLINE must follow a TSC that was written. */
+    void (*tsc_changed)(void *opaque, struct vcpu *v);
+    /* FERR#: x87 error with CR0.NE = 0 (IRQ 13); level. */
+    void (*ferr)(void *opaque, struct vcpu *v, bool level);
+    /* After INIT or power-on reset of this vCPU, so that its LAPIC follows. */
+    void (*reset)(void *opaque, struct vcpu *v, bool init);
+    /* Seconds-free randomness for RDRAND/RDSEED; false: none available now (CF = 0). */
+    bool (*random)(void *opaque, struct vcpu *v, u64 *value);
+    u64 tsc_hz;
+    u64 apic_bus_hz;
+};
+
+struct vcpu {
+    /* -- what executing an ordinary instruction touches -- */
+    u64 gpr[16];
+    u64 rip;      /* of the instruction being executed */
+    u64 next_rip; /* where it continues; bodies of branches change it */
+    u64 rflags;
+    struct tlb_table *tlb_now; /* first-level table of the current context */
+    u32 events;                /* enum vcpu_event, atomic */
+    u8 cpl;
+    u8 code_size;   /* 2, 4 or 8: default size of CS */
+    u8 stack_size;  /* 2, 4 or 8: width of the stack pointer */
+    u8 shadow;      /* 1: interrupts are held off for the next instruction (STI, MOV SS, POP SS);
+                       2: also debug traps and NMI (MOV SS, POP SS) */
+    bool long_mode; /* EFER.LMA */
+    bool align_check; /* CPL 3, CR0.AM, EFLAGS.AC */
+    bool careful;   /* TF, RF or breakpoints: one instruction at a time with debug checks */
+    struct segment seg[SEG_COUNT];
+    u64 icount;     /* instructions retired */
+    struct fault fault;
+
+    /* -- the rest of the architecture -- */
+    struct segment ldtr, tr;
+    struct table_reg gdtr, idtr;
+    u64 cr0, cr2, cr3, cr4, xcr0, efer;
+    u64 pdpte[4];
+    u64 dr[4], dr6, dr7;
+    u32 pkru;
+    u64 star, lstar, cstar, fmask, kernel_gs_base;
+    u64 sysenter_cs, sysenter_esp, sysenter_eip;
+    u64 tsc_aux, tsc_adjust, tsc_offset, xss, pat, misc_enable;
+    u64 pending_db;   /* DR6 bits of debug traps collected during this instruction */
+    bool nmi_blocked; /* until IRET */
+    u8 sipi_vector;
+    enum vcpu_activity activity;
+    u64 monitor_gpa; /* MONITOR: the armed line, with monitor_armed */
+    bool monitor_armed;
+    struct fpu fpu;
+
+    /* -- wiring -- */
+    unsigned index; /* 0 = boot processor */
+    u32 apic_id;
+    bool bsp;
+    const struct cpu_model *model;
+    struct msr_table *msr;
+    struct physmap *map;
+    struct ram *ram;
+    struct tlb tlb;
+    struct decode_cache *decode;
+    struct native *native;
+    const struct vcpu_platform *platform;
+    struct log *log;
+};
+
+/* Allocates a processor in power-on reset state. platform, map, log and model must outlive it. */
+MUST_USE enum status vcpu_create(struct vcpu **v, unsigned index, u32 apic_id, struct physmap *map,
+                                 const struct cpu_model *model, const struct vcpu_platform *platform,
+                                 struct log *log, struct error *err);
+void vcpu_destroy(struct vcpu *v);
+/* Power-on reset, or INIT (SDM 3A table 9-1: INIT keeps FPU, SSE, MSRs, caches). */
+void vcpu_reset(struct vcpu *v, bool init);
+
+/* Re-derives cpl-dependent fields (code_size, stack_size, long_mode, align_check, careful, tlb_now)
+ * after a change of CS, SS, CR0, CR4, EFER, RFLAGS, CPL or DR7. */
+void vcpu_update_mode(struct vcpu *v);
+/* The registers a page walk needs; user: as a user-mode access; implicit: supervisor access that
+ * the processor makes on its own (descriptor tables, TSS, ...). */
+struct paging_ctx vcpu_paging_ctx(const struct vcpu *v, bool user, bool implicit);
+
+/* Raises or clears events from any thread. */
+void vcpu_signal(struct vcpu *v, u32 events);
+void vcpu_clear_signal(struct vcpu *v, u32 events);
+
+/* All registers as text, for crash reports. At most size bytes with the final NUL. */
+void vcpu_dump(const struct vcpu *v, char *text, size_t size);
+
+static inline bool vcpu_real_mode(const struct vcpu *v)
+{
+    return !(v->cr0 & CR0_PE);
+}
+static inline bool vcpu_v86(const struct vcpu *v)
+{
+    return (v->rflags & F_VM) != 0;
+}
+static inline bool vcpu_protected(const struct vcpu *v)
+{
+    return (v->cr0 & CR0_PE) && !vcpu_v86(v);
+}
+static inline bool vcpu_64bit(const struct vcpu *v)
+{
+    return v->code_size == 8;
+}
+static inline unsigned vcpu_iopl(const struct vcpu *v)
+{
+    return (v->rflags & F_IOPL) >> F_IOPL_SHIFT;
+}
+static inline u16 vcpu_pcid(const struct vcpu *v)
+{
+    return v->cr4 & CR4_PCIDE ? v->cr3 & 0xfff : 0;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The soft TLB of one vCPU.
+ *
+ * First level: direct-mapped tables, one per access context (user, supervisor, supervisor with
+ * EFLAGS.AC overriding SMAP), each with separate tag arrays for reads, writes and fetches and one
+ * addend: hva = gla + addend. A tag is the page's linear address, or TLB_INVALID. Everything unusual
+ * (MMIO, code page for writes, not yet dirty, watched page, ROM for writes) is an absent tag, so the
+ * fast path is one compare of the page of the LAST byte, which also catches page crossing.
+ * Second level: translations kept by (PCID, page) with permissions, so that a CR3 load with PCID, or
+ * a first-level conflict, costs a probe and not a walk.
+ *
+ * Threads: owned by the vCPU's thread; tlb_drop_write() alone may come from others.
+ */
+#pragma once
+
+#include "mem/base/types.h"
+#include "mem/physmap.h"
+#include "mem/walk.h"
+
+enum { TLB_BITS = 12, TLB_ENTRIES = 1 << TLB_BITS };
+#define TLB_INVALID (~0ull)
+
+enum tlb_context { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_CONTEXTS };
+
+struct tlb_table {
+    u64 read_tag[TLB_ENTRIES];
+    u64 write_tag[TLB_ENTRIES];
+    u64 exec_tag[TLB_ENTRIES];
+    u64 addend[TLB_ENTRIES]; /* hva - gla, valid where any tag is */
+};
+
+struct tlb2; /* second level, opaque */
+
+struct tlb {
+    struct tlb_table *tables; /* TLB_CONTEXTS of them */
+    struct tlb2 *second;
+    struct physmap *map;
+    u64 fills;   /* counters for -d and tests */
+    u64 walks;
+    u64 flushes;
+    u64 watch_pages[4]; /* linear pages with data breakpoints: never entered for read or write */
+    unsigned watch_count;
+};
+
+MUST_USE enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err);
+void tlb_destroy(struct tlb *tlb);
+
+static inline unsigned tlb_index(u64 gla)
+{
+    return (gla >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+}
+
+/* The fast path: a host pointer for size bytes (1..64) at gla, or NULL: take the slow path. */
+static ALWAYS_INLINE u8 *tlb_read_ptr(const struct tlb_table *t, u64 gla, unsigned size)
+{
+    unsigned i = tlb_index(gla);
+    return likely(t->read_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? (u8 *)(gla + t->addend[i]) : NULL;
+}
+
+static ALWAYS_INLINE u8 *tlb_write_ptr(const struct tlb_table *t, u64 gla, unsigned size)
+{
+    unsigned i = tlb_index(gla);
+    return likely(t->write_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? (u8 *)(gla + t->addend[i]) : NULL;
+}
+
+static ALWAYS_INLINE u8 *tlb_exec_ptr(const struct tlb_table *t, u64 gla)
+{
+    unsigned i = tlb_index(gla);
+    return likely(t->exec_tag[i] == (gla & PAGE_MASK)) ? (u8 *)(gla + t->addend[i]) : NULL;
+}
+
+/* One page resolved for one access on the slow path. */
+struct tlb_page {
+    u64 gpa;                 /* of the byte asked for */
+    u8 *hva;                 /* that byte, or NULL when there is no direct memory (MMIO, hole) */
+    struct phys_page phys;   /* where the access goes otherwise */
+    bool notify;             /* a store must be followed by ram_written(hva, size) */
+};
+
+/* Translates gla for one access: second level, else a walk; enters the first level where the page
+ * allows it. false: *pf_error is the #PF error code, the caller raises the fault. */
+bool tlb_translate(struct tlb *tlb, enum tlb_context context, const struct paging_ctx *ctx, u64 gla,
+                   enum access_kind kind, struct tlb_page *page, u32 *pf_error);
+
+/* Invalidation (SDM 3A 4.10.4). pcid is 0 when CR4.PCIDE = 0. */
+void tlb_flush_all(struct tlb *tlb);                     /* everything, global pages too */
+void tlb_flush_non_global(struct tlb *tlb);              /* all PCIDs, keeps global pages */
+void tlb_flush_pcid(struct tlb *tlb, u16 pcid);          /* one PCID, keeps global pages */
+void tlb_flush_page(struct tlb *tlb, u16 pcid, u64 gla); /* INVLPG: also global; any page size */
+void tlb_flush_page_pcid(struct tlb *tlb, u16 pcid, u64 gla); /* INVPCID 0: keeps global */
+/* CR3 changed to another PCID (or same) and nothing is to be invalidated: first level only. */
+void tlb_switch(struct tlb *tlb);
+/* A permission-relevant register changed (CR0.WP, CR4.SMEP/SMAP/PKE, EFER.NXE, PKRU): the first
+ * level is re-derived, the second kept. */
+#define tlb_permissions_changed tlb_switch
+/* Drops write entries that map the page at page_hva (it became a code or dirty-logged page). */
+void tlb_drop_write(struct tlb *tlb, const u8 *page_hva);
+/* Sets the linear pages that hold data breakpoints (count 0..4) and flushes what it must. */
+void tlb_watch(struct tlb *tlb, const u64 *pages, unsigned count);
