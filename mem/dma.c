@@ -3,9 +3,9 @@
  * Accesses to guest-physical memory of any kind and length: device DMA, page tables, and the slow
  * path of vCPU accesses.
  *
- * An access goes piece by piece, each as long as one range of the map; a handler may change the map,
- * so every piece after a handler call is resolved anew. Addresses from 2^52 on are holes, also where
- * an access would wrap around 2^64.
+ * An access goes piece by piece, each as long as one range of the map; a handler may change the
+ * map, so every piece after a handler call is resolved anew. Addresses from 2^52 on are holes, also
+ * where an access would wrap around 2^64.
  */
 #include <string.h>
 
@@ -87,14 +87,14 @@ static unsigned device_read(struct physmap *map, u64 gpa, const struct resolved 
     u64 value = io_read(r->ops, r->self, r->page.offset + gpa % PAGE_SIZE, n);
 
     if (log_on(map->log, LOG_MMIO))
-        log_trace(map->log, LOG_MMIO, "mmio read 0x%llx %u -> 0x%llx (%s)",
-                  (unsigned long long)gpa, n, (unsigned long long)value, r->name);
+        log_trace(map->log, LOG_MMIO, "mmio read 0x%llx %u -> 0x%llx (%s)", (unsigned long long)gpa,
+                  n, (unsigned long long)value, r->name);
     store_le(to, value, n);
     return n;
 }
 
-static unsigned device_write(struct physmap *map, u64 gpa, const struct resolved *r,
-                             const u8 *from, u64 size)
+static unsigned device_write(struct physmap *map, u64 gpa, const struct resolved *r, const u8 *from,
+                             u64 size)
 {
     unsigned n = device_piece(gpa, size);
     u64 value = load_le(from, n);
@@ -190,8 +190,7 @@ static u8 *ram_run(const struct physmap *map, u64 gpa, u64 *left)
 
     physmap_resolve(map, gpa, false, &read);
     physmap_resolve(map, gpa, true, &write);
-    if (!read.page.hva || read.page.hva != write.page.hva ||
-        !ram_contains(map->ram, read.page.hva))
+    if (!read.page.hva || read.page.hva != write.page.hva || !ram_contains(map->ram, read.page.hva))
         return NULL;
     *left = read.left < write.left ? read.left : write.left;
     return read.page.hva + gpa % PAGE_SIZE;

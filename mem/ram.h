@@ -6,10 +6,10 @@
  * instructions carries PAGE_CODE and a bit per 64-byte granule. While PAGE_CODE is set no write TLB
  * entry for the page exists (mem/tlb.h), so every store reaches ram_written(), which raises the
  * page's generation when a granule with code is hit. An engine compares the generation it decoded
- * under with the current one. One hit makes all that was decoded from the page stale: it clears every
- * granule bit and PAGE_CODE, so that data stores become fast again until code is decoded anew.
- * Order for an engine: physmap_protect_code(), read the generation, read the bytes.
- * Threads: page records are accessed with atomics only.
+ * under with the current one. One hit makes all that was decoded from the page stale: it clears
+ * every granule bit and PAGE_CODE, so that data stores become fast again until code is decoded
+ * anew. Order for an engine: physmap_protect_code(), read the generation, read the bytes. Threads:
+ * page records are accessed with atomics only.
  */
 #pragma once
 
@@ -53,8 +53,8 @@ static inline bool ram_contains(const struct ram *ram, const void *hva)
  * physmap_protect_code(), which also drops write TLB entries. */
 bool ram_mark_code(struct ram *ram, const void *hva, unsigned size);
 /* Bytes at hva were stored by a vCPU or a device; invalidates what was decoded from them. Must be
- * called after the store for any page with PAGE_CODE, may be called for any guest RAM (then it costs
- * one fence). size may span pages. Returns true if decoded code was hit. */
+ * called after the store for any page with PAGE_CODE, may be called for any guest RAM (then it
+ * costs one fence). size may span pages. Returns true if decoded code was hit. */
 bool ram_written(struct ram *ram, const void *hva, u64 size);
 
 /* The flags of the page at hva now (enum page_flags). */
@@ -62,8 +62,8 @@ u32 ram_flags(const struct ram *ram, const void *hva);
 /* A TLB has just entered a write tag for the page at hva: sets PAGE_WRITE_TLB. false: the page is a
  * code or logged page, the tag must be taken back before it is used. */
 MUST_USE bool ram_note_writer(struct ram *ram, const void *hva);
-/* Whether some TLB may hold a write entry for the page at hva. *stamp is the state this was true in;
- * give it to ram_writers_dropped() once all entries are gone, which clears PAGE_WRITE_TLB if the
- * page stayed a code or logged page all the while. */
+/* Whether some TLB may hold a write entry for the page at hva. *stamp is the state this was true
+ * in; give it to ram_writers_dropped() once all entries are gone, which clears PAGE_WRITE_TLB if
+ * the page stayed a code or logged page all the while. */
 bool ram_has_writers(const struct ram *ram, const void *hva, u64 *stamp);
 void ram_writers_dropped(struct ram *ram, const void *hva, u64 stamp);

@@ -4,11 +4,11 @@
  *
  * First level: direct-mapped tables, one per access context (user, supervisor, supervisor with
  * EFLAGS.AC overriding SMAP), each with separate tag arrays for reads, writes and fetches and one
- * addend: hva = gla + addend. A tag is the page's linear address, or TLB_INVALID. Everything unusual
- * (MMIO, code page for writes, not yet dirty, watched page, ROM for writes) is an absent tag, so the
- * fast path is one compare of the page of the LAST byte, which also catches page crossing.
- * Second level: translations kept by (PCID, page) with permissions, so that a CR3 load with PCID, or
- * a first-level conflict, costs a probe and not a walk.
+ * addend: hva = gla + addend. A tag is the page's linear address, or TLB_INVALID. Everything
+ * unusual (MMIO, code page for writes, not yet dirty, watched page, ROM for writes) is an absent
+ * tag, so the fast path is one compare of the page of the LAST byte, which also catches page
+ * crossing. Second level: translations kept by (PCID, page) with permissions, so that a CR3 load
+ * with PCID, or a first-level conflict, costs a probe and not a walk.
  *
  * Threads: owned by the vCPU's thread; tlb_drop_write() alone may come from others.
  */
@@ -19,6 +19,7 @@
 #include "mem/walk.h"
 
 enum { TLB_BITS = 12, TLB_ENTRIES = 1 << TLB_BITS };
+enum { TLB_LARGE_SIZES = 3, TLB_FILTER_WORDS = 16 }; /* 2 MiB, 4 MiB, 1 GiB; 1024 filter bits */
 #define TLB_INVALID (~0ull)
 
 enum tlb_context { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_CONTEXTS };
@@ -36,11 +37,13 @@ struct tlb {
     struct tlb_table *tables; /* TLB_CONTEXTS of them */
     struct tlb2 *second;
     struct physmap *map;
-    u64 fills;   /* counters for -d and tests */
+    u64 fills; /* counters for -d and tests */
     u64 walks;
     u64 flushes;
     u64 watch_pages[4]; /* linear pages with data breakpoints: never entered for read or write */
     unsigned watch_count;
+    u64 filled[TLB_CONTEXTS][TLB_ENTRIES / 64];   /* first-level slots in use */
+    u64 large[TLB_LARGE_SIZES][TLB_FILTER_WORDS]; /* large pages that may have pieces there */
 };
 
 MUST_USE enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err);
@@ -55,13 +58,15 @@ static inline unsigned tlb_index(u64 gla)
 static ALWAYS_INLINE u8 *tlb_read_ptr(const struct tlb_table *t, u64 gla, unsigned size)
 {
     unsigned i = tlb_index(gla);
-    return likely(t->read_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? (u8 *)(gla + t->addend[i]) : NULL;
+    return likely(t->read_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? (u8 *)(gla + t->addend[i])
+                                                                    : NULL;
 }
 
 static ALWAYS_INLINE u8 *tlb_write_ptr(const struct tlb_table *t, u64 gla, unsigned size)
 {
     unsigned i = tlb_index(gla);
-    return likely(t->write_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? (u8 *)(gla + t->addend[i]) : NULL;
+    return likely(t->write_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? (u8 *)(gla + t->addend[i])
+                                                                     : NULL;
 }
 
 static ALWAYS_INLINE u8 *tlb_exec_ptr(const struct tlb_table *t, u64 gla)
@@ -72,14 +77,16 @@ static ALWAYS_INLINE u8 *tlb_exec_ptr(const struct tlb_table *t, u64 gla)
 
 /* One page resolved for one access on the slow path. */
 struct tlb_page {
-    u64 gpa;                 /* of the byte asked for */
-    u8 *hva;                 /* that byte, or NULL when there is no direct memory (MMIO, hole) */
-    struct phys_page phys;   /* where the access goes otherwise */
-    bool notify;             /* a store must be followed by ram_written(hva, size) */
+    u64 gpa;               /* of the byte asked for */
+    u8 *hva;               /* that byte, or NULL when there is no direct memory (MMIO, hole) */
+    struct phys_page phys; /* where the access goes otherwise */
+    bool notify;           /* a store must be followed by ram_written(hva, size): set for every
+                              store to guest RAM, as the page may become a code page meanwhile */
 };
 
 /* Translates gla for one access: second level, else a walk; enters the first level where the page
- * allows it. false: *pf_error is the #PF error code, the caller raises the fault. */
+ * allows it: reads and writes the read tag, and the write tag if the leaf is dirty and writable,
+ * fetches the exec tag. false: *pf_error is the #PF error code, the caller raises the fault. */
 bool tlb_translate(struct tlb *tlb, enum tlb_context context, const struct paging_ctx *ctx, u64 gla,
                    enum access_kind kind, struct tlb_page *page, u32 *pf_error);
 

@@ -24,7 +24,7 @@ enum pf_error {
 /* The registers a walk depends on. */
 struct paging_ctx {
     u64 cr0, cr3, cr4, efer;
-    u64 pdpte[4];        /* PAE: loaded by MOV CR3 (SDM 3A 4.4.1) */
+    u64 pdpte[4]; /* PAE: loaded by MOV CR3 (SDM 3A 4.4.1) */
     u32 pkru;
     unsigned maxphyaddr; /* bits, 32..52 */
     bool user;           /* the access is a user-mode access (CPL 3 and not implicit supervisor) */
@@ -33,19 +33,35 @@ struct paging_ctx {
 };
 
 struct walk_result {
-    u64 gpa;          /* of the byte asked for */
-    u64 page_size;    /* 4 KiB, 2 MiB, 4 MiB or 1 GiB (4 KiB with paging off) */
-    bool global;      /* G and CR4.PGE */
-    bool dirty;       /* D is set in the leaf after this walk (always true with paging off) */
-    bool user_page;   /* U/S allows user mode at every level */
-    bool writable;    /* R/W is set at every level */
-    bool nx;          /* XD at any level, with EFER.NXE */
-    u8 key;           /* protection key, 0 when PKE is off or the page is a supervisor page */
-    u32 error;        /* page-fault error code when page_walk() returned false */
+    u64 gpa;        /* of the byte asked for */
+    u64 page_size;  /* 4 KiB, 2 MiB, 4 MiB or 1 GiB (4 KiB with paging off) */
+    bool global;    /* G and CR4.PGE */
+    bool dirty;     /* D is set in the leaf after this walk (always true with paging off) */
+    bool user_page; /* U/S allows user mode at every level */
+    bool writable;  /* R/W is set at every level */
+    bool nx;        /* XD at any level, with EFER.NXE */
+    u8 key;         /* protection key of a user page (4- and 5-level paging), else 0; has a meaning
+                       only while CR4.PKE is set, which page_check() looks at */
+    u32 error;      /* page-fault error code when page_walk() returned false */
 };
 
+/* CR0.PG: without it addresses are 1:1 and everything is permitted. */
+static inline bool paging_on(const struct paging_ctx *ctx)
+{
+    return ctx->cr0 & BIT(31);
+}
+
+/* The current PCID; 0 unless CR4.PCIDE. */
+static inline u16 paging_pcid(const struct paging_ctx *ctx)
+{
+    return ctx->cr4 & BIT(17) ? ctx->cr3 & 0xfff : 0;
+}
+
 /* Walks for one access of the given kind. true: permitted, A (and D for a write) are set in guest
- * memory. false: result->error is the #PF error code, nothing but A bits of upper levels changed. */
+ * memory. false: result->error is the #PF error code, and guest memory is as it was.
+ * Page tables may lie anywhere: in a hole they read as ones, and where stores do not reach what was
+ * read (ROM, shadowed memory, devices) A and D stay as they are (result->dirty tells). gla is
+ * canonical, or below 2^32 outside long mode: the caller checks. */
 bool page_walk(struct physmap *map, const struct paging_ctx *ctx, u64 gla, enum access_kind kind,
                struct walk_result *result);
 /* The same without any update or fault recording, for debuggers: present or not. */
