@@ -65,7 +65,8 @@ enum vcpu_event {
     EVENT_SMI = 1u << 2,
     EVENT_INIT = 1u << 3,
     EVENT_SIPI = 1u << 4,  /* sipi_vector holds the vector */
-    EVENT_STOP = 1u << 5,  /* return to the machine loop at the next instruction boundary */
+    EVENT_STOP = 1u << 5,  /* return to the machine loop at the next instruction boundary; cleared
+                              by the engine as it returns EXIT_STOP */
     EVENT_TLB = 1u << 6,   /* flush the whole TLB at the next instruction boundary */
     EVENT_TRAP = 1u << 7,  /* own: pending_db or a shadow must be looked at after this instruction */
 };
@@ -119,6 +120,9 @@ struct vcpu {
     bool long_mode; /* EFER.LMA */
     bool align_check; /* CPL 3, CR0.AM, EFLAGS.AC */
     bool careful;   /* TF, RF or breakpoints: one instruction at a time with debug checks */
+    bool repeat;    /* set by the body of a REP instruction that is not finished: it runs again, counts
+                       as not retired, and next_rip is ignored. With `careful` set a body does one
+                       iteration at a time. Cleared by the run loop */
     struct segment seg[SEG_COUNT];
     u64 icount;     /* instructions retired */
     struct fault fault;
