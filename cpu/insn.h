@@ -155,7 +155,12 @@ enum insn_trait {
     T_NODS = 1u << 25,        /* computes an address but makes no access (LEA, NOP Ev, INVLPG) */
     T_FAULT_SUPP = 1u << 26,  /* masked-out elements of the memory operand do not fault */
     T_VSIB_UNIQUE = 1u << 27, /* gather: #UD when registers coincide */
-    T_BODY = 1u << 28,        /* a SIMD row with a body of its own */
+    T_BODY = 1u << 28,        /* a row of class NATIVE with a body of its own */
+    /* Bytes per element of a masked memory operand (T_FAULT_SUPP): two bits, log2; default 1. */
+    T_ELEM2 = 1u << 29,
+    T_ELEM4 = 2u << 29,
+    T_ELEM8 = 3u << 29,
+    T_DENSE = 1u << 31, /* only active elements are in memory, packed (VPCOMPRESS, VPEXPAND) */
 };
 
 /* How the JIT will treat it (DESIGN.md section 5). */
