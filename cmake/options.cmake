@@ -16,6 +16,7 @@ if(NOT CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
 endif()
 
 find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
 
 add_library(lockstep_flags INTERFACE)
 target_include_directories(lockstep_flags INTERFACE ${CMAKE_SOURCE_DIR})

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Everything a person can choose about a machine; the command line and the library fill it in.
+ * Strings are borrowed and must outlive machine_create().
+ */
+#pragma once
+
+#include "cpu/cpuid.h"
+#include "machine/time.h"
+#include "mem/base/log.h"
+
+struct chardev;
+
+enum engine_kind { ENGINE_INTERP };
+
+#define MACHINE_RAM_MIN     MIB(1)
+#define MACHINE_RAM_MAX     GIB(1024)
+#define MACHINE_RAM_DEFAULT MIB(512)
+#define MACHINE_VCPUS_MAX   255
+#define MACHINE_SERIAL_MAX  4
+
+struct machine_config {
+    u64 ram_size;                 /* bytes */
+    const char *cpu;              /* -cpu argument, "" for max */
+    struct cpu_topology topology; /* product: number of vCPUs */
+    const char *bios;             /* path, "none" to enter the kernel directly, NULL for SeaBIOS */
+    const char *kernel;
+    const char *initrd;
+    const char *append;
+    struct chardev *serial[MACHINE_SERIAL_MAX]; /* NULL: no such port */
+    struct chardev *debugcon;     /* NULL: output is dropped */
+    bool debug_exit;              /* the isa-debug-exit device */
+    u16 debug_exit_base;
+    u16 debug_exit_size;
+    bool no_reboot;
+    enum engine_kind engine;
+    enum time_kind time;
+    u64 ips;                      /* for TIME_COUNTED; 0: the default rate */
+    u64 wall_start;               /* seconds since 1970 UTC; 0: now (real) or the fixed date (counted) */
+    struct log *log;
+};
+
+/* The values a person gets without options. log and chardevs are left NULL. */
+void machine_config_defaults(struct machine_config *config);

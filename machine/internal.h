@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The inside of struct machine, shared by the files of this folder.
+ */
+#pragma once
+
+#include "bios/boot.h"
+#include "bios/firmware.h"
+#include "bios/platform.h"
+#include "cpu/cpuid.h"
+#include "cpu/vcpu.h"
+#include "devices/apic/apic_bus.h"
+#include "devices/device.h"
+#include "machine/machine.h"
+#include "mem/bus.h"
+#include "mem/ram.h"
+
+/* machine/pc.def, then the optional devices. */
+enum part {
+#define PART(id, ...) PART_##id,
+#include "machine/pc.def"
+#undef PART
+    PART_SERIAL0,
+    PART_DEBUG_EXIT = PART_SERIAL0 + MACHINE_SERIAL_MAX,
+    PART_COUNT
+};
+
+/* A device in place. */
+struct part_slot {
+    const struct device_type *type;
+    void *self;
+    u16 base;
+    bool ready;                 /* init succeeded */
+    struct device_env env;
+    struct irq_line lines[4];
+};
+
+/* A vCPU with its local APIC. */
+struct processor {
+    struct vcpu *vcpu;
+    struct lapic *lapic;
+    struct machine *machine;
+    struct device_env lapic_env;
+    u64 lapic_base;    /* guest-physical, valid while lapic_mapped */
+    bool lapic_ready;
+    bool lapic_mapped;
+};
+
+/* What somebody asked for while a vCPU was running; acted on between slices. */
+enum machine_request {
+    REQUEST_STOP = 1u << 0,
+    REQUEST_RESET = 1u << 1,     /* whole machine */
+    REQUEST_CPU_RESET = 1u << 2, /* INIT to all processors (port 92, 8042, PIIX RCR soft reset) */
+    REQUEST_POWER_OFF = 1u << 3,
+    REQUEST_DEBUG_EXIT = 1u << 4,
+    REQUEST_POWER_BUTTON = 1u << 5,
+};
+
+struct machine {
+    struct machine_config config;
+    struct log *log;
+
+    struct ram ram;
+    struct ram_layout layout;
+    struct physmap *map;
+    struct pio_bus pio;
+
+    struct time_source time;
+    struct clock clock;
+    u64 rate;             /* instructions a second, measured, for slices in real time */
+
+    struct cpu_model model;
+    struct vcpu_platform vcpu_platform;
+    struct processor *processors;
+    unsigned processor_count;
+    unsigned running;     /* index of the processor whose slice it is */
+    struct apic_bus apic_bus;
+    unsigned lapic_region;
+    bool lapic_region_present;
+    u64 lapic_region_base;
+    u64 random;           /* counted time: state of the RDRAND generator */
+
+    struct part_slot parts[PART_COUNT];
+
+    struct firmware firmware;
+    struct platform platform;
+    struct boot_image image;
+    struct fw_cfg_store store;
+    bool has_firmware, has_platform, has_image, has_store;
+
+    u32 requests;         /* enum machine_request, atomic */
+    int exit_code;        /* of isa-debug-exit */
+    int wake_fd;          /* eventfd that ends a sleep */
+};
+
+/* Asks for something to happen between slices; any thread, async-signal-safe. */
+void machine_request(struct machine *m, u32 requests);
+
+/* run.c: starts the clock and its queue. */
+void machine_clock_init(struct machine *m);
+
+/* pc.c: the devices. */
+MUST_USE enum status pc_create(struct machine *m, struct error *err);
+void pc_destroy(struct machine *m);
+void pc_reset(struct machine *m);
+/* An ISA interrupt wire, by number 0-15; has the shape of irq_line.set. */
+void pc_isa_irq(void *machine, unsigned pin, bool level);
+
+/* processors.c: vCPUs and their local APICs. */
+MUST_USE enum status processors_create(struct machine *m, struct error *err);
+void processors_destroy(struct machine *m);
+void processors_reset(struct machine *m);
+/* The 8259's INTR wire, to LINT0 of every local APIC. */
+void processors_set_lint0(struct machine *m, bool level);
+
+/* start.c: what the machine runs first: firmware, or a kernel entered directly. */
+MUST_USE enum status start_create(struct machine *m, struct error *err);
+void start_destroy(struct machine *m);
+/* After a reset: without firmware, puts the kernel into memory again and enters it. */
+MUST_USE enum status start_reset(struct machine *m, struct error *err);

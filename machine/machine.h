@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A whole PC: RAM, vCPUs, devices, firmware and the loop that runs them.
+ *
+ * Threads: one machine is used by one thread; different machines by different threads at once.
+ * machine_stop() alone may be called from any thread or from a signal handler.
+ */
+#pragma once
+
+#include "machine/config.h"
+#include "mem/base/status.h"
+
+struct machine;
+
+/* Why machine_run() returned. */
+enum machine_end {
+    END_POWER_OFF,  /* the guest switched itself off */
+    END_REBOOT,     /* the guest reset the machine and no_reboot is set */
+    END_DEBUG_EXIT, /* the guest wrote to isa-debug-exit */
+    END_SHUTDOWN,   /* triple fault and no_reboot is set */
+    END_STOPPED,    /* machine_stop() */
+    END_HALTED,     /* counted time: nobody can ever run again and no timer is armed */
+};
+
+/* Builds a machine from config (copied). One sentence in err, naming the option, on failure. */
+MUST_USE enum status machine_create(struct machine **machine, const struct machine_config *config,
+                                    struct error *err);
+void machine_destroy(struct machine *machine);
+
+/* Runs until the machine ends; *code receives the guest's exit code for END_DEBUG_EXIT. */
+enum machine_end machine_run(struct machine *machine, int *code);
+/* Makes machine_run() return soon. Async-signal-safe. */
+void machine_stop(struct machine *machine);
+/* Presses the ACPI power button. */
+void machine_power_button(struct machine *machine);
+
+/* The screen of the text adapter as UTF-8 lines; at most size bytes with the final NUL. */
+void machine_text_screen(struct machine *machine, char *text, size_t size);
+/* Registers of every vCPU as text. */
+void machine_dump(struct machine *machine, char *text, size_t size);
+/* Instructions retired by all vCPUs since power-on. */
+u64 machine_instructions(const struct machine *machine);
+/* A hash of all guest RAM. Pages never touched count as zero. Fails with ST_IO. */
+MUST_USE enum status machine_ram_hash(struct machine *machine, u64 hash[2], struct error *err);

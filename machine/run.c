@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The loop that runs a machine: slices of instructions for each vCPU in turn, timers between them,
+ * sleep when nobody can run, and what the guest asked for (reset, power-off).
+ *
+ * Everything happens on one thread, so a slice is also the machine lock. In counted time the loop
+ * depends on nothing but instruction counts; in real time slices end early enough for the next timer.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cpu/engine.h"
+#include "devices/apic/lapic.h"
+#include "devices/chardev.h"
+#include "devices/pci/piix4_pm.h"
+#include "machine/internal.h"
+
+enum {
+    SLICE_MAX = 50000,      /* instructions: well below a millisecond on any host */
+    SLICE_MIN = 500,        /* real time: not worth less */
+    ROUND_SMP = 10000,      /* instructions in turn when there are several processors */
+    INPUT_PERIOD_NS = 5000000, /* how often the host's input is looked at while the guest runs */
+    RATE_START = 50000000,
+};
+
+/* -- host input and output -- */
+
+static struct chardev *host_chardev(struct machine *m, unsigned n)
+{
+    return n < MACHINE_SERIAL_MAX ? m->config.serial[n] : m->config.debugcon;
+}
+
+enum { HOST_CHARDEVS = MACHINE_SERIAL_MAX + 1 };
+
+static unsigned collect_fds(struct machine *m, struct pollfd fds[2 * HOST_CHARDEVS + 1])
+{
+    unsigned count = 0;
+
+    for (unsigned n = 0; n < HOST_CHARDEVS; n++) {
+        struct chardev *c = host_chardev(m, n);
+        int in = c ? chardev_input_fd(c) : -1, out = c ? chardev_output_fd(c) : -1;
+
+        if (in >= 0)
+            fds[count++] = (struct pollfd){.fd = in, .events = POLLIN};
+        if (out >= 0)
+            fds[count++] = (struct pollfd){.fd = out, .events = POLLOUT};
+    }
+    fds[count++] = (struct pollfd){.fd = m->wake_fd, .events = POLLIN};
+    return count;
+}
+
+static void serve_host(struct machine *m)
+{
+    for (unsigned n = 0; n < HOST_CHARDEVS; n++) {
+        struct chardev *c = host_chardev(m, n);
+
+        if (c && chardev_output_fd(c) >= 0)
+            chardev_poll_output(c);
+        if (c && chardev_input_fd(c) >= 0)
+            chardev_poll_input(c);
+    }
+}
+
+/* Waits for input, a request, or ns nanoseconds. */
+static void sleep_host(struct machine *m, u64 ns)
+{
+    struct pollfd fds[2 * HOST_CHARDEVS + 1];
+    unsigned count = collect_fds(m, fds);
+    struct timespec timeout = {.tv_sec = (time_t)(ns / NS_PER_SECOND),
+                               .tv_nsec = (long)(ns % NS_PER_SECOND)};
+    u64 drained;
+
+    if (ppoll(fds, count, ns == CLOCK_NEVER ? NULL : &timeout, NULL) > 0 &&
+        fds[count - 1].revents && read(m->wake_fd, &drained, sizeof(drained)) < 0 && errno != EAGAIN)
+        log_warn(m->log, "the wake-up descriptor failed: %m");
+    serve_host(m);
+}
+
+/* -- slices -- */
+
+static bool can_run(const struct vcpu *v)
+{
+    const u32 wakes = EVENT_INTR | EVENT_NMI | EVENT_SMI | EVENT_INIT;
+    u32 events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST);
+
+    switch (v->activity) {
+    case ACTIVITY_RUN: return true;
+    case ACTIVITY_WAIT_SIPI: return events & (EVENT_SIPI | EVENT_INIT);
+    case ACTIVITY_SHUTDOWN: return events & EVENT_INIT;
+    case ACTIVITY_HLT: break;
+    case ACTIVITY_MWAIT: break;
+    }
+    if ((events & EVENT_INTR) && !(events & ~(u32)EVENT_INTR & wakes))
+        return (v->rflags & F_IF) || v->activity == ACTIVITY_MWAIT;
+    return events & wakes;
+}
+
+static u64 slice_budget(struct machine *m)
+{
+    u64 most = m->processor_count > 1 ? ROUND_SMP : SLICE_MAX;
+    u64 deadline = clock_next_deadline(&m->clock);
+    u64 budget = deadline == CLOCK_NEVER ? most : time_budget(&m->time, deadline, m->rate);
+
+    if (m->config.time == TIME_REAL && budget < SLICE_MIN)
+        budget = SLICE_MIN;
+    return budget < most ? budget : most;
+}
+
+/* Keeps the estimate of the host's speed near the truth: a moving average over long slices. */
+static void measure_rate(struct machine *m, u64 insns, u64 ns)
+{
+    if (m->config.time == TIME_REAL && insns >= SLICE_MAX / 2 && ns)
+        m->rate += ((i64)(insns * NS_PER_SECOND / ns) - (i64)m->rate) / 16;
+}
+
+static void run_slice(struct machine *m, unsigned index)
+{
+    struct vcpu *v = m->processors[index].vcpu;
+    u64 budget = slice_budget(m), before = v->icount, start = time_now(&m->time);
+    enum vcpu_exit why;
+
+    m->running = index;
+    vcpu_clear_signal(v, EVENT_STOP);
+    time_slice_begin(&m->time, &v->icount);
+    why = interp_run(v, budget);
+    time_slice_end(&m->time);
+    measure_rate(m, v->icount - before, time_now(&m->time) - start);
+    if (why == EXIT_SHUTDOWN)
+        machine_request(m, REQUEST_RESET);
+}
+
+/* The clock's earliest deadline moved forward: the running slice may be too long now. */
+static void deadline_moved(void *opaque)
+{
+    struct machine *m = opaque;
+
+    if (m->processors && m->processors[m->running].vcpu)
+        vcpu_signal(m->processors[m->running].vcpu, EVENT_STOP);
+}
+
+static u64 machine_clock_now(void *opaque)
+{
+    return time_now(&((struct machine *)opaque)->time);
+}
+
+void machine_clock_init(struct machine *m)
+{
+    u64 wall = m->config.wall_start;
+
+    if (!wall)
+        wall = m->config.time == TIME_COUNTED ? TIME_COUNTED_WALL_START : (u64)time(NULL);
+    m->rate = RATE_START;
+    clock_init(&m->clock, machine_clock_now, deadline_moved, m, wall * NS_PER_SECOND);
+}
+
+/* -- requests -- */
+
+void machine_request(struct machine *m, u32 requests)
+{
+    const u64 one = 1;
+
+    __atomic_or_fetch(&m->requests, requests, __ATOMIC_SEQ_CST);
+    for (unsigned n = 0; n < m->processor_count; n++)
+        if (m->processors && m->processors[n].vcpu)
+            vcpu_signal(m->processors[n].vcpu, EVENT_STOP);
+    if (write(m->wake_fd, &one, sizeof(one)) < 0)
+        return; /* the counter is full: the sleeper wakes anyway */
+}
+
+static bool has_shut_down(const struct machine *m)
+{
+    for (unsigned n = 0; n < m->processor_count; n++)
+        if (m->processors[n].vcpu->activity == ACTIVITY_SHUTDOWN)
+            return true;
+    return false;
+}
+
+static void reset_all(struct machine *m)
+{
+    struct error err;
+
+    physmap_set_a20(m->map, true);
+    pc_reset(m);
+    processors_reset(m);
+    if (start_reset(m, &err))
+        log_warn(m->log, "%s", err.text);
+}
+
+/* true: the machine ends with *end. */
+static bool serve_requests(struct machine *m, enum machine_end *end)
+{
+    u32 requests = __atomic_exchange_n(&m->requests, 0, __ATOMIC_SEQ_CST);
+
+    if (requests & REQUEST_POWER_BUTTON)
+        piix4_pm_power_button(m->parts[PART_PIIX4_PM].self);
+    if (requests & REQUEST_DEBUG_EXIT)
+        return *end = END_DEBUG_EXIT, true;
+    if (requests & REQUEST_POWER_OFF)
+        return *end = END_POWER_OFF, true;
+    if (requests & REQUEST_STOP)
+        return *end = END_STOPPED, true;
+    if (requests & (REQUEST_RESET | REQUEST_CPU_RESET)) {
+        if (m->config.no_reboot)
+            return *end = has_shut_down(m) ? END_SHUTDOWN : END_REBOOT, true;
+        if (requests & REQUEST_RESET)
+            reset_all(m);
+        else
+            vcpu_signal(m->processors[0].vcpu, EVENT_INIT);
+    }
+    return false;
+}
+
+/* -- the loop -- */
+
+/* Nobody can run. Real time sleeps; counted time jumps. false: nothing can ever happen any more. */
+static bool idle(struct machine *m)
+{
+    u64 deadline = clock_next_deadline(&m->clock);
+
+    if (m->config.time == TIME_REAL) {
+        u64 now = time_now(&m->time);
+
+        sleep_host(m, deadline == CLOCK_NEVER ? CLOCK_NEVER : deadline > now ? deadline - now : 0);
+        return true;
+    }
+    serve_host(m);
+    if (deadline != CLOCK_NEVER) {
+        time_skip_to(&m->time, deadline);
+        return true;
+    }
+    for (unsigned n = 0; n < HOST_CHARDEVS; n++)
+        if (host_chardev(m, n) && chardev_input_fd(host_chardev(m, n)) >= 0) {
+            sleep_host(m, CLOCK_NEVER);
+            return true;
+        }
+    return false;
+}
+
+enum machine_end machine_run(struct machine *m, int *code)
+{
+    enum machine_end end;
+    u64 next_input = 0;
+
+    *code = 0;
+    for (;;) {
+        bool ran = false;
+
+        if (__atomic_load_n(&m->requests, __ATOMIC_SEQ_CST) && serve_requests(m, &end))
+            break;
+        clock_run(&m->clock);
+        if (time_now(&m->time) >= next_input) {
+            serve_host(m);
+            next_input = time_now(&m->time) + INPUT_PERIOD_NS;
+        }
+        for (unsigned n = 0; n < m->processor_count; n++) {
+            if (!can_run(m->processors[n].vcpu))
+                continue;
+            ran = true;
+            run_slice(m, n);
+            clock_run(&m->clock);
+        }
+        if (!ran && !idle(m)) {
+            end = END_HALTED;
+            break;
+        }
+    }
+    *code = m->exit_code;
+    return end;
+}
+
+void machine_stop(struct machine *m)
+{
+    machine_request(m, REQUEST_STOP);
+}
+
+void machine_power_button(struct machine *m)
+{
+    machine_request(m, REQUEST_POWER_BUTTON);
+}

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+# Sourced by demo and the boot tests: fetches Debian's own kernels and builds the BusyBox initramfs.
+# Everything lands in $GUESTS (default build/guests) and is kept there.
+
+GUESTS=${GUESTS:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/build/guests}
+
+# guest_deb PACKAGE DIRECTORY: unpacks the newest version of a Debian package. A lock serialises
+# tests that want the same one.
+guest_deb() {
+    local package=$1 directory=$GUESTS/$2
+    mkdir -p "$GUESTS"
+    (
+        flock 9
+        [ -e "$directory/.complete" ] && exit 0
+        rm -rf "$directory" "$directory.deb"
+        mkdir -p "$directory" "$directory.deb"
+        cd "$directory.deb"
+        apt-get download -qq "$package" 2>/dev/null ||
+            { apt-get update -qq && apt-get download -qq "$package"; } || exit 1
+        dpkg-deb -x ./*.deb "$directory" && rm -rf "$directory.deb" && touch "$directory/.complete"
+    ) 9>"$GUESTS/.lock"
+}
+
+# guest_kernel METAPACKAGE: prints the path of the vmlinuz that, say, linux-image-cloud-amd64 means.
+guest_kernel() {
+    local meta=$1 package
+    if ! [ -e "$GUESTS/$meta/.complete" ]; then
+        apt-cache depends "$meta" >/dev/null 2>&1 || apt-get update -qq
+        package=$(apt-cache depends "$meta" | awk '$1 == "Depends:" { print $2; exit }')
+        [ -n "$package" ] || { echo "No Debian package stands behind $meta" >&2; return 1; }
+        guest_deb "$package" "$meta" || return 1
+    fi
+    ls "$GUESTS/$meta"/boot/vmlinuz-* | head -n 1
+}
+
+# guest_initramfs: prints the path of an initramfs with BusyBox and tests/boot/init.
+guest_initramfs() {
+    local here root image=$GUESTS/initramfs.cpio.gz busybox
+    here=$(dirname "${BASH_SOURCE[0]}")
+    mkdir -p "$GUESTS"
+    (
+        flock 9
+        [ "$image" -nt "$here/init" ] && exit 0
+        busybox=$(command -v busybox) || { echo "busybox-static is not installed" >&2; exit 1; }
+        root=$(mktemp -d)
+        mkdir -p "$root"/{bin,dev,proc,sys,tmp,etc}
+        cp "$busybox" "$root/bin/busybox"
+        for applet in $("$busybox" --list); do
+            [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
+        done
+        install -m 755 "$here/init" "$root/init"
+        (cd "$root" && find . | cpio -o -H newc --quiet | gzip -9) >"$image.new" && mv "$image.new" "$image"
+        rm -rf "$root"
+    ) 9>"$GUESTS/.lock-initramfs" || return 1
+    echo "$image"
+}
