@@ -51,10 +51,11 @@ struct device_field {
     u32 offset;
     u32 size;
 };
-#define DEVICE_FIELD(type, field)                                                                  \
-    {                                                                                              \
-#field, offsetof(struct type, field), sizeof(((struct type *)0)->field)                    \
-    }
+/* A row of a save list: DEVICE_FIELD(i8254, counter) is the member counter of struct i8254. */
+// clang-format off
+#define DEVICE_FIELD(type, field) \
+    {#field, offsetof(struct type, field), sizeof(((struct type *)0)->field)}
+// clang-format on
 
 struct device_type {
     const char *name;             /* the chip's name: "i8254" */

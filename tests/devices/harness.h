@@ -132,8 +132,8 @@ static inline u64 harness_random(struct harness *h)
     return h->random;
 }
 
-/* A hostile guest: count random accesses to the count_ports ports, of every size, with time going by
- * in steps from nothing to days. each (may be NULL) is called after every access. */
+/* A hostile guest: count random accesses to the count_ports ports, of every size, with time going
+ * by in steps from nothing to days. each (may be NULL) is called after every access. */
 static inline void harness_fuzz(struct harness *h, const u16 *ports, unsigned count_ports,
                                 unsigned count, void (*each)(struct harness *h))
 {
@@ -155,4 +155,15 @@ static inline void harness_fuzz(struct harness *h, const u16 *ports, unsigned co
         if ((r >> 50) % 4096 == 0)
             h->type->reset(h->self);
     }
+}
+
+static inline int harness_main(Suite *suite)
+{
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
