@@ -4,9 +4,11 @@
  * built into the PIIX: buffered mode and ICW3 are accepted and ignored, since the cascade is wired
  * to IR2, and ICW1.LTIM is replaced by the ELCR (PIIX4 datasheet 4.2.2 to 4.2.5).
  *
- * Invariant: what an input requests is derived, never stored twice: level inputs request while their
- * line is up, edge inputs while their edge latch is set, and a falling line clears the latch (the
- * datasheet's "DEFAULT IR7" case: the request must stay up until INTA).
+ * Invariant: what an input requests is derived, never stored twice: level inputs request while
+ * their line is up, edge inputs while their edge latch is set, and a falling line clears the latch
+ * (the datasheet's "DEFAULT IR7" case: the request must stay up until INTA). INT follows the
+ * requests, so one that is withdrawn in time leaves no trace; an INTA that comes all the same gets
+ * IR7.
  */
 #include "devices/legacy/i8259.h"
 
@@ -17,23 +19,30 @@ enum { ICW1_IC4 = 0x01, ICW1_SNGL = 0x02, ICW1_ICW = 0x10 };
 enum { ICW4_AEOI = 0x02, ICW4_SFNM = 0x10 };
 /* OCW2 and OCW3, datasheet figure 9. */
 enum { OCW2_EOI = 0x20, OCW2_SL = 0x40, OCW2_R = 0x80 };
-enum { OCW3_RIS = 0x01, OCW3_RR = 0x02, OCW3_P = 0x04, OCW3 = 0x08, OCW3_SMM = 0x20, OCW3_ESMM = 0x40 };
+enum {
+    OCW3_RIS = 0x01,
+    OCW3_RR = 0x02,
+    OCW3_P = 0x04,
+    OCW3 = 0x08,
+    OCW3_SMM = 0x20,
+    OCW3_ESMM = 0x40
+};
 
 /* Which word the next write to the odd port is. */
 enum init_step { READY, WANT_ICW2, WANT_ICW3, WANT_ICW4 };
 
 struct chip {
-    u8 lines;      /* input levels */
-    u8 edges;      /* edge latches; a subset of lines */
-    u8 elcr;       /* level-triggered inputs */
-    u8 elcr_mask;  /* writable bits */
+    u8 lines;     /* input levels */
+    u8 edges;     /* edge latches; a subset of lines */
+    u8 elcr;      /* level-triggered inputs */
+    u8 elcr_mask; /* writable bits */
     u8 isr;
     u8 imr;
     u8 icw1;
     u8 icw4;
-    u8 vector;     /* ICW2: T7-T3 */
-    u8 lowest;     /* the input with the lowest priority */
-    u8 step;       /* enum init_step */
+    u8 vector; /* ICW2: T7-T3 */
+    u8 lowest; /* the input with the lowest priority */
+    u8 step;   /* enum init_step */
     bool rotate_aeoi;
     bool special_mask;
     bool read_isr;
@@ -78,7 +87,6 @@ static int chip_pending(const struct chip *c, bool master)
 
     if (request < 0 || c->step != READY)
         return -1;
-    /* Special mask mode enables lower levels too, but never a level that is itself in service. */
     if (service < 0)
         return request;
     /* Special fully nested: the slave is not locked out by its own request in service. */
@@ -251,7 +259,8 @@ static void chip_write(struct i8259 *s, unsigned which, u64 offset, u8 value)
     update(s);
 }
 
-/* The read after a poll command is an INTA cycle: bit 7 and the level (datasheet "Poll Command"). */
+/* The read after a poll command is an INTA cycle: bit 7 and the level (datasheet "Poll Command").
+ */
 static u8 chip_poll(struct i8259 *s, unsigned which)
 {
     int pin = chip_acknowledge(&s->chip[which], which == MASTER);
@@ -335,7 +344,8 @@ static enum status i8259_init(void *self, const struct device_env *env, const vo
     return ST_OK;
 }
 
-/* The chips have no reset pin and start undefined: everything masked until firmware programs them. */
+/* The chips have no reset pin and start undefined: everything masked until firmware programs them.
+ */
 static void i8259_reset(void *self)
 {
     struct i8259 *s = self;
@@ -353,8 +363,8 @@ static void i8259_reset(void *self)
 }
 
 static const struct device_field i8259_save[] = {
-    DEVICE_FIELD(struct i8259, chip),
-    DEVICE_FIELD(struct i8259, intr),
+    DEVICE_FIELD(i8259, chip),
+    DEVICE_FIELD(i8259, intr),
     {0},
 };
 

@@ -16,6 +16,6 @@ enum { I8259_PIN_INTR };
 void i8259_set_irq(void *self, unsigned pin, bool level);
 /* Whether INTR is raised. */
 bool i8259_intr(const void *self);
-/* The two INTA cycles: the vector of the highest pending request, which goes in service; the spurious
- * IRQ7 or IRQ15 vector if the request is gone. */
+/* The two INTA cycles: the vector of the highest pending request, which goes in service; the
+ * spurious IRQ7 or IRQ15 vector if the request is gone. */
 int i8259_acknowledge(void *self);
