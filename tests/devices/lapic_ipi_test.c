@@ -148,6 +148,8 @@ START_TEST(x2apic_destinations)
     ck_assert(msr_write(&g, 0, 0x830, (u64)0x0001ffff << 32 | 0x4842)); /* all of cluster 1 */
     ck_assert_uint_eq(msr_read(&g, 1, 0x822), 4);
     ck_assert_uint_eq(msr_read(&g, 2, 0x822), 2);
+    ck_assert(msr_write(&g, 0, 0x830, (u64)0x001f8000 << 32 | 0x4848)); /* cluster 1Fh, member 15 */
+    ck_assert_uint_eq(msr_read(&g, 2, 0x822), 0x102);
     ck_assert(msr_write(&g, 0, 0x830, (u64)0xff << 32 | 0x4043)); /* APIC 255, no broadcast */
     ck_assert_uint_eq(msr_read(&g, 0, 0x822) & 8, 0);
     ck_assert(msr_write(&g, 0, 0x830, (u64)0xffffffff << 32 | 0x4044));
