@@ -49,6 +49,8 @@ void acpi_config_pc(struct acpi_config *config, const struct ram_layout *layout)
 
     *config = (struct acpi_config){
         .pm_base = 0x600,
+        .gpe_base = 0x60c,
+        .gpe_size = 4,
         .sci_irq = 9,
         .smi_command = 0xb2,
         .acpi_enable = 0xf1,

@@ -43,8 +43,8 @@ struct acpi_config {
     struct aml_window pci_memory64; /* above RAM; max 0: none */
 };
 
-/* The values of the standard PC for a RAM layout: PM base 600h, SMI port B2h, SCI 9, reset port
- * CF9h, no HPET, no mouse. apic_ids and cpu_count stay empty. */
+/* The values of the standard PC for a RAM layout: PM base 600h, GPE0 60Ch, SMI port B2h, SCI 9,
+ * reset port CF9h, no HPET, no mouse. apic_ids and cpu_count stay empty. */
 void acpi_config_pc(struct acpi_config *config, const struct ram_layout *layout);
 
 enum acpi_file { ACPI_FILE_TABLES, ACPI_FILE_RSDP };
