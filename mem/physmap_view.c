@@ -135,7 +135,10 @@ struct build {
 static bool paint(struct build *build, const struct region *region)
 {
     u64 end = region->base + region->size;
-    struct range one = {region->base, end, 0, region_hva(build->map, region, build->write), region};
+    struct range one = {.start = region->base,
+                        .end = end,
+                        .hva = region_hva(build->map, region, build->write),
+                        .region = region};
 
     switch (region->kind) {
     case REGION_HOLE: return list_replace(&build->list, region->base, end, NULL, 0);
@@ -143,8 +146,15 @@ static bool paint(struct build *build, const struct region *region)
         return alias_ranges(&build->below, region, &build->alias) &&
                list_replace(&build->list, region->base, end, build->alias.items,
                             build->alias.count);
-    default: return list_replace(&build->list, region->base, end, &one, 1);
+    case REGION_MMIO:
+        one.ops = region->ops;
+        one.self = region->self;
+        one.name = region->name;
+        break;
+    case REGION_RAM:
+    case REGION_ROM: break;
     }
+    return list_replace(&build->list, region->base, end, &one, 1);
 }
 
 /* The lowest priority above *priority (or the lowest of all) that a region of this access has. */
@@ -222,7 +232,7 @@ static bool flat_reserve(struct physmap *map, struct flat *flat, unsigned count)
     }
     *old = (struct retired){map->retired, flat->list.items};
     map->retired = old;
-    __atomic_store_n(&flat->list.items, items, __ATOMIC_RELAXED);
+    __atomic_store_n(&flat->list.items, items, __ATOMIC_RELEASE);
     flat->list.capacity = capacity;
     return true;
 }
@@ -233,7 +243,10 @@ static void range_store(struct range *to, const struct range *from)
     __atomic_store_n(&to->end, from->end, __ATOMIC_RELAXED);
     __atomic_store_n(&to->offset, from->offset, __ATOMIC_RELAXED);
     __atomic_store_n(&to->hva, from->hva, __ATOMIC_RELAXED);
-    __atomic_store_n(&to->region, from->region, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->region, from->region, __ATOMIC_RELEASE);
+    __atomic_store_n(&to->ops, from->ops, __ATOMIC_RELEASE);
+    __atomic_store_n(&to->self, from->self, __ATOMIC_RELEASE);
+    __atomic_store_n(&to->name, from->name, __ATOMIC_RELEASE);
 }
 
 static void range_load(struct range *to, const struct range *from)
@@ -242,7 +255,10 @@ static void range_load(struct range *to, const struct range *from)
     to->end = __atomic_load_n(&from->end, __ATOMIC_RELAXED);
     to->offset = __atomic_load_n(&from->offset, __ATOMIC_RELAXED);
     to->hva = __atomic_load_n(&from->hva, __ATOMIC_RELAXED);
-    to->region = __atomic_load_n(&from->region, __ATOMIC_RELAXED);
+    to->region = __atomic_load_n(&from->region, __ATOMIC_ACQUIRE);
+    to->ops = __atomic_load_n(&from->ops, __ATOMIC_ACQUIRE);
+    to->self = __atomic_load_n(&from->self, __ATOMIC_ACQUIRE);
+    to->name = __atomic_load_n(&from->name, __ATOMIC_ACQUIRE);
 }
 
 /* Copies the painted list into the view. Ranges that continue each other are not merged: a range
@@ -280,15 +296,14 @@ enum status physmap_publish(struct physmap *map)
 
     if (!paint_all(&build[VIEW_READ]) || !paint_all(&build[VIEW_WRITE]))
         goto done;
-    __atomic_store_n(&view->sequence, view->sequence + 1, __ATOMIC_SEQ_CST);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&view->sequence, 1, __ATOMIC_ACQ_REL); /* before any store to the view */
     if (flat_reserve(map, &view->flat[VIEW_READ], build[VIEW_READ].list.count) &&
         flat_reserve(map, &view->flat[VIEW_WRITE], build[VIEW_WRITE].list.count)) {
         flat_fill(&view->flat[VIEW_READ], &build[VIEW_READ].list);
         flat_fill(&view->flat[VIEW_WRITE], &build[VIEW_WRITE].list);
         status = ST_OK;
     }
-    __atomic_store_n(&view->sequence, view->sequence + 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&view->sequence, 1, __ATOMIC_ACQ_REL);
     if (status == ST_OK)
         __atomic_store_n(&map->view, view, __ATOMIC_SEQ_CST);
 
@@ -316,38 +331,49 @@ void physmap_free_views(struct physmap *map)
     }
 }
 
+/* Whether gpa lies below (-1), in (0) or above (1) a range. */
+static int range_compare(const struct range *range, u64 gpa)
+{
+    if (gpa < __atomic_load_n(&range->start, __ATOMIC_RELAXED))
+        return -1;
+    return gpa >= __atomic_load_n(&range->end, __ATOMIC_RELAXED);
+}
+
 /* Finds the range of gpa, or makes the hole around it. Every index is bounded by the count that was
  * read, and counts only grow together with the array, so a rebuild in between gives wrong answers
  * (which the caller throws away) but no stray access. */
 static void flat_search(const struct flat *flat, u64 gpa, struct range *range)
 {
     unsigned count = __atomic_load_n(&flat->list.count, __ATOMIC_ACQUIRE);
-    const struct range *items = __atomic_load_n(&flat->list.items, __ATOMIC_RELAXED);
+    const struct range *items = __atomic_load_n(&flat->list.items, __ATOMIC_ACQUIRE);
     unsigned low = 0, high = count;
-    u64 hole_start = 0, hole_end = GPA_END;
 
     for (unsigned i = 0; i < ARRAY_SIZE(flat->likely) && count; i++) {
         unsigned at = __atomic_load_n(&flat->likely[i], __ATOMIC_RELAXED);
 
-        range_load(range, &items[at < count ? at : 0]);
-        if (gpa >= range->start && gpa < range->end)
-            return;
-    }
-    while (low < high) {
-        unsigned middle = low + (high - low) / 2;
-
-        range_load(range, &items[middle]);
-        if (gpa >= range->end) {
-            low = middle + 1;
-            hole_start = range->end;
-        } else if (gpa < range->start) {
-            high = middle;
-            hole_end = range->start;
-        } else {
+        if (at < count && range_compare(&items[at], gpa) == 0) {
+            range_load(range, &items[at]);
             return;
         }
     }
-    *range = (struct range){.start = hole_start, .end = hole_end};
+    while (low < high) {
+        unsigned middle = low + (high - low) / 2;
+        int side = range_compare(&items[middle], gpa);
+
+        if (side == 0) {
+            range_load(range, &items[middle]);
+            return;
+        }
+        if (side > 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *range = (struct range){.end = GPA_END};
+    if (low)
+        range->start = __atomic_load_n(&items[low - 1].end, __ATOMIC_RELAXED);
+    if (low < count)
+        range->end = __atomic_load_n(&items[low].start, __ATOMIC_RELAXED);
 }
 
 void physmap_resolve(const struct physmap *map, u64 gpa, bool write, struct resolved *resolved)
@@ -367,12 +393,7 @@ void physmap_resolve(const struct physmap *map, u64 gpa, bool write, struct reso
         view = __atomic_load_n(&map->view, __ATOMIC_ACQUIRE);
         sequence = __atomic_load_n(&view->sequence, __ATOMIC_ACQUIRE);
         flat_search(&view->flat[write ? VIEW_WRITE : VIEW_READ], at, &range);
-        if (range.region && range.region->kind == REGION_MMIO) {
-            resolved->ops = range.region->ops;
-            resolved->self = range.region->self;
-            resolved->name = range.region->name;
-        }
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        asm volatile("" ::: "memory"); /* x86 keeps loads in order; so must the compiler */
     } while (
         unlikely((sequence & 1) || sequence != __atomic_load_n(&view->sequence, __ATOMIC_RELAXED)));
 
@@ -385,4 +406,7 @@ void physmap_resolve(const struct physmap *map, u64 gpa, bool write, struct reso
     resolved->page.region = range.region;
     resolved->page.offset = range.offset + skip;
     resolved->page.hva = range.hva ? range.hva + skip : NULL;
+    resolved->ops = range.ops;
+    resolved->self = range.self;
+    resolved->name = range.name;
 }

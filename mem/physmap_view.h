@@ -5,8 +5,8 @@
  * A lookup takes no lock and no reference, so nothing it can reach is ever given back before
  * physmap_destroy(): range arrays are only replaced by bigger ones, and region records and the two
  * views are re-used. Each view has a sequence number, odd while it is rebuilt; a lookup that finds
- * it changed starts over. A record is re-used only after RECORD_DELAY further changes, when both
- * views have been rebuilt many times, so a lookup that did not start over saw whole records.
+ * it changed starts over, so what it returns is of one view. The records behind phys_page.region
+ * are re-used only RECORD_DELAY changes later.
  */
 #pragma once
 
@@ -21,13 +21,16 @@ struct record {
     struct record *next_made;
 };
 
-/* [start, end) resolves to region, whose byte offset lies at start. */
+/* [start, end) resolves to region, whose byte offset lies at start. One cache line. */
 struct range {
     u64 start;
     u64 end;
     u64 offset;
     u8 *hva; /* of start, or NULL */
     const struct region *region;
+    const struct io_ops *ops; /* copies from an MMIO region, else NULL */
+    void *self;
+    const char *name;
 };
 
 struct range_list {

@@ -162,7 +162,7 @@ bool ram_written(struct ram *ram, const void *hva, u64 size)
     check(at < ram->size && size <= ram->size - at, "store of %llu bytes at %p is not in guest RAM",
           (unsigned long long)size, hva);
     /* The store must be visible before the flags are read: an engine marks first and then reads. */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    asm volatile("lock orl $0, (%%rsp)" ::: "memory", "cc");
     while (size) {
         struct ram_page *page = &ram->pages[at >> PAGE_SHIFT];
         u64 offset = at % PAGE_SIZE;

@@ -1,0 +1,784 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The soft TLB: which tags an access enters, what never gets a tag, invalidation with PCIDs, global
+ * and large pages (seen through page tables that were changed without telling), and a random run
+ * in which every tag must agree with the page tables.
+ */
+#include "mem/tlb.h"
+
+#include <check.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { P = 1, W = 2, U = 4, A = 32, D = 64, PS = 128, G = 256 };
+
+#define CR0_PG_    BIT(31)
+#define CR0_WP_    BIT(16)
+#define CR4_PAE_   BIT(5)
+#define CR4_PGE_   BIT(7)
+#define CR4_PCIDE_ BIT(17)
+#define CR4_SMAP_  BIT(21)
+#define CR4_PKE_   BIT(22)
+#define EFER_LMA_  BIT(10)
+#define EFER_NXE_  BIT(11)
+#define ROM_GPA    0xf0000000ull
+#define MMIO_GPA   0xf1000000ull
+#define WORLD      0x400000ull /* gla of the first test page; PT entry 0 of PD entry 2 */
+
+static struct log log_;
+static struct ram ram;
+static struct physmap *map;
+static struct tlb tlb;
+static struct paging_ctx ctx;
+static u8 rom[PAGE_SIZE] ALIGNED(4096);
+
+static u64 mmio_read(void *self, u64 offset, unsigned size)
+{
+    (void)self;
+    (void)offset;
+    (void)size;
+    return 0;
+}
+
+static const struct io_ops mmio_ops = {mmio_read, NULL, SIZE_ANY};
+
+static void on_protect(void *opaque, const u8 *page_hva)
+{
+    tlb_drop_write(opaque, page_hva);
+}
+
+static void on_flush(void *opaque)
+{
+    tlb_flush_all(opaque);
+}
+
+/* Root number n: PML4 at 0x10000 * (n + 1), then PDPT, PD, PT, one page each. */
+static u64 *table(unsigned root, unsigned level)
+{
+    return (u64 *)(ram.hva + 0x10000 * (root + 1) + (4 - level) * 0x1000);
+}
+
+static u64 *pte(unsigned root, unsigned page)
+{
+    return &table(root, 1)[page];
+}
+
+static void make_root(unsigned root)
+{
+    u64 base = 0x10000 * (root + 1);
+
+    table(root, 4)[0] = (base + 0x1000) | P | W | U;
+    table(root, 3)[0] = (base + 0x2000) | P | W | U;
+    table(root, 2)[2] = (base + 0x3000) | P | W | U;
+}
+
+static void setup(void)
+{
+    struct region r[] = {
+        {.name = "ram", .kind = REGION_RAM, .access = REGION_RW, .size = MIB(8)},
+        {.name = "rom",
+         .kind = REGION_ROM,
+         .access = REGION_RW,
+         .base = ROM_GPA,
+         .size = PAGE_SIZE,
+         .hva = rom},
+        {.name = "mmio",
+         .kind = REGION_MMIO,
+         .access = REGION_RW,
+         .base = MMIO_GPA,
+         .size = PAGE_SIZE,
+         .ops = &mmio_ops},
+    };
+    unsigned id;
+
+    log_init(&log_);
+    ck_assert_int_eq(ram_create(&ram, MIB(8), NULL), ST_OK);
+    ck_assert_int_eq(physmap_create(&map, &ram, &log_, NULL), ST_OK);
+    for (unsigned i = 0; i < ARRAY_SIZE(r); i++)
+        ck_assert_int_eq(physmap_add(map, &r[i], &id), ST_OK);
+    ck_assert_int_eq(tlb_create(&tlb, map, NULL), ST_OK);
+    physmap_set_listeners(map, on_flush, on_protect, &tlb);
+    for (unsigned root = 0; root < 4; root++)
+        make_root(root);
+    ctx = (struct paging_ctx){.cr0 = CR0_PG_ | CR0_WP_ | 1,
+                              .cr3 = 0x10000,
+                              .cr4 = CR4_PAE_ | CR4_PGE_,
+                              .efer = EFER_LMA_ | EFER_NXE_,
+                              .maxphyaddr = 46,
+                              .page1g = true};
+}
+
+static void teardown(void)
+{
+    tlb_destroy(&tlb);
+    physmap_destroy(map);
+    ram_destroy(&ram);
+    log_fini(&log_);
+}
+
+static u64 gla_of(unsigned page)
+{
+    return WORLD + page * PAGE_SIZE;
+}
+
+/* An access as the current context; returns the guest-physical address or ~error. */
+static u64 touch_as(enum tlb_context context, u64 gla, enum access_kind kind)
+{
+    struct tlb_page page;
+    u32 error;
+
+    ctx.user = context == TLB_USER;
+    ctx.smap_override = context == TLB_SUPERVISOR_AC;
+    return tlb_translate(&tlb, context, &ctx, gla, kind, &page, &error) ? page.gpa : ~(u64)error;
+}
+
+static u64 touch(u64 gla, enum access_kind kind)
+{
+    return touch_as(TLB_SUPERVISOR, gla, kind);
+}
+
+/* Which tags the page of gla has: r, w, x as bits 0, 1, 2; all that exist must point to hva. */
+static unsigned tags_as(enum tlb_context context, u64 gla, const u8 *hva)
+{
+    const struct tlb_table *t = &tlb.tables[context];
+    const u8 *p[3] = {tlb_read_ptr(t, gla, 1), tlb_write_ptr(t, gla, 1), tlb_exec_ptr(t, gla)};
+    unsigned tags = 0;
+
+    for (unsigned i = 0; i < 3; i++) {
+        if (p[i])
+            ck_assert_ptr_eq(p[i], hva);
+        tags |= p[i] ? 1u << i : 0;
+    }
+    return tags;
+}
+
+static unsigned tags(u64 gla, const u8 *hva)
+{
+    return tags_as(TLB_SUPERVISOR, gla, hva);
+}
+
+enum { TR = 1, TW = 2, TX = 4 };
+
+static void use_pcid(u16 pcid, unsigned root)
+{
+    ctx.cr4 |= CR4_PCIDE_;
+    ctx.cr3 = 0x10000 * (root + 1) | pcid;
+    tlb_switch(&tlb);
+}
+
+/* -- which tags -- */
+
+START_TEST(tags_follow_the_access)
+{
+    *pte(0, 0) = 0x100000 | P | W;
+    ck_assert_uint_eq(tags(WORLD, NULL), 0);
+    ck_assert_uint_eq(touch(WORLD + 9, ACCESS_READ), 0x100009);
+    ck_assert_uint_eq(tags(WORLD + 9, ram.hva + 0x100009), TR);
+    ck_assert_uint_eq(touch(WORLD, ACCESS_EXEC), 0x100000);
+    ck_assert_uint_eq(tags(WORLD, ram.hva + 0x100000), TR | TX);
+    ck_assert_uint_eq(*pte(0, 0) & (A | D), A);
+    ck_assert_uint_eq(touch(WORLD + 4095, ACCESS_WRITE), 0x100fff);
+    ck_assert_uint_eq(tags(WORLD + 4095, ram.hva + 0x100fff), TR | TW | TX);
+    ck_assert_uint_eq(*pte(0, 0) & (A | D), A | D);
+    ck_assert_uint_eq(tags_as(TLB_USER, WORLD, NULL), 0);
+    ck_assert_uint_eq(tags_as(TLB_SUPERVISOR_AC, WORLD, NULL), 0);
+    ck_assert_ptr_null(tlb_read_ptr(&tlb.tables[0], WORLD + 4095, 2)); /* crosses the page */
+    ck_assert_ptr_nonnull(tlb_read_ptr(&tlb.tables[0], WORLD + 4092, 4));
+    ck_assert_uint_eq(ram_flags(&ram, ram.hva + 0x100000), PAGE_WRITE_TLB);
+}
+END_TEST
+
+START_TEST(read_enters_write_tag_only_if_dirty_and_writable)
+{
+    *pte(0, 0) = 0x100000 | P | W | D;
+    *pte(0, 1) = 0x101000 | P | D;
+    *pte(0, 2) = 0x102000 | P | W;
+    for (unsigned i = 0; i < 3; i++)
+        touch(gla_of(i), ACCESS_READ);
+    ck_assert_uint_eq(tags(gla_of(0), ram.hva + 0x100000), TR | TW);
+    ck_assert_uint_eq(tags(gla_of(1), ram.hva + 0x101000), TR);
+    ck_assert_uint_eq(tags(gla_of(2), ram.hva + 0x102000), TR);
+    ck_assert_uint_eq(touch(gla_of(1), ACCESS_WRITE), ~(u64)(PF_P | PF_W));
+    ck_assert_uint_eq(touch_as(TLB_USER, gla_of(0), ACCESS_EXEC), ~(u64)(PF_P | PF_U | PF_I));
+    ck_assert_uint_eq(touch(gla_of(3), ACCESS_READ), ~0ull);
+}
+END_TEST
+
+START_TEST(devices_rom_and_holes)
+{
+    struct tlb_page page;
+    u32 error;
+
+    *pte(0, 0) = MMIO_GPA | P | W;
+    *pte(0, 1) = ROM_GPA | P | W;
+    *pte(0, 2) = 0x200000000 | P | W;
+    for (unsigned kind = ACCESS_READ; kind <= ACCESS_EXEC; kind++) {
+        ck_assert(tlb_translate(&tlb, TLB_SUPERVISOR, &ctx, WORLD + 5, (enum access_kind)kind,
+                                &page, &error));
+        ck_assert_ptr_null(page.hva);
+        ck_assert_uint_eq(page.gpa, MMIO_GPA + 5);
+        ck_assert_ptr_eq(page.phys.region->ops, &mmio_ops);
+        ck_assert(!page.notify);
+        ck_assert_uint_eq(touch(gla_of(1), (enum access_kind)kind), ROM_GPA);
+        ck_assert(tlb_translate(&tlb, TLB_SUPERVISOR, &ctx, gla_of(2), (enum access_kind)kind,
+                                &page, &error));
+        ck_assert(!page.hva && !page.phys.region);
+    }
+    ck_assert_uint_eq(tags(gla_of(0), NULL), 0);
+    ck_assert_uint_eq(tags(gla_of(1), rom), TR | TX);
+    ck_assert_uint_eq(tags(gla_of(2), NULL), 0);
+}
+END_TEST
+
+START_TEST(shadowed_memory_has_no_write_tag)
+{
+    struct region shadow = {.name = "shadow",
+                            .kind = REGION_ROM,
+                            .access = REGION_READ,
+                            .base = 0x100000,
+                            .size = PAGE_SIZE,
+                            .priority = PRIO_SHADOW,
+                            .hva = rom};
+    struct tlb_page page;
+    unsigned id;
+    u32 error;
+
+    ck_assert_int_eq(physmap_add(map, &shadow, &id), ST_OK);
+    *pte(0, 0) = 0x100000 | P | W;
+    ck_assert(tlb_translate(&tlb, TLB_SUPERVISOR, &ctx, WORLD, ACCESS_WRITE, &page, &error));
+    ck_assert_ptr_eq(page.hva, ram.hva + 0x100000);
+    ck_assert(page.notify);
+    ck_assert_uint_eq(tags(WORLD, rom), TR);
+    ck_assert_uint_eq(touch(WORLD, ACCESS_EXEC), 0x100000);
+    ck_assert_uint_eq(tags(WORLD, rom), TR | TX);
+    physmap_remove(map, id); /* the flush listener runs */
+    ck_assert_uint_eq(tags(WORLD, NULL), 0);
+    touch(WORLD, ACCESS_WRITE);
+    ck_assert_uint_eq(tags(WORLD, ram.hva + 0x100000), TR | TW);
+}
+END_TEST
+
+START_TEST(overlay_that_takes_writes_has_a_write_tag)
+{
+    struct region overlay = {.name = "overlay",
+                             .kind = REGION_ROM,
+                             .access = REGION_RW,
+                             .base = 0x100000,
+                             .size = PAGE_SIZE,
+                             .priority = PRIO_OVERLAY,
+                             .hva = rom,
+                             .writable_hva = true};
+    struct tlb_page page;
+    unsigned id;
+    u32 error;
+
+    ck_assert_int_eq(physmap_add(map, &overlay, &id), ST_OK);
+    *pte(0, 0) = 0x100000 | P | W;
+    ck_assert(tlb_translate(&tlb, TLB_SUPERVISOR, &ctx, WORLD, ACCESS_WRITE, &page, &error));
+    ck_assert(!page.notify);
+    ck_assert_uint_eq(tags(WORLD, rom), TR | TW);
+}
+END_TEST
+
+START_TEST(code_pages_have_no_write_tag)
+{
+    struct tlb_page page;
+    u32 error;
+
+    *pte(0, 0) = *pte(0, 7) = 0x100000 | P | W | U; /* the page twice */
+    touch(WORLD, ACCESS_WRITE);
+    touch_as(TLB_USER, gla_of(7), ACCESS_WRITE);
+    physmap_protect_code(map, ram.hva + 0x100040, 4);
+    ck_assert_uint_eq(tags(WORLD, ram.hva + 0x100000), TR);
+    ck_assert_uint_eq(tags_as(TLB_USER, gla_of(7), ram.hva + 0x100000), TR);
+    ck_assert(!(ram_flags(&ram, ram.hva + 0x100000) & PAGE_WRITE_TLB));
+    ck_assert(tlb_translate(&tlb, TLB_SUPERVISOR, &ctx, WORLD, ACCESS_WRITE, &page, &error));
+    ck_assert(page.notify && page.hva == ram.hva + 0x100000);
+    ck_assert_uint_eq(tags(WORLD, ram.hva + 0x100000), TR);
+    ck_assert(ram_written(&ram, ram.hva + 0x100040, 1));
+    touch(WORLD, ACCESS_WRITE);
+    ck_assert_uint_eq(tags(WORLD, ram.hva + 0x100000), TR | TW);
+    __atomic_fetch_or(&ram.pages[0x101].flags, PAGE_DIRTY_LOG, __ATOMIC_SEQ_CST);
+    *pte(0, 1) = 0x101000 | P | W;
+    touch(gla_of(1), ACCESS_WRITE);
+    ck_assert_uint_eq(tags(gla_of(1), ram.hva + 0x101000), TR);
+}
+END_TEST
+
+START_TEST(watched_pages_have_no_data_tags)
+{
+    u64 watch = gla_of(1) + 0x123;
+
+    for (unsigned i = 0; i < 2; i++) {
+        *pte(0, i) = (0x100000 + i * PAGE_SIZE) | P | W;
+        touch(gla_of(i), ACCESS_WRITE);
+    }
+    tlb_watch(&tlb, &watch, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        touch(gla_of(i), ACCESS_READ);
+        touch(gla_of(i), ACCESS_WRITE);
+        touch(gla_of(i), ACCESS_EXEC);
+    }
+    ck_assert_uint_eq(tags(gla_of(0), ram.hva + 0x100000), TR | TW | TX);
+    ck_assert_uint_eq(tags(gla_of(1), ram.hva + 0x101000), TX);
+    tlb_watch(&tlb, NULL, 0);
+    touch(gla_of(1), ACCESS_WRITE);
+    ck_assert_uint_eq(tags(gla_of(1), ram.hva + 0x101000), TR | TW);
+}
+END_TEST
+
+START_TEST(contexts_have_their_own_rights)
+{
+    *pte(0, 0) = 0x100000 | P | W | U;
+    ctx.cr4 |= CR4_SMAP_;
+    ck_assert_uint_eq(touch(WORLD, ACCESS_READ), ~(u64)PF_P);
+    ck_assert_uint_eq(touch_as(TLB_SUPERVISOR_AC, WORLD, ACCESS_WRITE), 0x100000);
+    ck_assert_uint_eq(touch_as(TLB_USER, WORLD, ACCESS_READ), 0x100000);
+    ck_assert_uint_eq(touch(WORLD, ACCESS_READ), ~(u64)PF_P);
+    ck_assert_uint_eq(tags(WORLD, NULL), 0);
+    ck_assert_uint_eq(tags_as(TLB_SUPERVISOR_AC, WORLD, ram.hva + 0x100000), TR | TW);
+    ck_assert_uint_eq(tags_as(TLB_USER, WORLD, ram.hva + 0x100000), TR | TW);
+}
+END_TEST
+
+START_TEST(paging_off)
+{
+    ctx.cr0 = 1;
+    ck_assert_uint_eq(touch(0x100123, ACCESS_WRITE), 0x100123);
+    ck_assert_uint_eq(tags(0x100123, ram.hva + 0x100123), TR | TW);
+    ck_assert_uint_eq(touch(0x100123, ACCESS_EXEC), 0x100123);
+    ck_assert_uint_eq(tags(0x100123, ram.hva + 0x100123), TR | TW | TX);
+    ck_assert_uint_eq(tlb.walks, 0);
+}
+END_TEST
+
+START_TEST(slots_are_taken_over_cleanly)
+{
+    u64 other = WORLD + (u64)TLB_ENTRIES * PAGE_SIZE; /* same slot */
+
+    table(0, 2)[10] = 0x13000 | P | W | U; /* 16 MiB further: the same page table */
+    *pte(0, 0) = 0x100000 | P | W;
+    touch(WORLD, ACCESS_WRITE);
+    touch(WORLD, ACCESS_EXEC);
+    ck_assert_uint_eq(tlb_index(WORLD), tlb_index(other));
+    touch(other, ACCESS_READ);
+    ck_assert_uint_eq(tags(WORLD, NULL), 0);
+    ck_assert_uint_eq(tags(other, ram.hva + 0x100000), TR | TW);
+}
+END_TEST
+
+/* -- second level -- */
+
+START_TEST(second_level_spares_walks)
+{
+    u64 walks;
+
+    *pte(0, 0) = 0x100000 | P | W;
+    touch(WORLD, ACCESS_READ);
+    walks = tlb.walks;
+    tlb_switch(&tlb);
+    ck_assert_uint_eq(tags(WORLD, NULL), 0);
+    ck_assert_uint_eq(touch(WORLD, ACCESS_READ), 0x100000);
+    ck_assert_uint_eq(tlb.walks, walks);
+    touch(WORLD, ACCESS_WRITE); /* not dirty: D must be set */
+    ck_assert_uint_eq(tlb.walks, walks + 1);
+    ck_assert(*pte(0, 0) & D);
+    tlb_switch(&tlb);
+    touch(WORLD, ACCESS_WRITE);
+    ck_assert_uint_eq(tlb.walks, walks + 1);
+}
+END_TEST
+
+START_TEST(permission_registers_apply_to_kept_entries)
+{
+    *pte(0, 0) = 0x100000 | P | W | U | 3ull << 59;
+    touch(WORLD, ACCESS_WRITE);
+    ctx.cr4 |= CR4_PKE_;
+    ctx.pkru = 2u << 6; /* key 3: no writes */
+    tlb_permissions_changed(&tlb);
+    ck_assert_uint_eq(touch(WORLD, ACCESS_READ), 0x100000);
+    ck_assert_uint_eq(tags(WORLD, ram.hva + 0x100000), TR);
+    ck_assert_uint_eq(touch(WORLD, ACCESS_WRITE), ~(u64)(PF_P | PF_W | PF_PK));
+    ctx.pkru = 1u << 6;
+    tlb_permissions_changed(&tlb);
+    ck_assert_uint_eq(touch(WORLD, ACCESS_READ), ~(u64)(PF_P | PF_PK));
+    ck_assert_uint_eq(touch(WORLD, ACCESS_EXEC), 0x100000);
+    ctx.cr4 |= CR4_SMAP_;
+    ctx.pkru = 0;
+    tlb_permissions_changed(&tlb);
+    ck_assert_uint_eq(touch(WORLD, ACCESS_READ), ~(u64)PF_P);
+}
+END_TEST
+
+START_TEST(denied_by_an_old_entry_walks_again)
+{
+    *pte(0, 0) = 0x100000 | P;
+    touch(WORLD, ACCESS_READ);
+    *pte(0, 0) = 0x100000 | P | W | U;
+    ck_assert_uint_eq(touch(WORLD, ACCESS_WRITE), 0x100000);
+    ck_assert_uint_eq(touch_as(TLB_USER, WORLD, ACCESS_READ), 0x100000);
+}
+END_TEST
+
+/* Points the page elsewhere without an invalidation; then tells old (kept) from new. */
+static bool kept_after(unsigned root, unsigned page, void (*invalidate)(void))
+{
+    u64 old = *pte(root, page) & 0x7fffffffff000, now;
+
+    *pte(root, page) ^= 0x80000;
+    invalidate();
+    tlb_switch(&tlb); /* only the second level counts here */
+    now = touch(gla_of(page), ACCESS_READ);
+    ck_assert(now == old || now == (old ^ 0x80000));
+    return now == old;
+}
+
+static void nothing(void)
+{
+}
+static void flush_all(void)
+{
+    tlb_flush_all(&tlb);
+}
+static void flush_non_global(void)
+{
+    tlb_flush_non_global(&tlb);
+}
+static void flush_pcid_1(void)
+{
+    tlb_flush_pcid(&tlb, 1);
+}
+static void flush_pcid_2(void)
+{
+    tlb_flush_pcid(&tlb, 2);
+}
+static void invlpg_1(void)
+{
+    tlb_flush_page(&tlb, 1, WORLD + 0x777);
+}
+static void invlpg_2(void)
+{
+    tlb_flush_page(&tlb, 2, WORLD);
+}
+static void invlpg_1_next(void)
+{
+    tlb_flush_page(&tlb, 1, gla_of(1));
+}
+static void invpcid_1(void)
+{
+    tlb_flush_page_pcid(&tlb, 1, WORLD + 0xfff);
+}
+static void invpcid_2(void)
+{
+    tlb_flush_page_pcid(&tlb, 2, WORLD);
+}
+
+/* SDM 3A 4.10.4.1: what each invalidation does to a page of PCID 1, plain and global. */
+START_TEST(invalidation_table)
+{
+    static const struct {
+        void (*run)(void);
+        bool plain_kept, global_kept;
+    } rows[] = {
+        {nothing, true, true},       {flush_all, false, false},   {flush_non_global, false, true},
+        {flush_pcid_1, false, true}, {flush_pcid_2, true, true},  {invlpg_1, false, false},
+        {invlpg_2, true, false},     {invlpg_1_next, true, true}, {invpcid_1, false, true},
+        {invpcid_2, true, true},
+    };
+
+    for (unsigned global = 0; global < 2; global++) {
+        use_pcid(1, 0);
+        *pte(0, 0) = 0x100000 | P | (global ? G : 0);
+        touch(WORLD, ACCESS_READ);
+        ck_assert_int_eq(kept_after(0, 0, rows[_i].run),
+                         global ? rows[_i].global_kept : rows[_i].plain_kept);
+        tlb_flush_all(&tlb);
+    }
+}
+END_TEST
+
+START_TEST(pcids_are_apart)
+{
+    *pte(0, 0) = 0x100000 | P;
+    *pte(1, 0) = 0x200000 | P;
+    *pte(0, 1) = 0x101000 | P | G;
+    for (unsigned round = 0; round < 3; round++) {
+        use_pcid(1, 0);
+        ck_assert_uint_eq(touch(WORLD, ACCESS_READ), 0x100000);
+        ck_assert_uint_eq(touch(gla_of(1), ACCESS_READ), 0x101000);
+        use_pcid(0xfff, 1);
+        ck_assert_uint_eq(touch(WORLD, ACCESS_READ), 0x200000);
+        ck_assert_uint_eq(touch(gla_of(1), ACCESS_READ), 0x101000); /* global: root 0's */
+    }
+    ck_assert_uint_eq(tlb.walks, 3);
+    tlb_flush_pcid(&tlb, 1);
+    *pte(0, 0) = *pte(1, 0) = 0x300000 | P;
+    ck_assert_uint_eq(touch(WORLD, ACCESS_READ), 0x200000);
+    use_pcid(1, 0);
+    ck_assert_uint_eq(touch(WORLD, ACCESS_READ), 0x300000);
+}
+END_TEST
+
+START_TEST(global_needs_pge)
+{
+    ctx.cr4 &= ~CR4_PGE_;
+    *pte(0, 0) = 0x100000 | P | G;
+    touch(WORLD, ACCESS_READ);
+    *pte(0, 0) = 0x200000 | P | G;
+    tlb_flush_pcid(&tlb, 0); /* MOV CR3 */
+    ck_assert_uint_eq(touch(WORLD, ACCESS_READ), 0x200000);
+}
+END_TEST
+
+/* INVLPG anywhere in a large page takes every piece along. */
+START_TEST(invlpg_drops_all_pieces_of_a_large_page)
+{
+    static const u64 glas[] = {0x600000, 0x40000000};
+    u64 gla = glas[_i], end = _i ? 0x3fffff000 : 0x1ff000;
+
+    if (_i)
+        table(0, 3)[1] = 0 | P | W | PS | U;
+    else
+        table(0, 2)[3] = 0 | P | W | PS | U;
+    for (u64 at = 0; at < MIB(2); at += 0x10000)
+        ck_assert_uint_eq(touch(gla + at, ACCESS_WRITE), at);
+    ck_assert_uint_eq(tlb.walks, 1); /* one entry for all */
+    if (_i)
+        table(0, 3)[1] |= 0x40000000;
+    else
+        table(0, 2)[3] |= 0x200000;
+    ck_assert_uint_eq(touch(gla + 0x10000, ACCESS_READ), 0x10000);
+    if (_i == 0)
+        tlb_flush_page(&tlb, 0, gla + end);
+    else
+        tlb_flush_page_pcid(&tlb, 0, gla + 0x3ffff000);
+    for (u64 at = 0; at < MIB(2); at += 0x10000) {
+        ck_assert_uint_eq(tags(gla + at, NULL), 0);
+        ck_assert_uint_eq(touch(gla + at, ACCESS_READ), at + (_i ? 0x40000000 : 0x200000));
+    }
+}
+END_TEST
+
+START_TEST(invlpg_beside_keeps_the_rest)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        *pte(0, i) = (0x100000 + i * PAGE_SIZE) | P | W;
+        touch(gla_of(i), ACCESS_READ);
+        touch_as(TLB_USER, gla_of(i), ACCESS_READ);
+    }
+    tlb_flush_page(&tlb, 0, gla_of(3));
+    for (unsigned i = 0; i < 8; i++)
+        ck_assert_uint_eq(tags(gla_of(i), ram.hva + 0x100000 + i * PAGE_SIZE), i == 3 ? 0 : TR);
+}
+END_TEST
+
+START_TEST(a_small_page_replaces_a_large_one)
+{
+    table(0, 2)[2] = 0x200000 | P | W | PS; /* clean */
+    ck_assert_uint_eq(touch(WORLD, ACCESS_READ), 0x200000);
+    table(0, 2)[2] = 0x13000 | P | W | U;
+    *pte(0, 0) = 0x100000 | P | W;
+    ck_assert_uint_eq(touch(WORLD, ACCESS_WRITE), 0x100000); /* not dirty: walked again */
+    ck_assert_uint_eq(touch(WORLD, ACCESS_READ), 0x100000);
+    tlb_switch(&tlb);
+    ck_assert_uint_eq(touch(WORLD, ACCESS_READ), 0x100000);
+}
+END_TEST
+
+START_TEST(flush_empties_every_slot)
+{
+    for (unsigned i = 0; i < 512; i++) {
+        *pte(0, i) = (0x100000 + i * PAGE_SIZE) | P | W | U;
+        for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
+            touch_as((enum tlb_context)context, gla_of(i), ACCESS_WRITE);
+            touch_as((enum tlb_context)context, gla_of(i), ACCESS_EXEC);
+        }
+    }
+    ck_assert_uint_eq(tlb.fills, 512 * 3 * 2);
+    tlb_flush_pcid(&tlb, 0);
+    for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
+        const struct tlb_table *t = &tlb.tables[context];
+
+        for (unsigned i = 0; i < TLB_ENTRIES; i++)
+            ck_assert(t->read_tag[i] == TLB_INVALID && t->write_tag[i] == TLB_INVALID &&
+                      t->exec_tag[i] == TLB_INVALID);
+    }
+}
+END_TEST
+
+/* -- a random run: every tag agrees with the page tables -- */
+
+static void check_tag(u64 tag, u64 addend, enum tlb_context context, enum access_kind kind)
+{
+    struct paging_ctx c = ctx;
+    struct walk_result r;
+    u64 before;
+
+    if (tag == TLB_INVALID)
+        return;
+    c.user = context == TLB_USER;
+    c.smap_override = context == TLB_SUPERVISOR_AC;
+    before = ram.code_epoch;
+    ck_assert(page_walk(map, &c, tag, kind == ACCESS_EXEC ? kind : ACCESS_READ, &r));
+    ck_assert(kind != ACCESS_WRITE || r.dirty);
+    ck_assert(page_walk(map, &c, tag, kind, &r));
+    ck_assert_uint_eq(before, ram.code_epoch);
+    ck_assert_ptr_eq((u8 *)(tag + addend), ram.hva + r.gpa);
+    ck_assert(kind != ACCESS_WRITE || !(ram_flags(&ram, ram.hva + r.gpa) & PAGE_CODE));
+}
+
+static void check_tags(void)
+{
+    for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
+        const struct tlb_table *t = &tlb.tables[context];
+
+        for (unsigned i = 0; i < TLB_ENTRIES; i++) {
+            check_tag(t->read_tag[i], t->addend[i], (enum tlb_context)context, ACCESS_READ);
+            check_tag(t->write_tag[i], t->addend[i], (enum tlb_context)context, ACCESS_WRITE);
+            check_tag(t->exec_tag[i], t->addend[i], (enum tlb_context)context, ACCESS_EXEC);
+        }
+    }
+}
+
+/* Changes one translation as an operating system would: store, then invalidate. */
+static void random_change(unsigned root)
+{
+    u64 bits = P | ((u64)rand() & (W | U)) | (rand() % 4 ? 0 : BIT(63));
+    unsigned page = (unsigned)rand() % 64;
+
+    if (rand() % 8 == 0) { /* PD entry 3: a large page, or nothing */
+        table(root, 2)[3] = rand() % 3 ? (u64)(rand() % 3) << 21 | PS | bits : 0;
+        page = 512 + (unsigned)rand() % 512;
+    } else {
+        *pte(root, page) = rand() % 4 ? (0x100000 + (u64)(rand() % 256) * PAGE_SIZE) | bits : 0;
+    }
+    if (ctx.cr3 >> 16 == root + 1)
+        tlb_flush_page(&tlb, (u16)(root + 1), gla_of(page));
+    else
+        tlb_flush_page_pcid(&tlb, (u16)(root + 1), gla_of(page));
+}
+
+START_TEST(random_run_agrees_with_the_tables)
+{
+    unsigned root = 0;
+
+    srand(99);
+    use_pcid(1, 0);
+    for (unsigned step = 0; step < 20000; step++) {
+        switch (rand() % 12) {
+        case 0: random_change((unsigned)rand() % 4); break;
+        case 1:
+            root = (unsigned)rand() % 4;
+            use_pcid((u16)(root + 1), root);
+            break;
+        case 2:
+            if (rand() % 16 == 0)
+                tlb_flush_pcid(&tlb, (u16)(rand() % 6));
+            break;
+        case 3: physmap_protect_code(map, ram.hva + 0x100000 + rand() % 256 * PAGE_SIZE, 8); break;
+        case 4: ram_written(&ram, ram.hva + 0x100000 + rand() % 256 * PAGE_SIZE, 1); break;
+        case 5:
+            ctx.cr4 ^= CR4_SMAP_;
+            tlb_permissions_changed(&tlb);
+            break;
+        default:
+            touch_as((enum tlb_context)(rand() % 3),
+                     rand() % 2 ? gla_of((unsigned)rand() % 64) : 0x600000 + rand() % MIB(2),
+                     (enum access_kind)(rand() % 3));
+            break;
+        }
+        if (step % 16 == 0)
+            check_tags();
+    }
+    ck_assert_uint_gt(tlb.fills, 2000);
+}
+END_TEST
+
+/* -- dropping write tags from another thread -- */
+
+enum { RACE_ROUNDS = 20000 };
+
+/* Both threads leave only when both have come. */
+static void meet(unsigned *count, unsigned round)
+{
+    __atomic_fetch_add(count, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(count, __ATOMIC_SEQ_CST) < 2 * round)
+        sched_yield();
+}
+
+static unsigned starts, ends;
+
+static void *marker(void *arg)
+{
+    for (unsigned round = 1; round <= RACE_ROUNDS; round++) {
+        meet(&starts, round);
+        for (volatile unsigned delay = round % 64; delay; delay--)
+            ;
+        physmap_protect_code(map, ram.hva + 0x100000, 1);
+        meet(&ends, round);
+    }
+    return arg;
+}
+
+/* Whichever came first, the mark or the tag: when both are through, the tag is gone. */
+START_TEST(a_mark_beside_a_fill_leaves_no_write_tag)
+{
+    pthread_t thread;
+    unsigned left = 0;
+
+    *pte(0, 0) = 0x100000 | P | W;
+    starts = ends = 0;
+    pthread_create(&thread, NULL, marker, NULL);
+    for (unsigned round = 1; round <= RACE_ROUNDS; round++) {
+        meet(&starts, round);
+        touch(WORLD, ACCESS_WRITE);
+        meet(&ends, round);
+        left += tags(WORLD, ram.hva + 0x100000) & TW;
+        ram_written(&ram, ram.hva + 0x100000, 1);
+        tlb_switch(&tlb);
+    }
+    pthread_join(thread, NULL);
+    ck_assert_uint_eq(left, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("tlb");
+    TCase *tc = tcase_create("tlb");
+    SRunner *runner;
+    int failed;
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, tags_follow_the_access);
+    tcase_add_test(tc, read_enters_write_tag_only_if_dirty_and_writable);
+    tcase_add_test(tc, devices_rom_and_holes);
+    tcase_add_test(tc, shadowed_memory_has_no_write_tag);
+    tcase_add_test(tc, overlay_that_takes_writes_has_a_write_tag);
+    tcase_add_test(tc, code_pages_have_no_write_tag);
+    tcase_add_test(tc, watched_pages_have_no_data_tags);
+    tcase_add_test(tc, contexts_have_their_own_rights);
+    tcase_add_test(tc, paging_off);
+    tcase_add_test(tc, slots_are_taken_over_cleanly);
+    tcase_add_test(tc, second_level_spares_walks);
+    tcase_add_test(tc, permission_registers_apply_to_kept_entries);
+    tcase_add_test(tc, denied_by_an_old_entry_walks_again);
+    tcase_add_loop_test(tc, invalidation_table, 0, 10);
+    tcase_add_test(tc, pcids_are_apart);
+    tcase_add_test(tc, global_needs_pge);
+    tcase_add_loop_test(tc, invlpg_drops_all_pieces_of_a_large_page, 0, 2);
+    tcase_add_test(tc, invlpg_beside_keeps_the_rest);
+    tcase_add_test(tc, a_small_page_replaces_a_large_one);
+    tcase_add_test(tc, flush_empties_every_slot);
+    tcase_add_test(tc, random_run_agrees_with_the_tables);
+    tcase_add_test(tc, a_mark_beside_a_fill_leaves_no_write_tag);
+    suite_add_tcase(suite, tc);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
