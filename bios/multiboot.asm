@@ -98,7 +98,7 @@ items:
 items_end:
 
         align   8, db 0
-gdt:                                    ; flat segments, accessed already, because ROM takes no write
+gdt:                                    ; flat; accessed already, as ROM takes no write
         dq      0
         dq      0x00cf9b000000ffff
         dq      0x00cf93000000ffff

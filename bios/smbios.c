@@ -99,7 +99,7 @@ static void build_bios(struct smbios_builder *build)
     put(build, BIT(3), 8); /* characteristics are not given */
     put(build, 0x01, 1);   /* ACPI */
     put(build, 0x14, 1);   /* virtual machine; targeted content distribution */
-    put(build, 0, 2);      /* release */
+    put(build, 0xffff, 2); /* no release number */
     put(build, 0xffff, 2); /* no embedded controller */
     structure_end(build);
 }
