@@ -133,6 +133,16 @@ static inline bool machine_random(void *opaque, struct vcpu *v, u64 *value)
     return true;
 }
 
+static inline void machine_flush(void *opaque)
+{
+    vcpu_signal(((struct machine *)opaque)->v, EVENT_TLB);
+}
+
+static inline void machine_protect(void *opaque, const u8 *page_hva)
+{
+    tlb_drop_write(&((struct machine *)opaque)->v->tlb, page_hva);
+}
+
 /* A processor with every feature, which tests may take away from m->model.features. */
 static inline void machine_model(struct cpu_model *model)
 {
@@ -374,6 +384,7 @@ static inline void machine_create(struct machine *m)
     };
     check(!vcpu_create(&m->v, 0, 0, m->map, &m->model, &m->platform, &m->log, &err), "%s",
           err.text);
+    physmap_set_listeners(m->map, machine_flush, machine_protect, m);
 }
 
 static inline void machine_destroy(struct machine *m)

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What happens between instructions: INIT, SIPI, debug traps, NMI, external interrupts, waking from
+ * HLT and MWAIT, in the order of SDM 3A table 6-2.
+ */
+#include "cpu/control.h"
+#include "cpu/engine.h"
+#include "cpu/exception.h"
+#include "cpu/vcpu.h"
+
+static u32 events_now(const struct vcpu *v)
+{
+    return __atomic_load_n(&v->events, __ATOMIC_ACQUIRE);
+}
+
+/* Delivers one event at an instruction boundary. A REP instruction that is not finished is
+ * continued later with RF set, so that its breakpoint does not fire again (SDM 3B 17.3.1.1). */
+static bool deliver(struct vcpu *v, u8 vector, enum event_kind kind)
+{
+    if (v->repeat)
+        v->rflags |= F_RF;
+    v->repeat = false;
+    v->shadow = 0;
+    v->activity = ACTIVITY_RUN;
+    log_trace(v->log, LOG_INT, "event %02x at %04x:%016lx cpl %u flags %06lx", vector,
+              v->seg[SEG_CS].selector, v->rip, v->cpl, v->rflags);
+    if (!interrupt_deliver(v, vector, kind, false, 0, v->rip) && !exception_deliver(v))
+        return false;
+    v->rip = v->next_rip;
+    return true;
+}
+
+/* INIT keeps what SDM 3A table 9-1 says; an application processor then waits for SIPI. */
+static void take_init(struct vcpu *v)
+{
+    vcpu_clear_signal(v, EVENT_INIT);
+    vcpu_reset(v, true);
+}
+
+/* SDM 3A 8.4.3: starts at vector * 4 KiB in real mode; ignored unless waiting. */
+static void take_sipi(struct vcpu *v)
+{
+    vcpu_clear_signal(v, EVENT_SIPI);
+    if (v->activity != ACTIVITY_WAIT_SIPI)
+        return;
+    v->seg[SEG_CS].selector = (u16)(v->sipi_vector << 8);
+    v->seg[SEG_CS].base = (u64)v->sipi_vector << 12;
+    v->rip = v->next_rip = 0;
+    v->activity = ACTIVITY_RUN;
+    vcpu_update_mode(v);
+}
+
+/* The trap of what breakpoints, TF and task switches have collected; held off by MOV SS. */
+static bool take_debug_trap(struct vcpu *v)
+{
+    if (v->pending_db && v->shadow == 2)
+        return true;
+    vcpu_clear_signal(v, EVENT_TRAP);
+    if (!v->pending_db)
+        return true;
+    v->dr6 |= v->pending_db;
+    v->pending_db = 0;
+    return deliver(v, VEC_DB, EVENT_TRAP_EXC);
+}
+
+static bool take_nmi(struct vcpu *v)
+{
+    if (v->nmi_blocked || v->shadow == 2)
+        return true;
+    vcpu_clear_signal(v, EVENT_NMI);
+    v->nmi_blocked = true;
+    return deliver(v, VEC_NMI, EVENT_HARDWARE);
+}
+
+static bool take_interrupt(struct vcpu *v)
+{
+    int vector;
+
+    /* MWAIT may end for any reason; it does for interrupts that are masked, too. */
+    if (v->activity == ACTIVITY_MWAIT)
+        v->activity = ACTIVITY_RUN;
+    if (!(v->rflags & F_IF) || v->shadow)
+        return true;
+    vector = v->platform->intr_acknowledge(v->platform->opaque, v);
+    return vector < 0 || deliver(v, (u8)vector, EVENT_HARDWARE);
+}
+
+/* Events for a processor that runs, or sleeps in HLT or MWAIT. false: shut down. */
+static bool take_running(struct vcpu *v)
+{
+    if (!take_debug_trap(v))
+        return false;
+    if ((events_now(v) & EVENT_NMI) && !take_nmi(v))
+        return false;
+    return !(events_now(v) & EVENT_INTR) || take_interrupt(v);
+}
+
+bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit)
+{
+    u32 events = events_now(v);
+
+    if (events & EVENT_TLB) {
+        vcpu_clear_signal(v, EVENT_TLB);
+        tlb_flush_all(&v->tlb);
+    }
+    if (events & EVENT_SMI)
+        vcpu_clear_signal(v, EVENT_SMI); /* there is no SMM */
+    if (events & EVENT_STOP) {
+        vcpu_clear_signal(v, EVENT_STOP);
+        *exit = EXIT_STOP;
+        return false;
+    }
+    if (events & EVENT_INIT)
+        take_init(v);
+    if (events_now(v) & EVENT_SIPI)
+        take_sipi(v);
+    if (v->activity <= ACTIVITY_MWAIT && !take_running(v))
+        v->activity = ACTIVITY_SHUTDOWN;
+    if (v->activity == ACTIVITY_RUN)
+        return true;
+    *exit = v->activity == ACTIVITY_SHUTDOWN ? EXIT_SHUTDOWN : EXIT_IDLE;
+    return false;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The interpreter's run loop, the reference engine.
+ *
+ * Ordinary code runs in decoded runs with three compares between instructions: events, decoded code
+ * that went stale, end of the run. Whatever needs a look at every boundary (TF, RF, breakpoints, an
+ * interrupt shadow, traces) goes through step(). Exceptions are delivered here and nowhere else.
+ */
+#include "cpu/control.h"
+#include "cpu/decode_cache.h"
+#include "cpu/engine.h"
+#include "cpu/exception.h"
+#include "cpu/insn.h"
+
+static ALWAYS_INLINE u64 rip_mask(const struct vcpu *v)
+{
+    return v->code_size == 8 ? ~0ull : v->code_size == 4 ? 0xffffffffull : 0xffffull;
+}
+
+/* Delivers the recorded fault at v->rip. false: shutdown. */
+static NOINLINE bool deliver_fault(struct vcpu *v)
+{
+    check(v->fault.pending, "an instruction failed without a fault at %04x:%016lx",
+          v->seg[SEG_CS].selector, v->rip);
+    log_trace(v->log, LOG_INT, "fault %02x error %04x at %04x:%016lx cpl %u cr2 %016lx",
+              v->fault.vector, v->fault.error, v->seg[SEG_CS].selector, v->rip, v->cpl,
+              v->fault.cr2);
+    v->shadow = 0;
+    v->pending_db = 0;
+    if (!exception_deliver(v))
+        return false;
+    v->rip = v->next_rip;
+    return true;
+}
+
+/* Runs decoded instructions until something needs attention. false: shutdown. */
+static ALWAYS_INLINE bool execute_run(struct vcpu *v, const struct decode_run *run, u64 end)
+{
+    const u64 *epoch_at = &v->ram->code_epoch;
+    const u64 epoch = __atomic_load_n(epoch_at, __ATOMIC_RELAXED);
+    const u32 events = __atomic_load_n(&v->events, __ATOMIC_RELAXED);
+    const u64 mask = rip_mask(v), budget = end - v->icount;
+    const struct insn *i = run->insns;
+    const struct insn *last = i + (run->count < budget ? run->count : budget) - 1;
+
+    for (;; i++) {
+        v->next_rip = (v->rip + i->len) & mask;
+        if (unlikely(!i->body(v, i)))
+            return deliver_fault(v);
+        if (unlikely(v->repeat))
+            return true;
+        v->rip = v->next_rip;
+        v->icount++;
+        if (i == last || unlikely(__atomic_load_n(&v->events, __ATOMIC_RELAXED) != events ||
+                                  __atomic_load_n(epoch_at, __ATOMIC_RELAXED) != epoch))
+            return true;
+    }
+}
+
+static void trace(struct vcpu *v, const struct insn *i)
+{
+    char text[4096];
+
+    if (log_on(v->log, LOG_CPU)) {
+        vcpu_dump(v, text, sizeof(text));
+        log_trace(v->log, LOG_CPU, "%s", text);
+    }
+    if (log_on(v->log, LOG_EXEC)) {
+        insn_describe(i, text, sizeof(text));
+        log_trace(v->log, LOG_EXEC, "%04x:%016lx %s", v->seg[SEG_CS].selector, v->rip, text);
+    }
+}
+
+/* Whether the single-step trap follows an instruction that began with TF set. Those that enter a
+ * handler have cleared TF, or not (SDM 3B 17.3.1.4; SYSCALL and SYSRET: APM 2 13.1.4). */
+static bool single_steps(const struct vcpu *v, const struct insn *i)
+{
+    switch (i->id) {
+    case INSN_INT3:
+    case INSN_INT1:
+    case INSN_INT_Ib:
+    case INSN_INTO:
+    case INSN_SYSCALL:
+    case INSN_SYSRET: return v->rflags & F_TF;
+    default: return v->shadow != 2;
+    }
+}
+
+static u64 exec_address(const struct vcpu *v)
+{
+    return vcpu_64bit(v) ? v->rip : (u32)(v->seg[SEG_CS].base + v->rip);
+}
+
+/* Instruction breakpoints come before the fetch (SDM 3A table 6-2), not behind MOV SS, not with RF.
+ */
+static u64 breakpoints_here(const struct vcpu *v)
+{
+    if (!(v->dr7 & DR7_ENABLED) || (v->rflags & F_RF) || v->shadow == 2)
+        return 0;
+    return debug_match_exec(v, exec_address(v));
+}
+
+/* Executes one instruction with every check. false: shutdown. */
+static NOINLINE bool step(struct vcpu *v)
+{
+    const u64 hits = breakpoints_here(v), tf = v->rflags & F_TF;
+    const struct decode_run *run;
+    const struct insn *i;
+
+    if (hits) {
+        raise_db(v, hits);
+        return deliver_fault(v);
+    }
+    run = decode_cache_lookup(v, v->rip);
+    if (!run)
+        return deliver_fault(v);
+    i = run->insns;
+    trace(v, i);
+    if (v->rflags & F_RF) {
+        /* It covers this instruction only; IRET and task switches may set it anew. */
+        v->rflags &= ~(u64)F_RF;
+        vcpu_update_mode(v);
+    }
+    v->shadow = 0;
+    v->next_rip = (v->rip + i->len) & rip_mask(v);
+    if (!i->body(v, i))
+        return deliver_fault(v);
+    if (!v->repeat) {
+        v->rip = v->next_rip;
+        v->icount++;
+    }
+    if (tf && single_steps(v, i)) {
+        v->pending_db |= DR6_BS;
+        vcpu_signal(v, EVENT_TRAP);
+    }
+    return true;
+}
+
+static ALWAYS_INLINE bool needs_attention(const struct vcpu *v)
+{
+    return __atomic_load_n(&v->events, __ATOMIC_RELAXED) | v->activity;
+}
+
+static ALWAYS_INLINE bool needs_steps(const struct vcpu *v)
+{
+    return v->careful | v->shadow || log_on(v->log, LOG_CPU | LOG_EXEC);
+}
+
+enum vcpu_exit interp_run(struct vcpu *v, u64 budget)
+{
+    const u64 end = v->icount + budget;
+    const struct decode_run *run;
+    enum vcpu_exit exit;
+    bool alive;
+
+    for (;;) {
+        if (unlikely(needs_attention(v)) && !vcpu_take_events(v, &exit))
+            return exit;
+        v->repeat = false;
+        if (unlikely(v->icount == end))
+            return EXIT_BUDGET;
+        if (unlikely(needs_steps(v))) {
+            alive = step(v);
+        } else {
+            run = decode_cache_lookup(v, v->rip);
+            alive = likely(run) ? execute_run(v, run, end) : deliver_fault(v);
+        }
+        if (unlikely(!alive))
+            return EXIT_SHUTDOWN;
+    }
+}
