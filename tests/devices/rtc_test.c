@@ -201,8 +201,8 @@ END_TEST
 
 START_TEST(periodic_rates)
 {
-    static const unsigned hz[16] = {0,    256,  128, 8192, 4096, 2048, 1024, 512,
-                                    256,  128,  64,  32,   16,   8,    4,    2};
+    static const unsigned hz[16] = {0,   256, 128, 8192, 4096, 2048, 1024, 512,
+                                    256, 128, 64,  32,   16,   8,    4,    2};
 
     for (unsigned rate = 0; rate < 16; rate++) {
         unsigned seen = 0;
