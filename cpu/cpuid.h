@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <stdio.h>
+
 #include "cpu/feature.h"
 #include "cpu/vcpu.h"
 
@@ -51,6 +53,11 @@ MUST_USE enum status cpu_model_parse(struct cpu_model *model, const char *spec,
 void cpu_model_help(FILE *out);
 /* The APIC id of vCPU index under a topology (fields rounded up to powers of two). */
 u32 cpu_topology_apic_id(const struct cpu_topology *topology, unsigned index);
+/* Bits of the APIC id that number the threads of a core; the threads and cores of a package. */
+unsigned cpu_topology_thread_bits(const struct cpu_topology *topology);
+unsigned cpu_topology_package_bits(const struct cpu_topology *topology);
+/* ORs the model's feature bits of one leaf into r (EAX, EBX, ECX, EDX). */
+void cpu_model_leaf(const struct cpu_model *model, u32 leaf, u32 subleaf, u32 r[4]);
 /* Executes CPUID for v: leaf and subleaf as in EAX and ECX. */
 void cpuid_read(const struct vcpu *v, u32 leaf, u32 subleaf, struct cpuid_result *r);
 static inline bool vcpu_has(const struct vcpu *v, enum cpu_feature f)

@@ -2,7 +2,7 @@
  *
  * CPU features: one line each, with the CPUID bit that advertises it.
  *
- * FEATURE(id, name as in -cpu +name, leaf, subleaf, register, bit). Rows of insn.def name an id; a
+ * FEATURE(...) rows of feature.def are explained there. Rows of insn.def name an id; a
  * feature is offered only if host and table both have it (cpu/cpuid.c).
  */
 #pragma once
@@ -13,7 +13,7 @@ enum cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 
 enum cpu_feature {
     FEAT_BASE, /* always there */
-#define FEATURE(id, name, leaf, subleaf, reg, bit) FEAT_##id,
+#define FEATURE(id, ...) FEAT_##id,
 #include "cpu/feature.def"
 #undef FEATURE
     FEAT_LAHF_LM_OR_32, /* LAHF/SAHF: always outside 64-bit mode, else LAHF_LM */

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * System instructions that are neither segments, interrupts nor control registers: MSRs, counters,
+ * identification, randomness, cache and TLB control, MONITOR/MWAIT, protection keys, FS/GS bases.
+ */
+#include "cpu/control.h"
+#include "cpu/cpuid.h"
+#include "cpu/msr.h"
+#include "cpu/ops/operand.h"
+
+enum { CACHE_LINE = 64 };
+
+static bool need_cpl0(struct vcpu *v)
+{
+    return v->cpl == 0 || raise_gp(v, 0);
+}
+
+static void set_edx_eax(struct vcpu *v, u64 value)
+{
+    v->gpr[RAX] = (u32)value;
+    v->gpr[RDX] = value >> 32;
+}
+
+static u64 edx_eax(const struct vcpu *v)
+{
+    return v->gpr[RDX] << 32 | (u32)v->gpr[RAX];
+}
+
+/* -- MSRs -- */
+
+bool op_RDMSR(struct vcpu *v, const struct insn *i)
+{
+    u64 value;
+
+    (void)i;
+    if (!need_cpl0(v))
+        return false;
+    if (!msr_read(v, (u32)v->gpr[RCX], &value))
+        return raise_gp(v, 0);
+    set_edx_eax(v, value);
+    return true;
+}
+
+bool op_WRMSR(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    if (!need_cpl0(v))
+        return false;
+    return msr_write(v, (u32)v->gpr[RCX], edx_eax(v)) || raise_gp(v, 0);
+}
+
+/* -- counters -- */
+
+/* CR4.TSD makes RDTSC and RDTSCP privileged (SDM 2 RDTSC). */
+static bool tsc_permitted(struct vcpu *v)
+{
+    return !(v->cr4 & CR4_TSD) || v->cpl == 0 || raise_gp(v, 0);
+}
+
+bool op_RDTSC(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    if (!tsc_permitted(v))
+        return false;
+    set_edx_eax(v, vcpu_tsc(v));
+    return true;
+}
+
+bool op_RDTSCP(struct vcpu *v, const struct insn *i)
+{
+    if (!op_RDTSC(v, i))
+        return false;
+    v->gpr[RCX] = (u32)v->tsc_aux;
+    return true;
+}
+
+bool op_RDPID_Rn(struct vcpu *v, const struct insn *i)
+{
+    reg_write(v, i->rm, vcpu_64bit(v) ? 8 : 4, v->tsc_aux);
+    return true;
+}
+
+/* No performance counter is offered, so every index is out of range (SDM 2 RDPMC). */
+bool op_RDPMC(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    return raise_gp(v, 0);
+}
+
+/* -- identification and randomness -- */
+
+bool op_CPUID(struct vcpu *v, const struct insn *i)
+{
+    struct cpuid_result r;
+
+    (void)i;
+    cpuid_read(v, (u32)v->gpr[RAX], (u32)v->gpr[RCX], &r);
+    v->gpr[RAX] = r.eax;
+    v->gpr[RBX] = r.ebx;
+    v->gpr[RCX] = r.ecx;
+    v->gpr[RDX] = r.edx;
+    return true;
+}
+
+/* CF says whether a number was there; without one the destination is zero (SDM 2 RDRAND). */
+static bool random_number(struct vcpu *v, const struct insn *i)
+{
+    u64 value = 0;
+    bool there = v->platform->random(v->platform->opaque, v, &value);
+
+    reg_write(v, i->rm, i->osz, there ? value : 0);
+    v->rflags = (v->rflags & ~(u64)F_OSZAPC) | (there ? F_CF : 0);
+    return true;
+}
+
+bool op_RDRAND_Rv(struct vcpu *v, const struct insn *i)
+{
+    return random_number(v, i);
+}
+
+bool op_RDSEED_Rv(struct vcpu *v, const struct insn *i)
+{
+    return random_number(v, i);
+}
+
+/* -- caches: coherent and invisible here, so only the checks remain -- */
+
+bool op_INVD(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    return need_cpl0(v);
+}
+
+bool op_WBINVD(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    return need_cpl0(v);
+}
+
+/* CLFLUSH and its kin fault like a byte load (SDM 2 CLFLUSH); a hit on execute-only code is allowed,
+ * which the segment check for reads does not know. */
+static bool flush_line(struct vcpu *v, const struct insn *i)
+{
+    u64 gla;
+
+    return mem_linear(v, i, 1, ACCESS_READ, &gla) && lin_probe_read(v, gla, 1);
+}
+
+bool op_CLFLUSH_Mb(struct vcpu *v, const struct insn *i)
+{
+    return flush_line(v, i);
+}
+
+bool op_CLFLUSHOPT_Mb(struct vcpu *v, const struct insn *i)
+{
+    return flush_line(v, i);
+}
+
+bool op_CLWB_Mb(struct vcpu *v, const struct insn *i)
+{
+    return flush_line(v, i);
+}
+
+/* Hints make no access and cannot fault. */
+bool op_PREFETCHNTA_Mb(struct vcpu *v, const struct insn *i)
+{
+    (void)v, (void)i;
+    return true;
+}
+
+bool op_PREFETCHT0_Mb(struct vcpu *v, const struct insn *i)
+{
+    (void)v, (void)i;
+    return true;
+}
+
+bool op_PREFETCHT1_Mb(struct vcpu *v, const struct insn *i)
+{
+    (void)v, (void)i;
+    return true;
+}
+
+bool op_PREFETCHT2_Mb(struct vcpu *v, const struct insn *i)
+{
+    (void)v, (void)i;
+    return true;
+}
+
+bool op_LFENCE(struct vcpu *v, const struct insn *i)
+{
+    (void)v, (void)i;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return true;
+}
+
+bool op_MFENCE(struct vcpu *v, const struct insn *i)
+{
+    (void)v, (void)i;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return true;
+}
+
+bool op_SFENCE(struct vcpu *v, const struct insn *i)
+{
+    (void)v, (void)i;
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    return true;
+}
+
+/* Zeroes the line at rAX (APM 3 CLZERO). */
+bool op_CLZERO(struct vcpu *v, const struct insn *i)
+{
+    static const u8 zeroes[CACHE_LINE];
+    u64 offset = size_cut(v->gpr[RAX], i->asz) & ~(u64)(CACHE_LINE - 1);
+    u64 gla;
+
+    return seg_to_linear(v, (enum seg)i->seg, offset, CACHE_LINE, ACCESS_WRITE, &gla) &&
+           lin_write_block(v, gla, zeroes, CACHE_LINE);
+}
+
+/* -- TLB -- */
+
+enum invpcid_type { INVPCID_ADDRESS, INVPCID_CONTEXT, INVPCID_ALL_GLOBAL, INVPCID_ALL };
+
+/* #GP conditions of SDM 2 INVPCID. */
+static bool invpcid_valid(const struct vcpu *v, u64 type, u64 pcid, u64 address)
+{
+    bool canonical = (u64)((i64)(address << 16) >> 16) == address;
+
+    if (type > INVPCID_ALL || pcid >> 12)
+        return false;
+    if (type == INVPCID_ADDRESS && vcpu_64bit(v) && !canonical)
+        return false;
+    return type > INVPCID_CONTEXT || !pcid || (v->cr4 & CR4_PCIDE);
+}
+
+bool op_INVPCID_GyMdq(struct vcpu *v, const struct insn *i)
+{
+    u64 type = reg_read(v, i->reg, vcpu_64bit(v) ? 8 : 4), gla, descriptor[2];
+
+    if (!need_cpl0(v) || !mem_linear(v, i, 16, ACCESS_READ, &gla) ||
+        !lin_read_block(v, gla, descriptor, sizeof(descriptor)))
+        return false;
+    if (!invpcid_valid(v, type, descriptor[0], descriptor[1]))
+        return raise_gp(v, 0);
+    switch ((enum invpcid_type)type) {
+    case INVPCID_ADDRESS: tlb_flush_page_pcid(&v->tlb, (u16)descriptor[0], descriptor[1]); break;
+    case INVPCID_CONTEXT: tlb_flush_pcid(&v->tlb, (u16)descriptor[0]); break;
+    case INVPCID_ALL_GLOBAL: tlb_flush_all(&v->tlb); break;
+    case INVPCID_ALL: tlb_flush_non_global(&v->tlb); break;
+    }
+    return true;
+}
+
+/* -- MONITOR, MWAIT -- */
+
+/* Reserved hints are #GP(0), the address is checked like a byte load (SDM 2 MONITOR). */
+bool op_MONITOR(struct vcpu *v, const struct insn *i)
+{
+    u64 offset = size_cut(v->gpr[RAX], i->asz), gla;
+
+    if (v->cpl)
+        return raise_ud(v);
+    if ((u32)v->gpr[RCX])
+        return raise_gp(v, 0);
+    if (!seg_to_linear(v, (enum seg)i->seg, offset, 1, ACCESS_READ, &gla) || !lin_probe_read(v, gla, 1))
+        return false;
+    v->monitor_armed = true;
+    return true;
+}
+
+/* A store to the monitored line cannot be seen by this engine, so MWAIT ends at once, as hardware is
+ * free to do at any time (SDM 2 MWAIT: "implementation-dependent events"); with nothing armed it is
+ * a NOP. Guests re-check their condition. */
+bool op_MWAIT(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    if (v->cpl)
+        return raise_ud(v);
+    if ((u32)v->gpr[RCX] & ~1u)
+        return raise_gp(v, 0);
+    v->monitor_armed = false;
+    return true;
+}
+
+/* -- SMAP and protection keys -- */
+
+static bool set_ac(struct vcpu *v, u64 ac)
+{
+    if (v->cpl)
+        return raise_ud(v);
+    v->rflags = (v->rflags & ~(u64)F_AC) | ac;
+    vcpu_update_mode(v);
+    return true;
+}
+
+bool op_CLAC(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    return set_ac(v, 0);
+}
+
+bool op_STAC(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    return set_ac(v, F_AC);
+}
+
+bool op_RDPKRU(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    if (!(v->cr4 & CR4_PKE))
+        return raise_ud(v);
+    if ((u32)v->gpr[RCX])
+        return raise_gp(v, 0);
+    set_edx_eax(v, v->pkru);
+    return true;
+}
+
+bool op_WRPKRU(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    if (!(v->cr4 & CR4_PKE))
+        return raise_ud(v);
+    if ((u32)v->gpr[RCX] || (u32)v->gpr[RDX])
+        return raise_gp(v, 0);
+    v->pkru = (u32)v->gpr[RAX];
+    tlb_permissions_changed(&v->tlb);
+    return true;
+}
+
+/* -- FS and GS bases -- */
+
+static bool fsgsbase(struct vcpu *v)
+{
+    return (v->cr4 & CR4_FSGSBASE) || raise_ud(v);
+}
+
+static bool write_base(struct vcpu *v, const struct insn *i, enum seg seg)
+{
+    u64 value = reg_read(v, i->rm, i->osz);
+
+    if (!fsgsbase(v))
+        return false;
+    if ((u64)((i64)(value << 16) >> 16) != value)
+        return raise_gp(v, 0);
+    v->seg[seg].base = value;
+    return true;
+}
+
+static bool read_base(struct vcpu *v, const struct insn *i, enum seg seg)
+{
+    if (!fsgsbase(v))
+        return false;
+    reg_write(v, i->rm, i->osz, v->seg[seg].base);
+    return true;
+}
+
+bool op_RDFSBASE_Ry(struct vcpu *v, const struct insn *i)
+{
+    return read_base(v, i, SEG_FS);
+}
+
+bool op_RDGSBASE_Ry(struct vcpu *v, const struct insn *i)
+{
+    return read_base(v, i, SEG_GS);
+}
+
+bool op_WRFSBASE_Ry(struct vcpu *v, const struct insn *i)
+{
+    return write_base(v, i, SEG_FS);
+}
+
+bool op_WRGSBASE_Ry(struct vcpu *v, const struct insn *i)
+{
+    return write_base(v, i, SEG_GS);
+}
