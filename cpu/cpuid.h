@@ -64,3 +64,8 @@ static inline bool vcpu_has(const struct vcpu *v, enum cpu_feature f)
 {
     return feature_has(&v->model->features, f);
 }
+/* Whether the processor behaves like AMD's where AMD and Intel differ; else like Intel's. */
+static inline bool vcpu_is_amd(const struct vcpu *v)
+{
+    return v->model->vendor[0] == 'A';
+}

@@ -9,7 +9,7 @@
 
 #include "cpu/vcpu.h"
 
-bool raise_fault(struct vcpu *v, enum vector vector);                /* without error code */
+bool raise_fault(struct vcpu *v, enum vector vector); /* without error code */
 bool raise_fault_error(struct vcpu *v, enum vector vector, u32 error);
 bool raise_pf(struct vcpu *v, u64 gla, u32 error);
 /* #DB as a fault (instruction breakpoint, GD, ICEBP is a trap: see vcpu_trap_db()). */
@@ -51,14 +51,19 @@ bool exception_deliver(struct vcpu *v);
 /* Kinds of event delivery (they differ in error code EXT bit, DPL checks and RF). */
 enum event_kind {
     EVENT_EXCEPTION, /* a fault: RF is set in the pushed flags */
-    EVENT_TRAP_EXC,  /* #DB trap, #BP, #OF: RIP already past the instruction */
-    EVENT_HARDWARE,  /* external interrupt or NMI */
+    EVENT_TRAP_EXC,  /* #DB trap or instruction breakpoint: RF is pushed as it is */
+    EVENT_HARDWARE,  /* external interrupt or NMI: RF is pushed as it is, so the run loop sets it
+                        when it interrupts an unfinished REP instruction (SDM 3B 17.3.1.1) */
     EVENT_SOFTWARE,  /* INT n, INT3, INTO: gate DPL is checked; return address is next_rip */
     EVENT_ICEBP,     /* INT1: as a hardware event, no DPL check */
 };
 
-/* One delivery in the current mode: real, V86 (with VME redirection), protected or long mode, through
- * interrupt, trap or task gate, with IST. return_rip is what gets pushed. false: a fault was
- * recorded instead (nothing delivered). */
+/* One delivery in the current mode: real, V86, protected or long mode, through interrupt, trap or
+ * task gate, with IST. return_rip is what gets pushed. On success v->rip and v->next_rip are both
+ * the handler's first instruction, and a #DB handler has DR7.GD cleared. false: a fault was
+ * recorded instead (nothing delivered). Blocking NMIs after an NMI is the caller's
+ * (v->nmi_blocked). */
 bool interrupt_deliver(struct vcpu *v, u8 vector, enum event_kind kind, bool has_error, u32 error,
                        u64 return_rip);
+/* INT n: the same as EVENT_SOFTWARE, after the IOPL and VME redirection rules of V86 mode. */
+bool interrupt_software(struct vcpu *v, u8 vector);

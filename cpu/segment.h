@@ -28,33 +28,113 @@ static inline u64 descriptor_base(const struct descriptor *d)
     return ((d->low >> 16) & 0xffffff) | ((d->low >> 32) & 0xff000000);
 }
 
+static inline unsigned attr_dpl(u32 attr)
+{
+    return (attr & ATTR_DPL) >> ATTR_DPL_SHIFT;
+}
+static inline bool attr_is_code(u32 attr)
+{
+    return (attr & (ATTR_S | ATTR_CODE)) == (ATTR_S | ATTR_CODE);
+}
+static inline bool attr_is_conforming(u32 attr)
+{
+    return attr_is_code(attr) && (attr & ATTR_EXPAND_DOWN);
+}
+static inline bool attr_is_writable_data(u32 attr)
+{
+    return (attr & (ATTR_S | ATTR_CODE | ATTR_WRITE)) == (ATTR_S | ATTR_WRITE);
+}
+static inline bool attr_is_readable(u32 attr)
+{
+    return (attr & ATTR_S) && (!(attr & ATTR_CODE) || (attr & ATTR_WRITE));
+}
+/* The type of a system descriptor (enum sys_type), or -1 for code and data. */
+static inline int attr_sys_type(u32 attr)
+{
+    return attr & ATTR_S ? -1 : (int)(attr & ATTR_TYPE);
+}
+static inline bool selector_is_null(u16 selector)
+{
+    return !(selector & 0xfffc);
+}
+/* An error code that names a selector (SDM 3A 6.13); ext: bit 0. */
+static inline u32 selector_error(u16 selector, u32 ext)
+{
+    return (selector & 0xfffcu) | ext;
+}
+/* Canonical for the current paging mode, as instruction pointers and data addresses must be. */
+static inline bool vcpu_canonical(const struct vcpu *v, u64 gla)
+{
+    unsigned shift = v->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
+
+    return (u64)((i64)(gla << shift) >> shift) == gla;
+}
+/* Canonical for the widest paging mode of this model, as base registers and MSRs must be. */
+bool vcpu_canonical_base(const struct vcpu *v, u64 gla);
+
 /* Reads the descriptor of a selector from GDT or LDT; wide: 16 bytes. false with out_of_limit set:
  * the selector is beyond the table (caller raises what its instruction raises); false otherwise: a
  * page fault is recorded. */
-bool descriptor_read(struct vcpu *v, u16 selector, bool wide, struct descriptor *d, bool *out_of_limit);
+bool descriptor_read(struct vcpu *v, u16 selector, bool wide, struct descriptor *d,
+                     bool *out_of_limit);
+/* The same, raising vector with the selector and ext as error code when it is beyond the table. */
+bool descriptor_fetch(struct vcpu *v, u16 selector, bool wide, enum vector vector, u32 ext,
+                      struct descriptor *d);
+/* Sets the accessed bit of a code or data descriptor in memory and in *d, if it is clear. */
+bool descriptor_touch(struct vcpu *v, struct descriptor *d);
+/* Base of a 16-byte (long mode) or 8-byte (else) TSS or LDT descriptor. */
+u64 descriptor_system_base(const struct vcpu *v, const struct descriptor *d);
 
 /* MOV/POP/Lxs to a data segment register or SS, in any mode, with every check of the SDM's MOV page
  * (#GP, #SS, #NP with the selector as error code); sets the accessed bit in memory. */
 bool segment_load(struct vcpu *v, enum seg seg, u16 selector);
-/* The same checks raising #TS etc. belong to task switching and stay in task.c. */
 
 /* Real and V86 mode: base = selector << 4. Real mode keeps limit and attributes ("big real"). */
 void segment_load_real(struct vcpu *v, enum seg seg, u16 selector);
+/* Entering V86 mode: base, 64 KiB limit, DPL 3 (SDM 3A 20.2). */
+void segment_load_v86(struct vcpu *v, enum seg seg, u16 selector);
+/* The hidden part that a checked descriptor gives. */
+struct segment segment_from_descriptor(u16 selector, const struct descriptor *d);
 /* Writes the hidden part from a checked descriptor. */
 void segment_set(struct vcpu *v, enum seg seg, u16 selector, const struct descriptor *d);
+/* A register that holds a null selector; dpl matters for SS in 64-bit mode only. */
+struct segment segment_null(u16 selector, unsigned dpl);
+/* Whether size bytes at offset are inside a segment, expand-down ones too. */
+bool segment_covers(const struct segment *s, u64 offset, unsigned size);
 /* After a return to an outer ring: DS, ES, FS, GS that the new CPL may not use become null. */
 void segment_invalidate_outer(struct vcpu *v);
 /* Sets CPL and everything that follows from it and from CS/SS (calls vcpu_update_mode()). */
 void vcpu_set_cpl(struct vcpu *v, unsigned cpl);
 
-/* Far transfers (far_transfer.c). rip offsets are not yet truncated. */
+/* SGDT, SIDT, SLDT, SMSW, STR: CR4.UMIP keeps them from user programs, #GP(0) (SDM 3A 2.5). */
+bool umip_check(struct vcpu *v);
+
+/* Far transfers (far_transfer.c, far_return.c). Offsets are not yet truncated. All set next_rip. */
 bool far_call(struct vcpu *v, u16 selector, u64 offset, unsigned osz);
 bool far_jump(struct vcpu *v, u16 selector, u64 offset, unsigned osz);
 bool far_return(struct vcpu *v, unsigned osz, u16 pop_bytes);
+/* IRET, IRETD, IRETQ. NMIs are unblocked even if it faults (SDM 3A 6.7.1, 3C 26.6). */
 bool interrupt_return(struct vcpu *v, unsigned osz);
+/* An instruction pointer for a code segment with these attributes: inside the limit, or canonical
+ * for a 64-bit segment; else #GP(error). */
+bool code_rip_check(struct vcpu *v, u32 attr, u32 limit, u64 rip, u32 error);
+/* Loads CS from a checked descriptor with RPL = cpl, sets CPL, next_rip and derived fields. */
+void code_enter(struct vcpu *v, u16 selector, unsigned cpl, const struct descriptor *d, u64 rip);
 
-/* Task switching (task.c), SDM 3A chapter 8. */
-enum task_reason { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_GATE_EVENT };
-/* tss_selector names an available (busy for IRET) TSS. has_error/error: pushed on the new stack for
- * exceptions. v->next_rip is what the old TSS saves. */
-bool task_switch(struct vcpu *v, u16 tss_selector, enum task_reason reason, bool has_error, u32 error);
+/* Task switching (task.c), SDM 3A chapter 7. */
+enum task_reason { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_GATE };
+struct task_request {
+    u16 selector; /* of the new TSS */
+    enum task_reason reason;
+    bool has_error; /* an error code goes onto the new task's stack */
+    u32 error;
+    u32 ext;    /* EXT bit of exceptions during the switch: 1 for events */
+    u64 rip;    /* what the old TSS saves; CALL, JMP: next_rip */
+    u64 rflags; /* the same; RF is set for faults through a task gate */
+};
+/* Switches to the task of r->selector, whose descriptor was checked (present, available or, for
+ * IRET, busy). Sets rip and next_rip. After the commit point (SDM 3A 7.3) a fault is recorded in
+ * the context of the new task, with rip at its first instruction. */
+bool task_switch(struct vcpu *v, const struct task_request *r, const struct descriptor *tss);
+/* Through a task gate: checks the TSS selector (#GP, #NP), then switches. */
+bool task_switch_gate(struct vcpu *v, const struct task_request *r);

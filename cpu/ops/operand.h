@@ -90,3 +90,15 @@ static ALWAYS_INLINE bool rm_write(struct vcpu *v, const struct insn *i, unsigne
     reg_write(v, i->rm, size, value);
     return true;
 }
+
+/* A far pointer in memory: an offset of osz bytes, then the selector. */
+static inline bool far_pointer_read(struct vcpu *v, const struct insn *i, unsigned osz, u64 *offset,
+                                    u64 *selector)
+{
+    u64 at = mem_offset(v, i), after = at + osz;
+
+    if (i->asz != 8)
+        after = size_cut(after, i->asz);
+    return seg_read(v, (enum seg)i->seg, at, osz, offset) &&
+           seg_read(v, (enum seg)i->seg, after, 2, selector);
+}

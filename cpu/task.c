@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Hardware task switching with 16- and 32-bit TSSs (SDM 3A chapter 7).
+ *
+ * Everything that can fault in the old task (reading the new TSS, writing the old one, busy bits)
+ * is checked before the first store. Then follows the commit point: TR, CR3 and the general
+ * registers are those of the new task, its segment registers hold selectors only, and each
+ * descriptor that fails its check raises its exception in the new task (table 7-1).
+ */
+#include "cpu/control.h"
+#include "cpu/exception.h"
+#include "cpu/frame.h"
+#include "cpu/segment.h"
+
+enum { BUSY = 2 }; /* bit of the type byte of a TSS descriptor */
+
+/* Where a TSS keeps what (SDM 3A figures 7-2 and 7-10). */
+struct tss_layout {
+    u8 size; /* of registers */
+    u8 ip;   /* IP, FLAGS, then the eight registers */
+    u8 seg;  /* ES, CS, SS, DS and in the 32-bit TSS FS, GS */
+    u8 seg_step;
+    u8 segs;
+    u8 ldt;
+    u8 limit;       /* smallest limit of a new TSS */
+    u8 saved_limit; /* last byte that is saved to an old one */
+};
+
+static const struct tss_layout layout16 = {2, 0x0e, 0x22, 2, 4, 0x2a, 0x2b, 0x29};
+static const struct tss_layout layout32 = {4, 0x20, 0x48, 4, 6, 0x60, 0x67, 0x5d};
+
+struct task_state {
+    u64 cr3, ip, flags, gpr[8];
+    u64 seg[SEG_COUNT];
+    u64 ldt, trap;
+};
+
+static const struct tss_layout *layout_of(u32 attr)
+{
+    return attr_sys_type(attr & ~(u32)BUSY) == SYS_TSS ? &layout32 : &layout16;
+}
+
+/* -- before the commit point -- */
+
+static bool state_read(struct vcpu *v, const struct tss_layout *l, u32 base, struct task_state *s)
+{
+    *s = (struct task_state){.cr3 = 0};
+    if (!sys_read(v, base + l->ip, l->size, &s->ip) ||
+        !sys_read(v, base + l->ip + l->size, l->size, &s->flags))
+        return false;
+    for (unsigned r = 0; r < 8; r++) {
+        if (!sys_read(v, base + l->ip + (r + 2) * l->size, l->size, &s->gpr[r]))
+            return false;
+        /* As on hardware, a 16-bit TSS leaves ones in the upper halves. */
+        if (l->size == 2)
+            s->gpr[r] |= 0xffff0000;
+    }
+    for (unsigned n = 0; n < l->segs; n++) {
+        if (!sys_read(v, base + l->seg + n * l->seg_step, 2, &s->seg[n]))
+            return false;
+    }
+    if (!sys_read(v, base + l->ldt, 2, &s->ldt))
+        return false;
+    return l->size == 2 ||
+           (sys_read(v, base + 0x1c, 4, &s->cr3) && sys_read(v, base + 0x64, 1, &s->trap));
+}
+
+static bool probe_range(struct vcpu *v, u32 first, u32 last)
+{
+    return sys_probe_write(v, first, 1) && sys_probe_write(v, last, 1);
+}
+
+static u32 gdt_type_byte(const struct vcpu *v, u16 selector)
+{
+    return (u32)v->gdtr.base + (selector & 0xfff8u) + 5;
+}
+
+static bool leaves_task(const struct vcpu *v, const struct task_request *r)
+{
+    return (r->reason == TASK_JUMP || r->reason == TASK_IRET) && !selector_is_null(v->tr.selector);
+}
+
+static bool is_nested(const struct task_request *r)
+{
+    return r->reason == TASK_CALL || r->reason == TASK_GATE;
+}
+
+/* Faults that the stores to both TSSs and to the GDT would raise. */
+static bool stores_probe(struct vcpu *v, const struct task_request *r, u32 new_base)
+{
+    const struct tss_layout *old = layout_of(v->tr.attr);
+    u32 base = (u32)v->tr.base;
+
+    if (v->tr.limit < old->saved_limit)
+        return raise_ts(v, selector_error(v->tr.selector, r->ext));
+    if (!probe_range(v, base + old->ip, base + old->saved_limit))
+        return false;
+    if (leaves_task(v, r) && !sys_probe_write(v, gdt_type_byte(v, v->tr.selector), 1))
+        return false;
+    if (is_nested(r) && !sys_probe_write(v, new_base, 2))
+        return false;
+    return r->reason == TASK_IRET || sys_probe_write(v, gdt_type_byte(v, r->selector), 1);
+}
+
+/* -- the stores -- */
+
+static bool state_save(struct vcpu *v, const struct task_request *r)
+{
+    const struct tss_layout *l = layout_of(v->tr.attr);
+    u64 flags = r->reason == TASK_IRET ? r->rflags & ~(u64)F_NT : r->rflags;
+    u32 base = (u32)v->tr.base;
+
+    if (!sys_write(v, base + l->ip, l->size, r->rip) ||
+        !sys_write(v, base + l->ip + l->size, l->size, flags))
+        return false;
+    for (unsigned n = 0; n < 8; n++) {
+        if (!sys_write(v, base + l->ip + (n + 2) * l->size, l->size, v->gpr[n]))
+            return false;
+    }
+    for (unsigned n = 0; n < l->segs; n++) {
+        if (!sys_write(v, base + l->seg + n * l->seg_step, 2, v->seg[n].selector))
+            return false;
+    }
+    return true;
+}
+
+static bool busy_and_link(struct vcpu *v, const struct task_request *r, u32 new_base)
+{
+    if (leaves_task(v, r) && !sys_clear_bits(v, gdt_type_byte(v, v->tr.selector), BUSY))
+        return false;
+    if (is_nested(r) && !sys_write(v, new_base, 2, v->tr.selector))
+        return false;
+    return r->reason == TASK_IRET || sys_set_bits(v, gdt_type_byte(v, r->selector), BUSY);
+}
+
+/* -- after the commit point -- */
+
+static void registers_commit(struct vcpu *v, const struct task_request *r,
+                             const struct descriptor *tss, const struct task_state *s)
+{
+    v->tr = segment_from_descriptor(r->selector, tss);
+    v->tr.attr |= BUSY;
+    v->cr0 |= CR0_TS;
+    v->rflags = (s->flags & F_ALL) | F_1 | (is_nested(r) ? F_NT : 0);
+    v->rip = v->next_rip = s->ip;
+    for (unsigned n = 0; n < 8; n++)
+        v->gpr[n] = s->gpr[n];
+    for (unsigned n = 0; n < SEG_COUNT; n++)
+        v->seg[n] = segment_null((u16)s->seg[n], 0);
+    v->ldtr = segment_null((u16)s->ldt, 0);
+    /* SDM 3B 17.2.4: local breakpoint enables end with the task. */
+    v->dr7 &= ~0x155ull;
+    v->shadow = 0;
+    v->cpl = v->rflags & F_VM ? 3 : s->seg[SEG_CS] & 3;
+    debug_update(v);
+    vcpu_update_mode(v);
+}
+
+static bool load_ldt(struct vcpu *v, u16 selector, u32 ext)
+{
+    u32 error = selector_error(selector, ext);
+    struct descriptor d;
+    u32 attr;
+
+    if (selector_is_null(selector))
+        return true;
+    if (selector & 4)
+        return raise_ts(v, error);
+    if (!descriptor_fetch(v, selector, false, VEC_TS, ext, &d))
+        return false;
+    attr = descriptor_attr(&d);
+    if (attr_sys_type(attr) != SYS_LDT || !(attr & ATTR_P))
+        return raise_ts(v, error);
+    v->ldtr = segment_from_descriptor(selector, &d);
+    return true;
+}
+
+static bool load_cs(struct vcpu *v, u16 selector, u32 ext)
+{
+    u32 attr, error = selector_error(selector, ext);
+    struct descriptor d;
+
+    if (selector_is_null(selector))
+        return raise_ts(v, error);
+    if (!descriptor_fetch(v, selector, false, VEC_TS, ext, &d))
+        return false;
+    attr = descriptor_attr(&d);
+    if (!attr_is_code(attr))
+        return raise_ts(v, error);
+    if (attr_is_conforming(attr) ? attr_dpl(attr) > v->cpl : attr_dpl(attr) != v->cpl)
+        return raise_ts(v, error);
+    if (!(attr & ATTR_P))
+        return raise_np(v, error);
+    if (!descriptor_touch(v, &d))
+        return false;
+    segment_set(v, SEG_CS, selector, &d);
+    vcpu_update_mode(v);
+    return true;
+}
+
+static bool load_ss(struct vcpu *v, u16 selector, u32 ext)
+{
+    u32 attr, error = selector_error(selector, ext);
+    struct descriptor d;
+
+    if (selector_is_null(selector))
+        return raise_ts(v, error);
+    if (!descriptor_fetch(v, selector, false, VEC_TS, ext, &d))
+        return false;
+    attr = descriptor_attr(&d);
+    if (!attr_is_writable_data(attr) || attr_dpl(attr) != v->cpl || (selector & 3) != v->cpl)
+        return raise_ts(v, error);
+    if (!(attr & ATTR_P))
+        return raise_ss(v, error);
+    if (!descriptor_touch(v, &d))
+        return false;
+    segment_set(v, SEG_SS, selector, &d);
+    vcpu_update_mode(v);
+    return true;
+}
+
+static bool load_data(struct vcpu *v, enum seg seg, u16 selector, u32 ext)
+{
+    u32 attr, error = selector_error(selector, ext);
+    struct descriptor d;
+
+    if (selector_is_null(selector))
+        return true;
+    if (!descriptor_fetch(v, selector, false, VEC_TS, ext, &d))
+        return false;
+    attr = descriptor_attr(&d);
+    if (!attr_is_readable(attr))
+        return raise_ts(v, error);
+    if (!attr_is_conforming(attr) && (attr_dpl(attr) < v->cpl || attr_dpl(attr) < (selector & 3u)))
+        return raise_ts(v, error);
+    if (!(attr & ATTR_P))
+        return raise_np(v, error);
+    if (!descriptor_touch(v, &d))
+        return false;
+    segment_set(v, seg, selector, &d);
+    return true;
+}
+
+static bool segments_load(struct vcpu *v, const struct task_state *s, u32 ext)
+{
+    static const u8 data[] = {SEG_DS, SEG_ES, SEG_FS, SEG_GS};
+
+    if (!load_ldt(v, (u16)s->ldt, ext))
+        return false;
+    if (v->rflags & F_VM) {
+        for (unsigned n = 0; n < SEG_COUNT; n++)
+            segment_load_v86(v, (enum seg)n, (u16)s->seg[n]);
+        vcpu_update_mode(v);
+        return true;
+    }
+    if (!load_cs(v, (u16)s->seg[SEG_CS], ext) || !load_ss(v, (u16)s->seg[SEG_SS], ext))
+        return false;
+    for (unsigned n = 0; n < ARRAY_SIZE(data); n++) {
+        if (!load_data(v, (enum seg)data[n], (u16)s->seg[data[n]], ext))
+            return false;
+    }
+    return true;
+}
+
+static bool push_error(struct vcpu *v, const struct task_request *r, unsigned size)
+{
+    struct frame f;
+
+    if (!r->has_error)
+        return true;
+    frame_begin(&f, v, 0, r->ext);
+    frame_push(&f, r->error, size);
+    return frame_check(v, &f) && frame_write(v, &f);
+}
+
+bool task_switch(struct vcpu *v, const struct task_request *r, const struct descriptor *tss)
+{
+    const struct tss_layout *l = layout_of(descriptor_attr(tss));
+    u32 base = (u32)descriptor_base(tss);
+    struct task_state s;
+
+    if (descriptor_limit(tss) < l->limit)
+        return raise_ts(v, selector_error(r->selector, r->ext));
+    if (!state_read(v, l, base, &s) || !stores_probe(v, r, base))
+        return false;
+    if (!state_save(v, r) || !busy_and_link(v, r, base))
+        return false;
+    registers_commit(v, r, tss, &s);
+    if (l->size == 4 && (v->cr0 & CR0_PG) && !control_load_cr3_task(v, s.cr3))
+        return false;
+    if (!segments_load(v, &s, r->ext) || !push_error(v, r, l->size))
+        return false;
+    if (s.trap & 1) {
+        v->pending_db |= DR6_BT;
+        vcpu_signal(v, EVENT_TRAP);
+    }
+    return code_rip_check(v, v->seg[SEG_CS].attr, v->seg[SEG_CS].limit, s.ip, r->ext);
+}
+
+bool task_switch_gate(struct vcpu *v, const struct task_request *r)
+{
+    u32 error = selector_error(r->selector, r->ext);
+    struct descriptor d;
+    u32 attr;
+    int type;
+
+    if (r->selector & 4)
+        return raise_gp(v, error);
+    if (!descriptor_fetch(v, r->selector, false, VEC_GP, r->ext, &d))
+        return false;
+    attr = descriptor_attr(&d);
+    type = attr_sys_type(attr);
+    if (type != SYS_TSS && type != SYS_TSS16)
+        return raise_gp(v, error);
+    return attr & ATTR_P ? task_switch(v, r, &d) : raise_np(v, error);
+}
