@@ -22,17 +22,19 @@ enum part {
 #undef PART
     PART_SERIAL0,
     PART_DEBUG_EXIT = PART_SERIAL0 + MACHINE_SERIAL_MAX,
-    PART_COUNT
+    PART_COUNT,
+    SOURCE_FPU = PART_COUNT, /* drives an ISA interrupt without being a part */
 };
 
 /* A device in place. */
 struct part_slot {
+    struct machine *machine;
     const struct device_type *type;
     void *self;
     u16 base;
     bool ready;                 /* init succeeded */
     struct device_env env;
-    struct irq_line lines[4];
+    struct irq_line lines[16];
 };
 
 /* A vCPU with its local APIC. */
@@ -81,6 +83,7 @@ struct machine {
     u64 random;           /* counted time: state of the RDRAND generator */
 
     struct part_slot parts[PART_COUNT];
+    u64 isa_asserted[16]; /* per ISA interrupt: one bit for each part (or SOURCE_FPU) driving it */
 
     struct firmware firmware;
     struct platform platform;
@@ -103,14 +106,15 @@ void machine_clock_init(struct machine *m);
 MUST_USE enum status pc_create(struct machine *m, struct error *err);
 void pc_destroy(struct machine *m);
 void pc_reset(struct machine *m);
-/* An ISA interrupt wire, by number 0-15; has the shape of irq_line.set. */
-void pc_isa_irq(void *machine, unsigned pin, bool level);
+/* What source (enum part or SOURCE_FPU) does to ISA interrupt 0-15. The wire is the OR of its
+ * sources; it goes to the 8259 pair and to the I/O APIC. */
+void pc_isa_irq(struct machine *m, unsigned source, unsigned pin, bool level);
 
 /* processors.c: vCPUs and their local APICs. */
 MUST_USE enum status processors_create(struct machine *m, struct error *err);
 void processors_destroy(struct machine *m);
 void processors_reset(struct machine *m);
-/* The 8259's INTR wire, to LINT0 of every local APIC. */
+/* The 8259's INTR wire, to LINT0 of the boot processor's local APIC. */
 void processors_set_lint0(struct machine *m, bool level);
 
 /* start.c: what the machine runs first: firmware, or a kernel entered directly. */

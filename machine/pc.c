@@ -36,12 +36,20 @@ enum { IRQ_TIMER = 0, GSI_TIMER = 2, IRQ_FPU = 13, SOUTH_BRIDGE_SLOT = 1 };
 /* -- wires -- */
 
 /* IRQ0 arrives at I/O APIC pin 2, as the MADT's override says; the others one to one. */
-void pc_isa_irq(void *machine, unsigned pin, bool level)
+void pc_isa_irq(struct machine *m, unsigned source, unsigned pin, bool level)
 {
-    struct machine *m = machine;
+    u64 *asserted = &m->isa_asserted[pin];
 
-    i8259_set_irq(m->parts[PART_PIC].self, pin, level);
-    ioapic_set_pin(m->parts[PART_IOAPIC].self, pin == IRQ_TIMER ? GSI_TIMER : pin, level);
+    *asserted = level ? *asserted | BIT(source) : *asserted & ~BIT(source);
+    i8259_set_irq(m->parts[PART_PIC].self, pin, *asserted);
+    ioapic_set_pin(m->parts[PART_IOAPIC].self, pin == IRQ_TIMER ? GSI_TIMER : pin, *asserted);
+}
+
+static void part_isa_irq(void *part_slot, unsigned pin, bool level)
+{
+    struct part_slot *slot = part_slot;
+
+    pc_isa_irq(slot->machine, (unsigned)(slot - slot->machine->parts), pin, level);
 }
 
 static void pic_intr(void *machine, unsigned pin, bool level)
@@ -54,7 +62,7 @@ static void rtc_irq(void *machine, unsigned pin, bool level)
 {
     struct machine *m = machine;
 
-    pc_isa_irq(m, pin, level);
+    pc_isa_irq(m, PART_RTC, pin, level);
     if (level && m->parts[PART_PIIX4_PM].ready)
         piix4_pm_rtc_alarm(m->parts[PART_PIIX4_PM].self);
 }
@@ -97,7 +105,7 @@ static void fpu_port_write(void *machine, u64 offset, u64 value, unsigned size)
 {
     (void)value, (void)size;
     if (offset == 0)
-        pc_isa_irq(machine, IRQ_FPU, false);
+        pc_isa_irq(machine, SOURCE_FPU, IRQ_FPU, false);
 }
 
 static const struct io_ops fpu_port_ops = {NULL, fpu_port_write, SIZE_1};
@@ -145,8 +153,12 @@ static enum status attach(struct machine *m, enum part part, u16 base, const voi
     return claim_ports(m, slot, err);
 }
 
-static enum status allocate(struct part_slot *slot, const struct device_type *type, struct error *err)
+static enum status allocate(struct machine *m, enum part part, const struct device_type *type,
+                            struct error *err)
 {
+    struct part_slot *slot = &m->parts[part];
+
+    slot->machine = m;
     slot->type = type;
     slot->self = calloc(1, type->state_size);
     if (!slot->self)
@@ -173,7 +185,7 @@ static void fill_configs(struct machine *m, struct pc_configs *c)
 }
 
 #define LINE(function, number) {function, m, number}
-#define ISA(number)            LINE(pc_isa_irq, number)
+#define ISA(number)            {part_isa_irq, slot, number}
 
 static enum status attach_board(struct machine *m, struct error *err)
 {
@@ -181,7 +193,7 @@ static enum status attach_board(struct machine *m, struct error *err)
     enum status st;
 
 #define PART(id, device, base, config, ...)                                                        \
-    st = allocate(&m->parts[PART_##id], &device, err);                                             \
+    st = allocate(m, PART_##id, &device, err);                                                      \
     if (st)                                                                                        \
         return st;
 #include "machine/pc.def"
@@ -190,8 +202,10 @@ static enum status attach_board(struct machine *m, struct error *err)
     /* An empty row still needs an element for the array. */
 #define PART(id, device, base, config, ...)                                                        \
     {                                                                                              \
+        struct part_slot *slot = &m->parts[PART_##id];                                             \
         const struct irq_line lines[] = {__VA_ARGS__ __VA_OPT__(, ) {NULL, NULL, 0}};              \
         st = attach(m, PART_##id, base, config, lines, ARRAY_SIZE(lines) - 1, err);                \
+        (void)slot;                                                                                \
         if (st)                                                                                    \
             return st;                                                                             \
     }
@@ -209,12 +223,13 @@ static enum status attach_serial(struct machine *m, struct error *err)
 
     for (unsigned n = 0; n < MACHINE_SERIAL_MAX; n++) {
         const struct uart16550_config config = {.chardev = m->config.serial[n]};
+        struct part_slot *slot = &m->parts[PART_SERIAL0 + n];
         const struct irq_line line = ISA(com[n].irq);
         enum status st;
 
         if (!m->config.serial[n])
             continue;
-        st = allocate(&m->parts[PART_SERIAL0 + n], &uart16550_type, err);
+        st = allocate(m, PART_SERIAL0 + n, &uart16550_type, err);
         if (!st)
             st = attach(m, PART_SERIAL0 + n, com[n].base, &config, &line, 1, err);
         if (st)
@@ -233,7 +248,7 @@ static enum status attach_debug_exit(struct machine *m, struct error *err)
 
     if (!m->config.debug_exit)
         return ST_OK;
-    st = allocate(&m->parts[PART_DEBUG_EXIT], &debug_exit_type, err);
+    st = allocate(m, PART_DEBUG_EXIT, &debug_exit_type, err);
     return st ? st : attach(m, PART_DEBUG_EXIT, 0, &config, NULL, 0, err);
 }
 
@@ -286,6 +301,8 @@ void pc_destroy(struct machine *m)
 
 void pc_reset(struct machine *m)
 {
+    for (unsigned n = 0; n < ARRAY_SIZE(m->isa_asserted); n++)
+        m->isa_asserted[n] = 0;
     for (unsigned n = 0; n < PART_COUNT; n++)
         if (m->parts[n].ready && m->parts[n].type->reset)
             m->parts[n].type->reset(m->parts[n].self);

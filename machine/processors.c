@@ -15,6 +15,7 @@ enum {
     MSR_TSC_DEADLINE = 0x6e0,
     MSR_X2APIC_FIRST = 0x800,
     MSR_X2APIC_LAST = 0x8ff,
+    IRQ_FPU = 13,
 };
 
 /* -- from the local APIC to the vCPU -- */
@@ -170,7 +171,7 @@ static void cpu_tsc_changed(void *opaque, struct vcpu *v)
 static void cpu_ferr(void *opaque, struct vcpu *v, bool level)
 {
     (void)v;
-    pc_isa_irq(opaque, 13, level);
+    pc_isa_irq(opaque, SOURCE_FPU, IRQ_FPU, level);
 }
 
 static void cpu_reset(void *opaque, struct vcpu *v, bool init)
@@ -381,6 +382,5 @@ void processors_reset(struct machine *m)
 
 void processors_set_lint0(struct machine *m, bool level)
 {
-    for (unsigned n = 0; n < m->processor_count; n++)
-        lapic_set_lint(m->processors[n].lapic, LAPIC_LINT0, level);
+    lapic_set_lint(m->processors[0].lapic, LAPIC_LINT0, level);
 }

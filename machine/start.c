@@ -135,15 +135,26 @@ static void enter(struct vcpu *v, const struct boot_state *s)
     vcpu_update_mode(v);
 }
 
-/* Nobody programs the chipset: C0000-FFFFF become RAM as firmware would leave them (82441FX 3.2.14). */
-static void open_shadow_ram(struct machine *m)
+/* A configuration write as firmware would make it; devfn is device << 3 | function. */
+static void config_write(struct machine *m, u32 devfn, u32 reg, u32 value, unsigned size)
 {
-    const u32 host_bridge = BIT(31);
+    pio_write(&m->pio, 0xcf8, (u32)BIT(31) | devfn << 8 | (reg & ~3u), 4);
+    pio_write(&m->pio, (u16)(0xcfc + (reg & 3)), value, size);
+}
 
-    for (unsigned reg = 0x59; reg <= 0x5f; reg++) {
-        pio_write(&m->pio, 0xcf8, host_bridge | (reg & ~3u), 4);
-        pio_write(&m->pio, (u16)(0xcfc + (reg & 3)), reg == 0x59 ? 0x30 : 0x33, 1);
-    }
+/* Without firmware nobody programs the chipset. C0000-FFFFF become RAM (82441FX 3.2.14); the power
+ * management and SMBus ports get the addresses that the ACPI tables name (82371AB 7.1.26, 7.1.38). */
+static void program_chipset(struct machine *m)
+{
+    const struct acpi_config *acpi = &m->platform.config.acpi;
+    const u32 pm = 1 << 3 | 3;
+
+    for (u32 reg = 0x59; reg <= 0x5f; reg++)
+        config_write(m, 0, reg, reg == 0x59 ? 0x30 : 0x33, 1);
+    config_write(m, pm, 0x40, acpi->pm_base | 1, 4);
+    config_write(m, pm, 0x80, 1, 1);
+    config_write(m, pm, 0x90, acpi->smbus_base | 1, 4);
+    config_write(m, pm, 0xd2, 1, 1);
 }
 
 enum status start_reset(struct machine *m, struct error *err)
@@ -153,7 +164,7 @@ enum status start_reset(struct machine *m, struct error *err)
 
     if (!direct(m))
         return ST_OK;
-    open_shadow_ram(m);
+    program_chipset(m);
     st = boot_direct(&m->image, &m->platform, m->map, vcpu_has(m->processors[0].vcpu, FEAT_LM),
                      &state, err);
     if (!st)
