@@ -53,18 +53,24 @@ bool lin_probe_write(struct vcpu *v, u64 gla, unsigned size);
 bool sys_read(struct vcpu *v, u64 gla, unsigned size, u64 *value);
 bool sys_write(struct vcpu *v, u64 gla, unsigned size, u64 value);
 bool sys_probe_write(struct vcpu *v, u64 gla, unsigned size);
-/* Atomically sets bits in the byte at gla (descriptor accessed, TSS busy); LOCKed as hardware does. */
+/* Atomically sets bits in the byte at gla (descriptor accessed, TSS busy); LOCKed as hardware does.
+ */
 bool sys_set_bits(struct vcpu *v, u64 gla, u8 bits);
 bool sys_clear_bits(struct vcpu *v, u64 gla, u8 bits);
 
 /* -- segmentation -- */
 
-/* Out of line: protected-mode limit, type and rights checks; canonical check with the right vector. */
+/* Out of line: protected-mode limit, type and rights checks; canonical check with the right vector.
+ */
 bool seg_check(struct vcpu *v, enum seg seg, u64 offset, unsigned size, enum access_kind kind,
                u64 *gla);
+/* The same without recording a fault: whether the access would pass. */
+bool seg_try(const struct vcpu *v, enum seg seg, u64 offset, unsigned size, enum access_kind kind,
+             u64 *gla);
 
 /* Logical to linear address for a data access of size bytes at offset (already cut to the address
- * size). #SS(0) for SS, else #GP(0); SDM 3A 5.3, 5.4, and canonicality in 64-bit mode (SDM 1 3.3.7.1). */
+ * size). #SS(0) for SS, else #GP(0); SDM 3A 5.3, 5.4, and canonicality in 64-bit mode (SDM
+ * 1 3.3.7.1). */
 static ALWAYS_INLINE bool seg_to_linear(struct vcpu *v, enum seg seg, u64 offset, unsigned size,
                                         enum access_kind kind, u64 *gla)
 {
@@ -80,18 +86,21 @@ static ALWAYS_INLINE bool seg_to_linear(struct vcpu *v, enum seg seg, u64 offset
     return seg_check(v, seg, offset, size, kind, gla);
 }
 
-static ALWAYS_INLINE bool seg_read(struct vcpu *v, enum seg seg, u64 offset, unsigned size, u64 *value)
+static ALWAYS_INLINE bool seg_read(struct vcpu *v, enum seg seg, u64 offset, unsigned size,
+                                   u64 *value)
 {
     u64 gla;
 
     return seg_to_linear(v, seg, offset, size, ACCESS_READ, &gla) && lin_read(v, gla, size, value);
 }
 
-static ALWAYS_INLINE bool seg_write(struct vcpu *v, enum seg seg, u64 offset, unsigned size, u64 value)
+static ALWAYS_INLINE bool seg_write(struct vcpu *v, enum seg seg, u64 offset, unsigned size,
+                                    u64 value)
 {
     u64 gla;
 
-    return seg_to_linear(v, seg, offset, size, ACCESS_WRITE, &gla) && lin_write(v, gla, size, value);
+    return seg_to_linear(v, seg, offset, size, ACCESS_WRITE, &gla) &&
+           lin_write(v, gla, size, value);
 }
 
 /* -- read-modify-write -- */
@@ -100,20 +109,42 @@ static ALWAYS_INLINE bool seg_write(struct vcpu *v, enum seg seg, u64 offset, un
  * read-modify-write instruction faults with W=1 and before changing anything. */
 struct rmw {
     u64 gla;
-    u8 *hva;       /* directly addressable (one page of memory), else NULL */
-    unsigned size; /* 1, 2, 4, 8 or 16 */
-    bool notify;   /* ram_written() is due after the store */
+    u8 *hva;                 /* directly addressable (one page of memory), else NULL */
+    unsigned size;           /* 1, 2, 4, 8 or 16 */
+    bool notify;             /* ram_written() is due after the store */
+    bool device;             /* (partly) no memory: read once, written once, never compared again */
     struct tlb_page page[2]; /* the slow cases: MMIO, or split over two pages */
-    unsigned first; /* bytes in the first page */
+    unsigned first;          /* bytes in the first page */
 };
 
+/* A host pointer for reading and writing size bytes, or NULL: take rmw_begin(). */
+static ALWAYS_INLINE u8 *rmw_ptr(const struct vcpu *v, u64 gla, unsigned size)
+{
+    return likely(!v->align_check) ? tlb_write_ptr(v->tlb_now, gla, size) : NULL;
+}
+
+bool rmw_begin_slow(struct vcpu *v, u64 gla, unsigned size, struct rmw *m);
+
 /* Prepares [gla, gla+size) for reading and writing. */
-bool rmw_begin(struct vcpu *v, u64 gla, unsigned size, struct rmw *m);
+static ALWAYS_INLINE bool rmw_begin(struct vcpu *v, u64 gla, unsigned size, struct rmw *m)
+{
+    u8 *hva = rmw_ptr(v, gla, size);
+
+    if (unlikely(!hva))
+        return rmw_begin_slow(v, gla, size, m);
+    m->gla = gla;
+    m->hva = hva;
+    m->size = size;
+    m->notify = m->device = false;
+    return true;
+}
 /* The operand's value now; size <= 8. */
 u64 rmw_read(struct vcpu *v, const struct rmw *m);
 void rmw_write(struct vcpu *v, const struct rmw *m, u64 value);
 /* Atomically replaces *expected by desired (16-byte values in two halves, low first). false: memory
- * differed, *expected holds what was there. On every path atomic against other vCPUs. */
+ * differed, *expected holds what was there. On every path atomic against other vCPUs. Where there
+ * is no memory (m->device) the register is read once and written once, with the old value on false;
+ * loops that retry use rmw_write() there. */
 bool rmw_cas(struct vcpu *v, const struct rmw *m, u64 *expected, u64 desired);
 bool rmw_cas16(struct vcpu *v, const struct rmw *m, u64 expected[2], const u64 desired[2]);
 
@@ -140,9 +171,9 @@ bool stack_pop(struct vcpu *v, unsigned size, u64 *value);
 
 /* -- instruction fetch -- */
 
-/* Copies up to 15 bytes of code at CS:rip into buf, fewer if the segment limit or an unreadable next
- * page comes first; *gpa is the physical address of the first byte, *hva its host address or NULL.
- * *count: how many. false: the first byte faults (#PF, #GP), recorded. */
+/* Copies up to 15 bytes of code at CS:rip into buf, fewer if the segment limit or an unreadable
+ * next page comes first; *gpa is the physical address of the first byte, *hva its host address or
+ * NULL. *count: how many. false: the first byte faults (#PF, #GP), recorded. */
 bool fetch_bytes(struct vcpu *v, u64 rip, u8 buf[15], unsigned *count, u64 *gpa, u8 **hva);
 /* The instruction at rip needs more bytes than fetch_bytes() gave: records the fault that byte
  * number `count` raises (#PF with its address, #GP(0) for the limit, or #GP(0) for > 15 bytes). */

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Read-modify-write operands, and the locked accesses among them.
+ *
+ * The operand is translated for writing first. Inside one page of memory the host instruction does
+ * the work on the host address, also unaligned: the host's locked instructions are as atomic as the
+ * guest's. What no host instruction can do, an operand split over two pages, or memory where loads
+ * and stores go different ways (SDM 3A 8.1.2.2; PAM shadowing), goes through exclusive_cas() alone.
+ * A device register is read once and written once.
+ */
+#include <string.h>
+
+#include "cpu/control.h"
+#include "cpu/span.h"
+
+/* Whether loads at gpa reach the memory at hva, which is where stores go. */
+static bool loads_reach(const struct vcpu *v, u64 gpa, const u8 *hva)
+{
+    struct phys_page loads;
+
+    physmap_lookup(v->map, gpa, false, &loads);
+    return loads.hva && loads.hva + gpa % PAGE_SIZE == hva;
+}
+
+bool rmw_begin_slow(struct vcpu *v, u64 gla, unsigned size, struct rmw *m)
+{
+    struct span s;
+    bool split;
+
+    if (!span_translate(v, gla, size, ACCESS_WRITE, false, &s) || !align_ok(v, gla, size))
+        return false;
+    split = s.first < size;
+    m->gla = gla;
+    m->size = size;
+    m->first = s.first;
+    m->page[0] = s.page[0];
+    if (split)
+        m->page[1] = s.page[1];
+    m->device = !s.page[0].hva || (split && !s.page[1].hva);
+    m->hva =
+        !split && !m->device && loads_reach(v, s.page[0].gpa, s.page[0].hva) ? s.page[0].hva : NULL;
+    m->notify = m->hva && s.page[0].notify;
+    if (v->tlb.watch_count)
+        debug_match_data(v, gla, size, true);
+    return true;
+}
+
+/* -- operands without a host address -- */
+
+static void parts_read(struct vcpu *v, const struct rmw *m, void *out)
+{
+    memset(out, 0, m->size);
+    if (m->first == m->size && m->size <= 8) {
+        u64 value = physmap_read_uint(v->map, m->page[0].gpa, m->size);
+
+        memcpy(out, &value, m->size);
+        return;
+    }
+    physmap_read(v->map, m->page[0].gpa, out, m->first);
+    if (m->first < m->size)
+        physmap_read(v->map, m->page[1].gpa, (u8 *)out + m->first, m->size - m->first);
+}
+
+static void parts_write(struct vcpu *v, const struct rmw *m, const void *in)
+{
+    if (m->first == m->size && m->size <= 8) {
+        physmap_write_uint(v->map, m->page[0].gpa, load_le(in, m->size), m->size);
+        return;
+    }
+    physmap_write(v->map, m->page[0].gpa, in, m->first);
+    if (m->first < m->size)
+        physmap_write(v->map, m->page[1].gpa, (const u8 *)in + m->first, m->size - m->first);
+}
+
+/* Compare and exchange where the host has no instruction for it: the one place where a vCPU must
+ * have the machine to itself. */
+static bool exclusive_cas(struct vcpu *v, const struct rmw *m, void *expected, const void *desired)
+{
+    u8 found[16];
+    bool same;
+
+    parts_read(v, m, found);
+    same = !memcmp(found, expected, m->size);
+    parts_write(v, m, same ? desired : found);
+    memcpy(expected, found, m->size);
+    return same;
+}
+
+/* -- the interface -- */
+
+u64 rmw_read(struct vcpu *v, const struct rmw *m)
+{
+    u64 value = 0;
+
+    if (likely(m->hva))
+        return load_le(m->hva, m->size);
+    parts_read(v, m, &value);
+    return value;
+}
+
+void rmw_write(struct vcpu *v, const struct rmw *m, u64 value)
+{
+    if (unlikely(!m->hva)) {
+        parts_write(v, m, &value);
+        return;
+    }
+    store_le(m->hva, value, m->size);
+    if (m->notify)
+        ram_written(v->ram, m->hva, m->size);
+}
+
+/* The host's LOCK CMPXCHG, for any alignment inside the page. */
+static bool host_cas(u8 *hva, unsigned size, u64 *expected, u64 desired)
+{
+    u64 old = *expected;
+
+    switch (size) {
+    case 1:
+        asm volatile("lock cmpxchgb %b2, %1"
+                     : "+a"(old), "+m"(*hva)
+                     : "q"(desired)
+                     : "memory", "cc");
+        break;
+    case 2:
+        asm volatile("lock cmpxchgw %w2, %1"
+                     : "+a"(old), "+m"(*hva)
+                     : "r"(desired)
+                     : "memory", "cc");
+        break;
+    case 4:
+        asm volatile("lock cmpxchgl %k2, %1"
+                     : "+a"(old), "+m"(*hva)
+                     : "r"(desired)
+                     : "memory", "cc");
+        break;
+    default:
+        asm volatile("lock cmpxchgq %2, %1"
+                     : "+a"(old), "+m"(*hva)
+                     : "r"(desired)
+                     : "memory", "cc");
+    }
+    old &= size_mask(size);
+    if (old == (*expected & size_mask(size)))
+        return true;
+    *expected = old;
+    return false;
+}
+
+bool rmw_cas(struct vcpu *v, const struct rmw *m, u64 *expected, u64 desired)
+{
+    if (unlikely(!m->hva))
+        return exclusive_cas(v, m, expected, &desired);
+    if (!host_cas(m->hva, m->size, expected, desired))
+        return false;
+    if (m->notify)
+        ram_written(v->ram, m->hva, m->size);
+    return true;
+}
+
+bool rmw_cas16(struct vcpu *v, const struct rmw *m, u64 expected[2], const u64 desired[2])
+{
+    bool same;
+
+    if (unlikely(!m->hva))
+        return exclusive_cas(v, m, expected, desired);
+    asm volatile("lock cmpxchg16b %1"
+                 : "=@cce"(same), "+m"(*(u8(*)[16])m->hva), "+a"(expected[0]), "+d"(expected[1])
+                 : "b"(desired[0]), "c"(desired[1])
+                 : "memory");
+    if (same && m->notify)
+        ram_written(v->ram, m->hva, 16);
+    return same;
+}
