@@ -27,6 +27,7 @@ target_compile_options(lockstep_flags INTERFACE
   $<$<BOOL:${LOCKSTEP_WERROR}>:-Werror>)
 target_link_libraries(lockstep_flags INTERFACE Threads::Threads)
 if(LOCKSTEP_SANITIZE)
-  target_compile_options(lockstep_flags INTERFACE -fsanitize=${LOCKSTEP_SANITIZE} -g)
+  target_compile_options(lockstep_flags INTERFACE -fsanitize=${LOCKSTEP_SANITIZE}
+    -fno-sanitize-recover=all -g)
   target_link_options(lockstep_flags INTERFACE -fsanitize=${LOCKSTEP_SANITIZE})
 endif()
