@@ -72,7 +72,7 @@ struct operand_info {
 };
 
 /* By enum operand_kind. */
-extern const struct operand_info operand_infos[];
+extern const struct operand_info operand_infos[OPND_COUNT];
 
 /* One instruction being decoded. R, X, B, R2 (R') and V2 (V') are positive logic. */
 struct decoder {

@@ -40,7 +40,7 @@
         .field = FIELD_VVVV, .file = file_                                                         \
     }
 
-const struct operand_info operand_infos[] = {
+const struct operand_info operand_infos[OPND_COUNT] = {
     [OPND_None] = {.field = FIELD_NONE},
     [OPND_Eb] = RM_ANY(FILE_GPR8, 1),
     [OPND_Ew] = RM_ANY(FILE_GPR, 2),

@@ -101,7 +101,8 @@ enum insn_size {
 /* Operand kinds, in the letters of SDM 2 appendix A.2 (the few of ours are explained). */
 #define OPERAND_KINDS(X)                                                                           \
     X(None)                                                                                        \
-    X(Eb) X(Ew) X(Ed) X(Eq) X(Ev) X(Ey) X(Gb) X(Gw) X(Gd) X(Gv) X(Gy) X(Ib)                        \
+    X(Eb)                                                                                          \
+    X(Ew) X(Ed) X(Eq) X(Ev) X(Ey) X(Gb) X(Gw) X(Gd) X(Gv) X(Gy) X(Ib)                              \
         X(Ibs) /* sign-extended to the operand size */ X(Iw) X(Iz) X(Iv) X(Jb) X(Jz)               \
             X(M) /* memory without a size */ X(Mb) X(Mw) X(Md) X(Mq) X(Mdq) X(Mv) X(My) X(Mz)      \
                 X(Mp) /* far pointer */ X(Ms) /* GDTR image */ X(Ma) /* BOUND pair */ X(           \
@@ -123,6 +124,7 @@ enum operand_kind {
 #define X(kind) OPND_##kind,
     OPERAND_KINDS(X)
 #undef X
+        OPND_COUNT
 };
 
 enum insn_trait {
@@ -146,16 +148,16 @@ enum insn_trait {
     T_PE = 1u << 16,      /* #UD in real and V86 mode */
     T_BYTEREG = 1u << 17, /* GPR operands of byte size: high-byte registers apply */
     T_LOCK_IMPLIED = 1u << 18, /* XCHG with memory */
-    T_NO_VEX_L = 1u << 19,
-    T_MASK = 1u << 20,        /* EVEX: takes an opmask (merging) */
-    T_ZERO = 1u << 21,        /* EVEX: zeroing allowed */
-    T_BCST = 1u << 22,        /* EVEX.b with memory: broadcast */
-    T_ER = 1u << 23,          /* EVEX.b with registers: embedded rounding */
-    T_SAE = 1u << 24,         /* EVEX.b with registers: suppress all exceptions */
-    T_NODS = 1u << 25,        /* computes an address but makes no access (LEA, NOP Ev, INVLPG) */
-    T_FAULT_SUPP = 1u << 26,  /* masked-out elements of the memory operand do not fault */
-    T_VSIB_UNIQUE = 1u << 27, /* gather: #UD when registers coincide */
-    T_BODY = 1u << 28,        /* a row of class NATIVE with a body of its own */
+    T_STRICT = 1u << 19,       /* T_ALIGN holds even with MXCSR.MM (MOVAPS, MOVNTDQ) */
+    T_MASK = 1u << 20,         /* EVEX: takes an opmask (merging) */
+    T_ZERO = 1u << 21,         /* EVEX: zeroing allowed */
+    T_BCST = 1u << 22,         /* EVEX.b with memory: broadcast */
+    T_ER = 1u << 23,           /* EVEX.b with registers: embedded rounding */
+    T_SAE = 1u << 24,          /* EVEX.b with registers: suppress all exceptions */
+    T_NODS = 1u << 25,         /* computes an address but makes no access (LEA, NOP Ev, INVLPG) */
+    T_FAULT_SUPP = 1u << 26,   /* masked-out elements of the memory operand do not fault */
+    T_VSIB_UNIQUE = 1u << 27,  /* gather: #UD when registers coincide */
+    T_BODY = 1u << 28,         /* a row of class NATIVE with a body of its own */
     /* Bytes per element of a masked memory operand (T_FAULT_SUPP): two bits, log2; default 1. */
     T_ELEM2 = 1u << 29,
     T_ELEM4 = 2u << 29,
