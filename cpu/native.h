@@ -4,8 +4,8 @@
  *
  * An instruction is re-encoded once per distinct form (same opcode, fixed registers, memory operand
  * replaced by a buffer) and cached; a call loads the guest's operands and control words around it.
- * Exceptions the guest has unmasked come back as #XM through a SIGFPE handler that only ever resumes
- * inside a thunk.
+ * Exceptions the guest has unmasked come back as #XM through a SIGFPE handler that only ever
+ * resumes inside a thunk.
  */
 #pragma once
 

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * State components as bytes: the x87 part of FXSAVE images and components 2-9 of XSAVE areas, at
+ * the offsets that every processor with these components uses (SDM 1 13.4, 13.5; CPUID.0Dh).
+ */
+#include "cpu/fpu.h"
+
+enum { AREA_EXTENDED = 576, AVX_BYTES = 256, ZMM_BYTES = 512, HI16_BYTES = 1024 };
+
+static const struct component {
+    u32 offset, size;
+} components[] = {
+    [0] = {0, 160},           [1] = {160, 256}, [2] = {576, AVX_BYTES}, /* YMM_H of 0-15 */
+    [5] = {1088, 64},                                                   /* k0-k7 */
+    [6] = {1152, ZMM_BYTES},                                            /* ZMM_H of 0-15 */
+    [7] = {1664, HI16_BYTES},                                           /* ZMM16-31 */
+    [9] = {2688, 8},                                                    /* PKRU */
+};
+
+bool xsave_component(unsigned component, u32 *offset, u32 *size)
+{
+    if (component < 2 || component >= ARRAY_SIZE(components) || !components[component].size)
+        return false;
+    *offset = components[component].offset;
+    *size = components[component].size;
+    return true;
+}
+
+u32 xsave_size(u64 set, bool compacted)
+{
+    u32 end = AREA_EXTENDED, offset, size;
+
+    for (unsigned n = 2; n < ARRAY_SIZE(components); n++) {
+        if (!(set >> n & 1) || !xsave_component(n, &offset, &size))
+            continue;
+        if (compacted)
+            end += size;
+        else if (offset + size > end)
+            end = offset + size;
+    }
+    return end;
+}
+
+void fpu_save_x87(const struct fpu *fpu, u8 image[FX_X87_BYTES], bool wide)
+{
+    memcpy(image, fpu->fx, FX_MXCSR);
+    if (!wide) {
+        store_le(image + FX_FIP + 4, fpu->fcs, 4);
+        store_le(image + FX_FDP + 4, fpu->fds, 4);
+    }
+    for (unsigned n = 0; n < 8; n++) {
+        u8 *st = image + FX_ST + n * FX_SLOT;
+
+        memset(st, 0, FX_SLOT);
+        memcpy(st, fpu->fx + FX_ST + n * FX_SLOT, ST_BYTES);
+    }
+}
+
+void fpu_load_x87(struct fpu *fpu, const u8 image[FX_X87_BYTES], bool wide)
+{
+    unsigned bytes = wide ? 8 : 4;
+
+    fpu_set_words(fpu, (unsigned)load_le(image + FX_FCW, 2), (unsigned)load_le(image + FX_FSW, 2));
+    fpu->fx[FX_FTW] = image[FX_FTW];
+    store_le(fpu->fx + FX_FOP, load_le(image + FX_FOP, 2) & 0x7ff, 2);
+    store_le(fpu->fx + FX_FIP, load_le(image + FX_FIP, bytes), 8);
+    store_le(fpu->fx + FX_FDP, load_le(image + FX_FDP, bytes), 8);
+    fpu->fcs = wide ? 0 : (u16)load_le(image + FX_FIP + 4, 2);
+    fpu->fds = wide ? 0 : (u16)load_le(image + FX_FDP + 4, 2);
+    for (unsigned n = 0; n < 8; n++)
+        memcpy(fpu->fx + FX_ST + n * FX_SLOT, image + FX_ST + n * FX_SLOT, ST_BYTES);
+}
+
+/* -- components 2-9 -- */
+
+/* Rows first..last of which part bytes at offset at are the component; count is 0 if no register of
+ * it can be named in this mode. */
+struct vector_part {
+    unsigned first, count, at, bytes;
+};
+
+static bool vector_part(const struct vcpu *v, unsigned component, struct vector_part *part)
+{
+    unsigned low = vcpu_64bit(v) ? 16 : 8;
+
+    switch (component) {
+    case 2: *part = (struct vector_part){0, low, 16, 16}; return true;
+    case 6: *part = (struct vector_part){0, low, 32, 32}; return true;
+    case 7: *part = (struct vector_part){16, vcpu_64bit(v) ? 16 : 0, 0, 64}; return true;
+    default: return false;
+    }
+}
+
+u32 xsave_get(const struct vcpu *v, unsigned component, u8 image[1024])
+{
+    struct vector_part part;
+
+    if (vector_part(v, component, &part)) {
+        for (unsigned n = 0; n < part.count; n++)
+            memcpy(image + n * part.bytes, v->fpu.zmm[part.first + n] + part.at, part.bytes);
+        return part.count * part.bytes;
+    }
+    if (component == 5) {
+        memcpy(image, v->fpu.k, sizeof(v->fpu.k));
+        return sizeof(v->fpu.k);
+    }
+    store_le(image, v->pkru, 8);
+    return 8;
+}
+
+void xsave_put(struct vcpu *v, unsigned component, const u8 *image)
+{
+    struct vector_part part;
+
+    if (vector_part(v, component, &part)) {
+        for (unsigned n = 0; n < part.count; n++) {
+            u8 *row = v->fpu.zmm[part.first + n] + part.at;
+
+            if (image)
+                memcpy(row, image + n * part.bytes, part.bytes);
+            else
+                memset(row, 0, part.bytes);
+        }
+    } else if (component == 5) {
+        for (unsigned n = 0; n < 8; n++)
+            v->fpu.k[n] = image ? load_le(image + 8 * n, 8) : 0;
+    } else {
+        v->pkru = image ? (u32)load_le(image, 4) : 0;
+        tlb_permissions_changed(&v->tlb);
+    }
+}
+
+static bool any_byte(const u8 *bytes, size_t count)
+{
+    for (size_t n = 0; n < count; n++)
+        if (bytes[n])
+            return true;
+    return false;
+}
+
+static bool x87_in_use(const struct fpu *fpu)
+{
+    if (fpu_fcw(fpu) != FCW_INIT || any_byte(fpu->fx + FX_FSW, FX_MXCSR - FX_FSW) || fpu->fcs ||
+        fpu->fds)
+        return true;
+    for (unsigned n = 0; n < 8; n++)
+        if (any_byte(fpu->fx + FX_ST + n * FX_SLOT, ST_BYTES))
+            return true;
+    return false;
+}
+
+u64 xsave_inuse(const struct vcpu *v)
+{
+    u64 inuse = x87_in_use(&v->fpu) ? XCR0_X87 : 0;
+    u8 image[HI16_BYTES];
+
+    for (unsigned n = 0; n < (vcpu_64bit(v) ? 16u : 8u); n++)
+        if (any_byte(v->fpu.zmm[n], 16))
+            inuse |= XCR0_SSE;
+    for (unsigned n = 2; n < ARRAY_SIZE(components); n++)
+        if (components[n].size && any_byte(image, xsave_get(v, n, image)))
+            inuse |= BIT(n);
+    return inuse;
+}
