@@ -60,6 +60,7 @@ enum operand_size {
     BYTES_VL2,
     BYTES_VL4,
     BYTES_VL8,
+    BYTES_DUP,    /* vector length, but 8 for 128 bits */
     BYTES_BCAST,  /* vector length, or one element with EVEX.b */
     BYTES_BCAST2, /* half of it, or one element */
 };

@@ -310,7 +310,7 @@ static u8 address_size(const struct decoder *d)
 /* EVEX.b, z and aaa are reserved where the row does not take them (SDM 2 2.7.5 - 2.7.9). */
 static bool check_evex(struct decoder *d)
 {
-    u32 traits = d->row->traits;
+    u64 traits = d->row->traits;
     bool mem = d->mod != 3;
     bool to_memory = mem && operand_infos[d->row->operands[0]].field == FIELD_RM;
 

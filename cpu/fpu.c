@@ -143,7 +143,7 @@ static bool vector_state_enabled(const struct vcpu *v, u64 components)
 
 bool fpu_check(struct vcpu *v, const struct insn *i)
 {
-    u32 traits = insn_row(i)->traits;
+    u64 traits = insn_row(i)->traits;
     u64 blocked = CR0_TS;
 
     if (traits & T_EVEX) {

@@ -116,7 +116,8 @@ enum insn_size {
         X(Vdq) X(Wdq) X(Wq) X(Wd) X(Ww) X(Wb) X(Udq) /* XMM; W*: memory of that size */            \
         X(Vx) X(Hx) X(Wx) X(Ux) X(Lx) /* sized by vector length; Lx: register in imm8[7:4] */      \
         X(Hdq) X(Ldq) X(Vhx) X(Whx) X(Uhx) X(Vqx) X(Wqx) X(Wex) X(Vex) /* half, quarter, eighth */ \
-        X(Vqq) X(Wqq) X(Hqq) X(Voq) X(Woq) X(Hoq)                      /* always 256 / 512 bits */ \
+        X(Wdup) /* memory of MOVDDUP: 8 bytes at 128 bits, else all */                             \
+        X(Vqq) X(Wqq) X(Hqq) X(Uqq) X(Lqq) X(Voq) X(Woq) X(Hoq)                      /* always 256 / 512 bits */ \
         X(VMd) X(VMq) /* VSIB memory */ X(Kr) X(Kv) X(Km) X(KmB) X(KmW) X(KmD) X(KmQ) X(KR)        \
             X(BCx) /* EVEX full-vector memory with embedded broadcast */ X(BChx) X(XMM0)
 
@@ -163,6 +164,18 @@ enum insn_trait {
     T_ELEM4 = 2u << 29,
     T_ELEM8 = 3u << 29,
     T_DENSE = 1u << 31, /* only active elements are in memory, packed (VPCOMPRESS, VPEXPAND) */
+    T_DUPLICATE = 1ull << 32, /* the memory operand is repeated to fill the vector (VBROADCAST) */
+    /* Usual sets of EVEX rows: a masked vector (T_EV) or opmask (T_EVK) destination and a memory
+     * operand of elements of 1, 2, 4 or 8 bytes, of which only active ones are accessed. */
+    T_EV = T_EVEX | T_MASK | T_ZERO,
+    T_EV1 = T_EV | T_FAULT_SUPP,
+    T_EV2 = T_EV1 | T_ELEM2,
+    T_EV4 = T_EV1 | T_ELEM4,
+    T_EV8 = T_EV1 | T_ELEM8,
+    T_EVK1 = T_EVEX | T_MASK | T_FAULT_SUPP,
+    T_EVK2 = T_EVK1 | T_ELEM2,
+    T_EVK4 = T_EVK1 | T_ELEM4,
+    T_EVK8 = T_EVK1 | T_ELEM8,
 };
 
 /* How the JIT will treat it (DESIGN.md section 5). */
@@ -182,7 +195,7 @@ struct insn_row {
     u8 jit;         /* enum insn_class */
     u16 feature;    /* enum cpu_feature that gates it (cpu/feature.h); FEAT_BASE: none */
     u32 flags_read, flags_written, flags_undefined; /* enum rflags */
-    u32 traits;                                     /* enum insn_trait */
+    u64 traits;                                     /* enum insn_trait */
 };
 
 extern const struct insn_row insn_rows[INSN_COUNT];

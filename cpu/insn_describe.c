@@ -24,6 +24,7 @@ static unsigned operand_bytes(const struct insn *i, unsigned bytes)
     case BYTES_VL2: return vl / 2;
     case BYTES_VL4: return vl / 4;
     case BYTES_VL8: return vl / 8;
+    case BYTES_DUP: return vl == 16 ? 8 : vl;
     case BYTES_BCAST: return broadcast ? element : vl;
     case BYTES_BCAST2: return broadcast ? 4 : vl / 2;
     default: return bytes;

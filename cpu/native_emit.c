@@ -311,7 +311,7 @@ static void put_immediates(struct emit *e)
     for (unsigned n = 0; n < 4; n++) {
         unsigned kind = e->row->operands[n];
 
-        if (kind == OPND_Lx || kind == OPND_Ldq)
+        if (operand_infos[kind].field == FIELD_IS4)
             put(e, vector_number(SLOT_IS4) << 4 | ((unsigned)e->insn->imm & 15));
         if (kind == OPND_Ib) {
             put(e, first ? (unsigned)e->insn->imm : e->insn->imm2);

@@ -40,7 +40,8 @@ void native_plan(const struct insn *i, struct thunk *t)
             t->is4 |= slot == SLOT_IS4;
             t->vectors_only &= file == FILE_VEC;
         } else if ((i->flags & I_MEM) && operand_infos[kind].field == FIELD_RM) {
-            t->mem_read = read;
+            /* Masked stores leave elements alone by not writing them. */
+            t->mem_read = n != 0 || !(row->traits & T_W);
             t->mem_write = write;
             t->mem_size = (u8)insn_mem_size(i);
         }

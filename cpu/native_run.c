@@ -178,6 +178,11 @@ static u64 active_elements(const struct vcpu *v, const struct insn *i, unsigned 
                 full /= 2;
         return (mask & lanes(full, elem)) != 0;
     }
+    if (row->traits & T_DUPLICATE) { /* one that any of its copies wants */
+        mask &= lanes(16u << i->vl, elem);
+        for (unsigned shift = 32; shift >= size / elem; shift /= 2)
+            mask |= mask >> shift;
+    }
     mask &= lanes(size, elem);
     if (row->traits & T_DENSE) {
         unsigned count = (unsigned)__builtin_popcountll(mask);
