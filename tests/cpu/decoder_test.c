@@ -388,7 +388,10 @@ static bool host_may_differ(const struct insn *i, const u8 *bytes)
     if (i->id == INSN_SYSENTER || i->id == INSN_SYSEXIT)
         return true;
     /* LOCK MOV CR0 is MOV CR8 where AltMovCr8 is offered, which it is not here. */
-    return memchr(bytes, 0xf0, 4) && (i->opcode == 0x20 || i->opcode == 0x22);
+    if (memchr(bytes, 0xf0, 4) && (i->opcode == 0x20 || i->opcode == 0x22))
+        return true;
+    /* LOCK VERW of memory is accepted by AMD; SDM 2 says #UD. */
+    return memchr(bytes, 0xf0, 4) && i->opcode == 0x00;
 }
 
 START_TEST(host_confirms_random_encodings)
