@@ -5,7 +5,7 @@
  * Counts are masked to 5 bits, 6 for 64-bit operands. A masked count of 0 changes no flag but still
  * writes the operand. Undefined flags, as on Zen 4: a shift sets AF; OF follows the rule for a
  * count of 1 at every count. SHLD/SHRD of 16 bits by more than 16 rotate the second operand and
- * clear CF.
+ * clear CF; OF equals CF after such a SHLD by 16 and more.
  */
 #include "cpu/ops/flags.h"
 
@@ -180,8 +180,8 @@ static ALWAYS_INLINE u64 shift_double(bool left, unsigned size, u64 a, u64 b, u6
     if (!over)
         carry = left ? a >> (bits - n) & 1 : a >> (n - 1) & 1;
     flags = left ? flags_left(result, carry, size) : flags_right(result, carry, size);
-    if (over && left)
-        flags = 0;
+    if (left && n >= bits)
+        flags = carry | carry << 11;
     *rflags = (*rflags & ~(u64)F_OSZAPC) | flags | F_AF | flags_result(result, size);
     return result;
 }
