@@ -128,9 +128,9 @@ static u64 sink_tsc_to_ns(void *opaque, u64 tsc)
 {
     struct processor *p = opaque;
     const struct time_source *time = &p->machine->time;
-    u64 adjust = vcpu_tsc(p->vcpu) - time_tsc(time);
+    i64 base = (i64)(tsc - p->vcpu->tsc_offset);
 
-    return time_of_tsc(time, tsc > adjust ? tsc - adjust : 0);
+    return base < 0 ? 0 : time_of_tsc(time, (u64)base);
 }
 
 /* -- from the vCPU to the platform -- */
