@@ -241,7 +241,7 @@ static inline bool oracle_host_has(unsigned feature)
     case FEAT_BMI1: return b & bit_BMI;
     case FEAT_BMI2: return b & bit_BMI2;
     case FEAT_ADX: return b & bit_ADX;
-    case FEAT_LZCNT: return __builtin_cpu_supports("lzcnt");
+    case FEAT_LZCNT: __get_cpuid(0x80000001, &a, &b, &c, &d); return c & bit_LZCNT;
     case FEAT_POPCNT: return __builtin_cpu_supports("popcnt");
     case FEAT_SSE42: return __builtin_cpu_supports("sse4.2");
     case FEAT_MOVBE: __get_cpuid(1, &a, &b, &c, &d); return c & bit_MOVBE;
