@@ -81,6 +81,8 @@ enum status native_create(struct native **out, struct error *err)
     };
     /* MXCSR of the FXSAVE image must be valid; x87 instructions do not change it. */
     store_le(n->call.fx + 24, 0x1f80, 4);
+    /* For the fault exit of a thunk that does not save it. */
+    n->call.host_mxcsr = 0x1f80;
     n->exit_bytes = align_up(native_emit_fault_exit(n->write, &n->host), 16);
     n->used = n->exit_bytes;
     native_signal_install();

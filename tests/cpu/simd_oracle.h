@@ -202,13 +202,15 @@ static inline void simd_emit(struct simd_oracle *o, const u8 *bytes, unsigned co
     emit_bytes(p, "\x41\x5f\x41\x5e\x41\x5d\x41\x5c\x5d\x5b\xfc\xc5\xf8\x77\xc3", 15);
 }
 
-/* Runs the bytes on the host from o->in into o->host; returns the signal that stopped it, or 0. */
-static inline int simd_run_host(struct simd_oracle *o, const u8 *bytes, unsigned count)
+/* Runs the bytes on the host from o->in into o->host with RDI = operand; returns the signal that
+ * stopped it, or 0. */
+static inline int simd_run_host_at(struct simd_oracle *o, const u8 *bytes, unsigned count,
+                                   void *operand)
 {
     int number;
 
     o->host = o->in;
-    o->host.window_pointer = (u64)(o->host.window + WINDOW_AT);
+    o->host.window_pointer = (u64)operand;
     o->host.rflags = (o->in.rflags & F_OSZAPC) | F_1;
     store_le(o->host.fx + 24, MXCSR_RESET, 4);
     simd_emit(o, bytes, count);
@@ -220,6 +222,11 @@ static inline int simd_run_host(struct simd_oracle *o, const u8 *bytes, unsigned
         __asm__ volatile("fninit\n\tldmxcsr %0" ::"m"((u32){MXCSR_RESET}));
     simd_armed = false;
     return number;
+}
+
+static inline int simd_run_host(struct simd_oracle *o, const u8 *bytes, unsigned count)
+{
+    return simd_run_host_at(o, bytes, count, o->host.window + WINDOW_AT);
 }
 
 /* -- the guest side -- */
