@@ -92,6 +92,8 @@ struct decoder {
     u8 mod;
 };
 
+/* AMD processors ignore some bits that Intel's hold to be reserved. */
+bool decode_amd(const struct decoder *d);
 /* Takes the next byte. false: d->result says why there is none. */
 bool decode_byte(struct decoder *d, u8 *byte);
 /* Takes a little-endian value of size 1, 2, 4 or 8 bytes. */

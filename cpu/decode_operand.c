@@ -303,7 +303,8 @@ static bool decode_reg(struct decoder *d, unsigned file)
     case FILE_VEC: n |= d->r2 << 4; break;
     case FILE_MMX: n = low; break;
     case FILE_K:
-        if (d->r || d->r2)
+        n = low;
+        if (d->r2 || (d->r && !(d->space == SPACE_VEX && decode_amd(d))))
             return undefined(d);
         break;
     case FILE_SEG:

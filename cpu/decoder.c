@@ -15,6 +15,11 @@ static bool undefined(struct decoder *d)
     return false;
 }
 
+bool decode_amd(const struct decoder *d)
+{
+    return d->ctx->model && d->ctx->model->vendor[0] == 'A';
+}
+
 /* -- prefixes -- */
 
 /* Notes a legacy prefix. false: the byte is not one. */
@@ -184,14 +189,30 @@ static bool match_w(const struct decoder *d, unsigned wanted)
     case W_1: return d->w;
     case W_GPR0: return !d->w || d->ctx->code_size != 8;
     case W_GPR1: return d->w && d->ctx->code_size == 8;
+    case W_1_AMD: return d->w || decode_amd(d);
     default: return true;
+    }
+}
+
+/* Conversions of 32-bit integers to double need no rounding, but AMD takes a rounding mode all the
+ * same, as in the 64-bit forms of these opcodes. */
+static bool is_exact_conversion(const struct insn_row *row)
+{
+    switch (row - insn_rows) {
+    case INSN_VCVTDQ2PD_VxBChx_evex:
+    case INSN_VCVTUDQ2PD_VxBChx_evex:
+    case INSN_VCVTSI2SD_VdqHdqEd_evex:
+    case INSN_VCVTUSI2SD_VdqHdqEd_evex: return true;
+    default: return false;
     }
 }
 
 /* EVEX.b with registers turns L'L into the rounding mode, or voids it (SDM 2 table 2-43). */
 static bool has_rounding(const struct decoder *d, const struct insn_row *row)
 {
-    return d->space == SPACE_EVEX && d->evex_b && d->mod == 3 && (row->traits & (T_ER | T_SAE));
+    if (d->space != SPACE_EVEX || !d->evex_b || d->mod != 3)
+        return false;
+    return (row->traits & (T_ER | T_SAE)) || (decode_amd(d) && is_exact_conversion(row));
 }
 
 static bool match_length(const struct decoder *d, const struct insn_row *row)
@@ -203,8 +224,7 @@ static bool match_length(const struct decoder *d, const struct insn_row *row)
     case L_1: return l == 1;
     case L_2: return l == 2;
     case L_12: return l == 1 || l == 2;
-    case L_LIG: return true;
-    default: return l < 3;
+    default: return l < 3; /* L'L = 3 is reserved even where the length is ignored */
     }
 }
 
@@ -281,7 +301,6 @@ static bool choose_row(struct decoder *d)
 static u8 operand_size(const struct decoder *d)
 {
     unsigned code = d->ctx->code_size;
-    bool amd = d->ctx->model && d->ctx->model->vendor[0] == 'A';
 
     switch ((enum insn_size)d->row->size) {
     case SZ_BYTE: return 1;
@@ -294,7 +313,7 @@ static u8 operand_size(const struct decoder *d)
     if (d->w)
         return 8;
     if (d->row->size == SZ_F64)
-        return d->p66 && amd ? 2 : 8; /* SDM 1 6.3.7, APM 3 1.2.7 */
+        return d->p66 && decode_amd(d) ? 2 : 8; /* SDM 1 6.3.7, APM 3 1.2.7 */
     if (d->p66)
         return 2;
     return d->row->size == SZ_D64 ? 8 : 4;
@@ -307,6 +326,26 @@ static u8 address_size(const struct decoder *d)
     return (d->ctx->code_size == 4) != d->p67 ? 4 : 2;
 }
 
+static bool has_opmask_operand(const struct insn_row *row)
+{
+    for (unsigned n = 0; n < 4; n++)
+        if (operand_infos[row->operands[n]].file == FILE_K)
+            return true;
+    return false;
+}
+
+/* What AMD's Zen 4 ignores and Intel's SDM reserves: b with registers where memory could be a
+ * broadcast; z without a mask where no mask can be, unless memory or opmasks are written. */
+static void ignore_evex_bits(struct decoder *d, bool to_memory)
+{
+    u64 traits = d->row->traits;
+
+    if (d->mod == 3 && (traits & T_BCST) && !has_rounding(d, d->row))
+        d->evex_b = false;
+    if (!d->i->aaa && !(traits & T_MASK) && !to_memory && !has_opmask_operand(d->row))
+        d->z = false;
+}
+
 /* EVEX.b, z and aaa are reserved where the row does not take them (SDM 2 2.7.5 - 2.7.9). */
 static bool check_evex(struct decoder *d)
 {
@@ -314,7 +353,9 @@ static bool check_evex(struct decoder *d)
     bool mem = d->mod != 3;
     bool to_memory = mem && operand_infos[d->row->operands[0]].field == FIELD_RM;
 
-    if (d->evex_b && !(mem ? traits & T_BCST : traits & (T_ER | T_SAE)))
+    if (decode_amd(d))
+        ignore_evex_bits(d, to_memory);
+    if (d->evex_b && !(mem ? (traits & T_BCST) != 0 : has_rounding(d, d->row)))
         return undefined(d);
     if (d->i->aaa && !(traits & T_MASK))
         return undefined(d);
@@ -356,6 +397,7 @@ static void set_flags(struct decoder *d)
     f |= d->rep == 0xf3 ? I_REP : d->rep == 0xf2 ? I_REPNE : 0;
     f |= d->rex ? I_REX : 0;
     f |= d->w && (d->ctx->code_size == 8 || (d->row->key.w != W_GPR0)) ? I_REXW : 0;
+    f |= d->row->key.w == W_1_AMD ? I_REXW : 0;
     f |= d->p66 ? I_OSZ : 0;
     f |= d->p67 ? I_ASZ : 0;
     f |= d->seg != REG_NONE ? I_SEG : 0;

@@ -48,8 +48,9 @@ enum insn_prefix {
 enum insn_mod { MOD_ANY, MOD_MEM, MOD_REG, MOD_IGNORED /* always a register: MOV CRn */ };
 enum insn_mode { MODE_ANY, MODE_NOT64, MODE_ONLY64 };
 /* W of a key. W_GPR0/W_GPR1: W only chooses the width of a general register, so that outside 64-bit
- * mode it is ignored and counts as 0 (VMOVD/VMOVQ, VPINSRD/VPINSRQ, VCVTSI2SS, ...). */
-enum insn_w { W_ANY, W_0, W_1, W_GPR0, W_GPR1 };
+ * mode it is ignored and counts as 0 (VMOVD/VMOVQ, VCVTSI2SS, ...). W_1_AMD: 1, but AMD processors
+ * ignore it. */
+enum insn_w { W_ANY, W_0, W_1, W_GPR0, W_GPR1, W_1_AMD };
 /* L of a key. L_LIG: ignored, scalar. For EVEX, rows with L_ANY, L_1 or L_12 need AVX512VL at 128
  * and 256 bits on top of their feature; L_0, L_2 and L_LIG never do. */
 enum insn_l { L_ANY, L_0, L_1, L_2, L_LIG, L_12 /* 256 or 512 */ };
@@ -102,7 +103,8 @@ enum insn_size {
 #define OPERAND_KINDS(X)                                                                           \
     X(None)                                                                                        \
     X(Eb)                                                                                          \
-    X(Ew) X(Ed) X(Eq) X(Ev) X(Ey) X(Gb) X(Gw) X(Gd) X(Gv) X(Gy) X(Ib)                              \
+    X(Ew)                                                                                          \
+    X(Ed) X(Eq) X(Ev) X(Ey) X(Gb) X(Gw) X(Gd) X(Gv) X(Gy) X(Ib)                                    \
         X(Ibs) /* sign-extended to the operand size */ X(Iw) X(Iz) X(Iv) X(Jb) X(Jz)               \
             X(M) /* memory without a size */ X(Mb) X(Mw) X(Md) X(Mq) X(Mdq) X(Mv) X(My) X(Mz)      \
                 X(Mp) /* far pointer */ X(Ms) /* GDTR image */ X(Ma) /* BOUND pair */ X(           \
@@ -117,7 +119,7 @@ enum insn_size {
         X(Vx) X(Hx) X(Wx) X(Ux) X(Lx) /* sized by vector length; Lx: register in imm8[7:4] */      \
         X(Hdq) X(Ldq) X(Vhx) X(Whx) X(Uhx) X(Vqx) X(Wqx) X(Wex) X(Vex) /* half, quarter, eighth */ \
         X(Wdup) /* memory of MOVDDUP: 8 bytes at 128 bits, else all */                             \
-        X(Vqq) X(Wqq) X(Hqq) X(Uqq) X(Lqq) X(Voq) X(Woq) X(Hoq)                      /* always 256 / 512 bits */ \
+        X(Vqq) X(Wqq) X(Hqq) X(Uqq) X(Lqq) X(Voq) X(Woq) X(Hoq) /* always 256 / 512 bits */        \
         X(VMd) X(VMq) /* VSIB memory */ X(Kr) X(Kv) X(Km) X(KmB) X(KmW) X(KmD) X(KmQ) X(KR)        \
             X(BCx) /* EVEX full-vector memory with embedded broadcast */ X(BChx) X(XMM0)
 

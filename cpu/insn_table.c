@@ -37,6 +37,7 @@
 #define PFX_NOT_F3F2                  .prefix = PFX_NO_REP
 #define W0                            .w = W_0
 #define W1                            .w = W_1
+#define W1AMD                         .w = W_1_AMD
 #define WG0                           .w = W_GPR0
 #define WG1                           .w = W_GPR1
 #define L0                            .l = L_0

@@ -380,6 +380,6 @@ size_t native_emit_fault_exit(u8 *code, const struct native_host *host)
     PUT(&e, "\xdb\xe2\x0f\x77"); /* fnclex; emms: the thunk may have loaded MMX registers */
     if (host->avx)
         PUT(&e, "\xc5\xf8\x77");
-    PUT(&e, "\xb8\x01\x00\x00\x00\xc3"); /* mov eax, 1; ret */
+    PUT(&e, "\xc3"); /* EAX holds the reason */
     return (size_t)(e.at - code);
 }

@@ -5,6 +5,7 @@
  * a store is probed before the instruction runs and made after it.
  */
 #include "cpu/fpu.h"
+#include "cpu/native_signal.h"
 #include "cpu/native_thunk.h"
 #include "cpu/ops/operand.h"
 
@@ -92,7 +93,7 @@ bool native_execute(struct vcpu *v, const struct insn *i, const struct thunk *t)
     if (t->mxcsr)
         v->fpu.mxcsr = call->mxcsr;
     if (unlikely(stopped))
-        return native_raise_xm(v);
+        return stopped == NATIVE_SIGFPE ? native_raise_xm(v) : raise_ud(v);
     if (!t->vectors_only)
         store_operands(v, i, t, call);
     return true;
