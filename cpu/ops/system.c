@@ -220,6 +220,21 @@ bool op_CLZERO(struct vcpu *v, const struct insn *i)
 
 /* -- TLB -- */
 
+/* A non-canonical address is a NOP in 64-bit mode, and nothing is checked (SDM 2 INVLPG). */
+bool op_INVLPG_M(struct vcpu *v, const struct insn *i)
+{
+    u64 gla = mem_offset(v, i);
+
+    if (!need_cpl0(v))
+        return false;
+    if (vcpu_64bit(v))
+        gla += i->seg >= SEG_FS ? v->seg[i->seg].base : 0;
+    else
+        gla = (u32)(gla + v->seg[i->seg].base);
+    tlb_flush_page(&v->tlb, vcpu_pcid(v), gla);
+    return true;
+}
+
 enum invpcid_type { INVPCID_ADDRESS, INVPCID_CONTEXT, INVPCID_ALL_GLOBAL, INVPCID_ALL };
 
 /* #GP conditions of SDM 2 INVPCID. */
