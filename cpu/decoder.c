@@ -194,25 +194,10 @@ static bool match_w(const struct decoder *d, unsigned wanted)
     }
 }
 
-/* Conversions of 32-bit integers to double need no rounding, but AMD takes a rounding mode all the
- * same, as in the 64-bit forms of these opcodes. */
-static bool is_exact_conversion(const struct insn_row *row)
-{
-    switch (row - insn_rows) {
-    case INSN_VCVTDQ2PD_VxBChx_evex:
-    case INSN_VCVTUDQ2PD_VxBChx_evex:
-    case INSN_VCVTSI2SD_VdqHdqEd_evex:
-    case INSN_VCVTUSI2SD_VdqHdqEd_evex: return true;
-    default: return false;
-    }
-}
-
 /* EVEX.b with registers turns L'L into the rounding mode, or voids it (SDM 2 table 2-43). */
 static bool has_rounding(const struct decoder *d, const struct insn_row *row)
 {
-    if (d->space != SPACE_EVEX || !d->evex_b || d->mod != 3)
-        return false;
-    return (row->traits & (T_ER | T_SAE)) || (decode_amd(d) && is_exact_conversion(row));
+    return d->space == SPACE_EVEX && d->evex_b && d->mod == 3 && (row->traits & (T_ER | T_SAE));
 }
 
 static bool match_length(const struct decoder *d, const struct insn_row *row)
