@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Runs one line of guests.cfg: run.sh ENGINE IMAGES NAME [ARGUMENT...]. ENGINE is a Lockstep or QEMU
+# program, IMAGES the folder of the *.elf files, the arguments are added to the engine's own.
+# Passes when the guest ends with status 33 and printed no FAIL line.
+set -u
+[ $# -ge 3 ] || { echo "usage: $0 ENGINE IMAGES NAME [ARGUMENT...]" >&2; exit 2; }
+engine=$1 images=$2 name=$3
+shift 3
+here=$(dirname "${BASH_SOURCE[0]}")
+read -r _ image smp cpu seconds extra < <(grep -E "^$name[[:space:]]" "$here/guests.cfg") ||
+    { echo "guests.cfg has no line $name" >&2; exit 2; }
+case $(basename "$engine") in
+qemu*) set -- -accel tcg "$@"; extra=${extra//-clock counted,ips=50M/-icount shift=4} ;;
+esac
+output=$(timeout "$seconds" "$engine" -kernel "$images/$image.elf" -m 128 -smp "$smp" -cpu "$cpu" \
+    -nographic -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4 $extra "$@" </dev/null)
+status=$?
+echo "$output"
+if [ $status -ne 33 ] || ! grep -q '^DONE' <<<"$output" || grep -q '^FAIL' <<<"$output"; then
+    echo "$name: exit status $status, expected 33 and no FAIL line"
+    exit 1
+fi
