@@ -377,7 +377,7 @@ size_t native_emit_fault_exit(u8 *code, const struct native_host *host)
 
     stmxcsr(&e, CALL_FIELD(mxcsr));
     ldmxcsr(&e, CALL_FIELD(host_mxcsr));
-    PUT(&e, "\xdb\xe2\x0f\x77"); /* fnclex; emms: the thunk may have loaded MMX registers */
+    PUT(&e, "\xdb\xe3"); /* fninit: MMX or x87 registers may be loaded */
     if (host->avx)
         PUT(&e, "\xc5\xf8\x77");
     PUT(&e, "\xc3"); /* EAX holds the reason */

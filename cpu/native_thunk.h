@@ -45,9 +45,9 @@ struct native_call {
     u8 fx[512] ALIGNED(64); /* FXSAVE64 image around an x87 instruction */
 };
 
-/* 0: done; NATIVE_SIGFPE: an unmasked SIMD exception stopped it, only call->mxcsr is changed; NATIVE_SIGILL: the
- * host does not know the encoding. The pointers are
- * the vector rows of ModRM.reg, ModRM.rm, vvvv and imm8[7:4] (or XMM0). */
+/* 0: done; NATIVE_SIGFPE: an unmasked SIMD exception stopped it, only call->mxcsr is changed;
+ * NATIVE_SIGILL: the host does not know the encoding. The pointers are the vector rows of
+ * ModRM.reg, ModRM.rm, vvvv and imm8[7:4] (or XMM0). */
 typedef u64 native_fn(struct native_call *call, void *reg, void *rm, void *vvvv, void *fourth);
 
 struct native_operand {

@@ -73,7 +73,8 @@ bool x87_native(struct vcpu *v, const struct insn *i)
     if (t->mem_write && !lin_probe_write(v, gla, t->mem_size))
         return false;
     load_state(v, call);
-    native_call_thunk(v->native, t, NULL, NULL, NULL, NULL);
+    if (native_call_thunk(v->native, t, NULL, NULL, NULL, NULL))
+        return raise_ud(v);
     if (t->mem_write && !store_suppressed(call) && !lin_write_block(v, gla, call->mem, t->mem_size))
         return false;
     store_state(v, i, call);
