@@ -348,8 +348,11 @@ static bool decode_vvvv(struct decoder *d, unsigned file)
 
     if (d->ctx->code_size != 8)
         n &= 7; /* the top bit is ignored, SDM 2 2.3.5.6 */
-    if (file == FILE_K && n > 7)
-        return undefined(d);
+    if (file == FILE_K && n > 7) {
+        if (!decode_amd(d))
+            return undefined(d);
+        n &= 7;
+    }
     if (file == FILE_VEC)
         n |= d->v2 << 4;
     else if (d->v2)

@@ -171,7 +171,8 @@ static unsigned field_set(unsigned required)
 /* Bits: W = 0 and 1 in 64-bit mode, then outside of it. */
 static unsigned w_mode_set(const struct insn_row *row)
 {
-    static const u8 w_sets[] = {[W_ANY] = 15, [W_0] = 5, [W_1] = 10, [W_GPR0] = 13, [W_GPR1] = 2};
+    static const u8 w_sets[] = {
+        [W_ANY] = 15, [W_0] = 5, [W_1] = 10, [W_GPR0] = 13, [W_GPR1] = 2, [W_1_AMD] = 10};
     static const u8 mode_sets[] = {[MODE_ANY] = 15, [MODE_NOT64] = 12, [MODE_ONLY64] = 3};
 
     return w_sets[row->key.w] & mode_sets[row->key.mode];
