@@ -129,7 +129,9 @@ static bool element_linear(struct vcpu *v, const struct insn *i, unsigned offset
                          gla);
 }
 
-bool native_read_elements(struct vcpu *v, const struct insn *i, u8 *buf, unsigned size,
+/* Reads the elements whose mask bit is set to their places in buf; the others read as zero and
+ * cannot fault. */
+static bool read_elements(struct vcpu *v, const struct insn *i, u8 *buf, unsigned size,
                           unsigned elem, u64 mask)
 {
     u64 gla;
@@ -142,8 +144,8 @@ bool native_read_elements(struct vcpu *v, const struct insn *i, u8 *buf, unsigne
     return true;
 }
 
-bool native_write_elements(struct vcpu *v, const struct insn *i, const u8 *buf, unsigned size,
-                           unsigned elem, u64 mask)
+static bool probe_elements(struct vcpu *v, const struct insn *i, unsigned size, unsigned elem,
+                           u64 mask)
 {
     u64 gla;
 
@@ -151,6 +153,15 @@ bool native_write_elements(struct vcpu *v, const struct insn *i, const u8 *buf, 
         if ((mask >> n & 1) && (!element_linear(v, i, n * elem, elem, ACCESS_WRITE, &gla) ||
                                 !lin_probe_write(v, gla, elem)))
             return false;
+    return true;
+}
+
+/* After probe_elements(). */
+static bool write_elements(struct vcpu *v, const struct insn *i, const u8 *buf, unsigned size,
+                           unsigned elem, u64 mask)
+{
+    u64 gla;
+
     for (unsigned n = 0; n < size / elem; n++)
         if ((mask >> n & 1) && (!element_linear(v, i, n * elem, elem, ACCESS_WRITE, &gla) ||
                                 !lin_write_block(v, gla, buf + n * elem, elem)))
@@ -193,30 +204,6 @@ static u64 active_elements(const struct vcpu *v, const struct insn *i, unsigned 
     return mask;
 }
 
-/* Instructions whose masked-out elements do not touch memory. */
-static bool run_masked(struct vcpu *v, const struct insn *i, const struct thunk *t)
-{
-    struct native_call *call = native_block(v->native);
-    unsigned elem = 1u << (insn_row(i)->traits >> 29 & 3);
-    unsigned size = t->mem_size;
-    u64 mask = active_elements(v, i, size, elem);
-    u64 gla;
-
-    /* Explicitly aligned moves check the whole operand even if no element is active. */
-    gla = mem_offset(v, i) + v->seg[i->seg].base;
-    if (!alignment_holds(v, i, gla, size))
-        return raise_gp(v, 0);
-    if (t->mem_read && !native_read_elements(v, i, call->mem, size, elem, mask))
-        return false;
-    if (!t->mem_write)
-        return native_execute(v, i, t);
-    for (unsigned n = 0; n < size / elem; n++)
-        if ((mask >> n & 1) && (!element_linear(v, i, n * elem, elem, ACCESS_WRITE, &gla) ||
-                                !lin_probe_write(v, gla, elem)))
-            return false;
-    return native_execute(v, i, t) && native_write_elements(v, i, call->mem, size, elem, mask);
-}
-
 static bool run_memory(struct vcpu *v, const struct insn *i, const struct thunk *t)
 {
     struct native_call *call = native_block(v->native);
@@ -239,6 +226,43 @@ static bool run_memory(struct vcpu *v, const struct insn *i, const struct thunk 
         return native_execute(v, i, t);
     return lin_probe_write(v, gla, t->mem_size) && native_execute(v, i, t) &&
            lin_write_block(v, gla, call->mem, t->mem_size);
+}
+
+/* Reads the active elements of the operand: at once where nobody can tell the difference. */
+static bool read_active(struct vcpu *v, const struct insn *i, u8 *buf, unsigned size, unsigned elem,
+                        u64 mask)
+{
+    const u8 *p = NULL;
+    u64 gla;
+
+    if (seg_try(v, (enum seg)i->seg, mem_offset(v, i), size, ACCESS_READ, &gla))
+        p = tlb_read_ptr(v->tlb_now, gla, size);
+    if (unlikely(!p))
+        return read_elements(v, i, buf, size, elem, mask);
+    memcpy(buf, p, size);
+    return true;
+}
+
+/* Instructions whose masked-out elements do not touch memory. With none left not even a demand for
+ * alignment remains. */
+static bool run_masked(struct vcpu *v, const struct insn *i, const struct thunk *t)
+{
+    struct native_call *call = native_block(v->native);
+    unsigned elem = 1u << (insn_row(i)->traits >> 29 & 3);
+    unsigned size = t->mem_size;
+    u64 mask = active_elements(v, i, size, elem);
+    u64 gla = mem_offset(v, i) + v->seg[i->seg].base;
+
+    if (mask == lanes(size, elem))
+        return run_memory(v, i, t);
+    if (mask && !alignment_holds(v, i, gla, size))
+        return raise_gp(v, 0);
+    if (t->mem_read && !read_active(v, i, call->mem, size, elem, mask))
+        return false;
+    if (!t->mem_write)
+        return native_execute(v, i, t);
+    return probe_elements(v, i, size, elem, mask) && native_execute(v, i, t) &&
+           write_elements(v, i, call->mem, size, elem, mask);
 }
 
 bool op_native(struct vcpu *v, const struct insn *i)

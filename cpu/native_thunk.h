@@ -97,12 +97,6 @@ u64 native_call_thunk(struct native *n, const struct thunk *t, void *reg, void *
 /* Steps 2 and 3 without guest memory: loads call fields from registers, runs, writes registers and
  * flags back. call.mem is the caller's business on both sides. false: #XM (or #UD) is recorded. */
 bool native_execute(struct vcpu *v, const struct insn *i, const struct thunk *t);
-/* Reads (writes) the elements of a vector memory operand whose mask bit is set, elem bytes each, at
- * their places in buf; others are zero (untouched) and cannot fault. offset: effective address. */
-bool native_read_elements(struct vcpu *v, const struct insn *i, u8 *buf, unsigned size,
-                          unsigned elem, u64 mask);
-bool native_write_elements(struct vcpu *v, const struct insn *i, const u8 *buf, unsigned size,
-                           unsigned elem, u64 mask);
 /* Records #XM for the exceptions that stopped a thunk: #UD without CR4.OSXMMEXCPT. */
 bool native_raise_xm(struct vcpu *v);
 
