@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * -cpu: which features a processor has. `max` takes what Lockstep implements and, for instructions that
- * run natively, the host has; the named levels are those of the x86-64 psABI and the same everywhere.
+ * -cpu: which features a processor has. `max` takes what Lockstep implements and, for instructions
+ * that run natively, the host has; the named levels are those of the x86-64 psABI and the same
+ * everywhere.
  */
 #include <ctype.h>
 #include <cpuid.h>
@@ -30,34 +31,62 @@ enum { FEATURE_ROWS = ARRAY_SIZE(feature_rows) };
 static const struct {
     enum cpu_feature feature, needs;
 } dependencies[] = {
-    {FEAT_SSE, FEAT_FXSR},           {FEAT_SSE2, FEAT_SSE},
-    {FEAT_SSE3, FEAT_SSE2},          {FEAT_SSSE3, FEAT_SSE3},
-    {FEAT_SSE41, FEAT_SSSE3},        {FEAT_SSE42, FEAT_SSE41},
-    {FEAT_SSE4A, FEAT_SSE3},         {FEAT_AES, FEAT_SSE2},
-    {FEAT_PCLMULQDQ, FEAT_SSE2},     {FEAT_SHA, FEAT_SSE2},
-    {FEAT_GFNI, FEAT_SSE2},          {FEAT_MISALIGNSSE, FEAT_SSE},
-    {FEAT_MMXEXT, FEAT_MMX},         {FEAT_XSAVE, FEAT_FXSR},
-    {FEAT_XSAVEOPT, FEAT_XSAVE},     {FEAT_XSAVEC, FEAT_XSAVE},
-    {FEAT_XGETBV1, FEAT_XSAVE},      {FEAT_XSAVES, FEAT_XSAVEC},
-    {FEAT_XSAVEC, FEAT_XSAVES},      {FEAT_PKU, FEAT_XSAVE},
-    {FEAT_AVX, FEAT_XSAVE},          {FEAT_AVX, FEAT_SSE42},
-    {FEAT_AVX2, FEAT_AVX},           {FEAT_FMA, FEAT_AVX},
-    {FEAT_F16C, FEAT_AVX},           {FEAT_VAES, FEAT_AVX},
-    {FEAT_VAES, FEAT_AES},           {FEAT_VPCLMULQDQ, FEAT_AVX},
-    {FEAT_VPCLMULQDQ, FEAT_PCLMULQDQ}, {FEAT_AVX_VNNI, FEAT_AVX2},
-    {FEAT_AVX512F, FEAT_AVX2},       {FEAT_AVX512F, FEAT_FMA},
-    {FEAT_AVX512F, FEAT_F16C},       {FEAT_AVX512DQ, FEAT_AVX512F},
-    {FEAT_AVX512CD, FEAT_AVX512F},   {FEAT_AVX512BW, FEAT_AVX512F},
-    {FEAT_AVX512VL, FEAT_AVX512F},   {FEAT_AVX512IFMA, FEAT_AVX512F},
-    {FEAT_AVX512VBMI, FEAT_AVX512BW}, {FEAT_AVX512VBMI2, FEAT_AVX512BW},
-    {FEAT_AVX512VNNI, FEAT_AVX512F}, {FEAT_AVX512BITALG, FEAT_AVX512BW},
-    {FEAT_AVX512VPOPCNTDQ, FEAT_AVX512F}, {FEAT_AVX512BF16, FEAT_AVX512BW},
-    {FEAT_X2APIC, FEAT_APIC},        {FEAT_TSC_DEADLINE, FEAT_APIC},
-    {FEAT_TSC_DEADLINE, FEAT_TSC},   {FEAT_TSC_ADJUST, FEAT_TSC},
-    {FEAT_RDTSCP, FEAT_TSC},         {FEAT_INVTSC, FEAT_TSC},
-    {FEAT_PCID, FEAT_LM},            {FEAT_LAHF_LM, FEAT_LM},
-    {FEAT_NX, FEAT_PAE},             {FEAT_PAGE1GB, FEAT_LM},
-    {FEAT_INVPCID, FEAT_PCID},       {FEAT_LM, FEAT_PAE},
+    {FEAT_SSE, FEAT_FXSR},
+    {FEAT_SSE2, FEAT_SSE},
+    {FEAT_SSE3, FEAT_SSE2},
+    {FEAT_SSSE3, FEAT_SSE3},
+    {FEAT_SSE41, FEAT_SSSE3},
+    {FEAT_SSE42, FEAT_SSE41},
+    {FEAT_SSE4A, FEAT_SSE3},
+    {FEAT_AES, FEAT_SSE2},
+    {FEAT_PCLMULQDQ, FEAT_SSE2},
+    {FEAT_SHA, FEAT_SSE2},
+    {FEAT_GFNI, FEAT_SSE2},
+    {FEAT_MISALIGNSSE, FEAT_SSE},
+    {FEAT_MMXEXT, FEAT_MMX},
+    {FEAT_XSAVE, FEAT_FXSR},
+    {FEAT_XSAVEOPT, FEAT_XSAVE},
+    {FEAT_XSAVEC, FEAT_XSAVE},
+    {FEAT_XGETBV1, FEAT_XSAVE},
+    {FEAT_XSAVES, FEAT_XSAVEC},
+    {FEAT_XSAVEC, FEAT_XSAVES},
+    {FEAT_PKU, FEAT_XSAVE},
+    {FEAT_AVX, FEAT_XSAVE},
+    {FEAT_AVX, FEAT_SSE42},
+    {FEAT_AVX2, FEAT_AVX},
+    {FEAT_FMA, FEAT_AVX},
+    {FEAT_F16C, FEAT_AVX},
+    {FEAT_VAES, FEAT_AVX},
+    {FEAT_VAES, FEAT_AES},
+    {FEAT_VPCLMULQDQ, FEAT_AVX},
+    {FEAT_VPCLMULQDQ, FEAT_PCLMULQDQ},
+    {FEAT_AVX_VNNI, FEAT_AVX2},
+    {FEAT_AVX512F, FEAT_AVX2},
+    {FEAT_AVX512F, FEAT_FMA},
+    {FEAT_AVX512F, FEAT_F16C},
+    {FEAT_AVX512DQ, FEAT_AVX512F},
+    {FEAT_AVX512CD, FEAT_AVX512F},
+    {FEAT_AVX512BW, FEAT_AVX512F},
+    {FEAT_AVX512VL, FEAT_AVX512F},
+    {FEAT_AVX512IFMA, FEAT_AVX512F},
+    {FEAT_AVX512VBMI, FEAT_AVX512BW},
+    {FEAT_AVX512VBMI2, FEAT_AVX512BW},
+    {FEAT_AVX512VNNI, FEAT_AVX512F},
+    {FEAT_AVX512BITALG, FEAT_AVX512BW},
+    {FEAT_AVX512VPOPCNTDQ, FEAT_AVX512F},
+    {FEAT_AVX512BF16, FEAT_AVX512BW},
+    {FEAT_X2APIC, FEAT_APIC},
+    {FEAT_TSC_DEADLINE, FEAT_APIC},
+    {FEAT_TSC_DEADLINE, FEAT_TSC},
+    {FEAT_TSC_ADJUST, FEAT_TSC},
+    {FEAT_RDTSCP, FEAT_TSC},
+    {FEAT_INVTSC, FEAT_TSC},
+    {FEAT_PCID, FEAT_LM},
+    {FEAT_LAHF_LM, FEAT_LM},
+    {FEAT_NX, FEAT_PAE},
+    {FEAT_PAGE1GB, FEAT_LM},
+    {FEAT_INVPCID, FEAT_PCID},
+    {FEAT_LM, FEAT_PAE},
 };
 
 static const struct {
@@ -96,7 +125,8 @@ static void close_dependencies(struct feature_set *set)
     do {
         changed = false;
         for (size_t n = 0; n < ARRAY_SIZE(dependencies); n++)
-            if (feature_has(set, dependencies[n].feature) && !feature_has(set, dependencies[n].needs)) {
+            if (feature_has(set, dependencies[n].feature) &&
+                !feature_has(set, dependencies[n].needs)) {
                 feature_remove(set, dependencies[n].feature);
                 changed = true;
             }
@@ -135,17 +165,18 @@ static enum status base_features(struct cpu_model *m, unsigned level, struct err
 {
     for (unsigned f = 1; f < FEATURE_ROWS; f++) {
         const struct feature_row *row = &feature_rows[f];
-        bool wanted = level ? (row->kind == KIND_SYS && !row->level) ||
-                                  (row->level && row->level <= level)
-                            : implemented((enum cpu_feature)f);
+        bool wanted =
+            level ? (row->kind == KIND_SYS && !row->level) || (row->level && row->level <= level)
+                  : implemented((enum cpu_feature)f);
 
         if (!wanted)
             continue;
         if (!implemented((enum cpu_feature)f))
-            return error_set(err, ST_UNSUPPORTED,
-                             "-cpu %s needs %s, which this host does not have; choose a lower level or "
-                             "max.",
-                             m->name, row->name);
+            return error_set(
+                err, ST_UNSUPPORTED,
+                "-cpu %s needs %s, which this host does not have; choose a lower level or "
+                "max.",
+                m->name, row->name);
         feature_add(&m->features, (enum cpu_feature)f);
     }
     return ST_OK;
@@ -171,57 +202,58 @@ static enum cpu_feature find_feature(const char *name)
     return FEAT_BASE;
 }
 
-static enum status change_feature(struct cpu_model *m, const char *item, struct error *err)
+/* asked: the features whose last mention is a +. */
+static enum status change_feature(struct cpu_model *m, const char *item, struct feature_set *asked,
+                                  struct error *err)
 {
     enum cpu_feature f = find_feature(item + 1);
 
     if (f == FEAT_BASE)
-        return error_set(err, ST_NOT_FOUND, "-cpu %s: there is no feature %s; see -cpu help.", m->name,
-                         item + 1);
+        return error_set(err, ST_NOT_FOUND, "-cpu %s: there is no feature %s; see -cpu help.",
+                         m->name, item + 1);
     if (item[0] == '-') {
         feature_remove(&m->features, f);
+        feature_remove(asked, f);
         return ST_OK;
     }
     if (feature_rows[f].kind == KIND_NONE)
-        return error_set(err, ST_UNSUPPORTED, "-cpu %s: Lockstep does not implement %s; leave it out.",
-                         m->name, item + 1);
+        return error_set(err, ST_UNSUPPORTED,
+                         "-cpu %s: Lockstep does not implement %s; leave it out.", m->name,
+                         item + 1);
     if (!implemented(f))
         return error_set(err, ST_UNSUPPORTED, "-cpu %s: this host does not have %s; leave it out.",
                          m->name, item + 1);
     feature_add(&m->features, f);
+    feature_add(asked, f);
     return ST_OK;
 }
 
-static enum status change_item(struct cpu_model *m, const char *item, struct error *err)
+static enum status change_item(struct cpu_model *m, const char *item, struct feature_set *asked,
+                               struct error *err)
 {
     if (!strcmp(item, "ignore-msrs")) {
         m->ignore_msrs = true;
         return ST_OK;
     }
     if (item[0] == '+' || item[0] == '-')
-        return change_feature(m, item, err);
+        return change_feature(m, item, asked, err);
     return error_set(err, ST_INVALID,
-                     "-cpu %s: %s is not understood; write +feature, -feature or ignore-msrs.", m->name,
-                     item);
+                     "-cpu %s: %s is not understood; write +feature, -feature or ignore-msrs.",
+                     m->name, item);
 }
 
 /* A feature asked for with + that close_dependencies() dropped again would be a silent lie. */
-static enum status check_kept(const struct cpu_model *m, const char *spec, struct error *err)
+static enum status check_kept(const struct cpu_model *m, const struct feature_set *asked,
+                              struct error *err)
 {
-    for (const char *at = strchr(spec, ','); at; at = strchr(at + 1, ',')) {
-        char name[64];
-        enum cpu_feature f;
-
-        if (at[1] != '+')
-            continue;
-        snprintf(name, sizeof(name), "%.*s", (int)strcspn(at + 2, ","), at + 2);
-        f = find_feature(name);
-        if (f != FEAT_BASE && !feature_has(&m->features, f))
-            return error_set(err, ST_INVALID,
-                             "-cpu %s: %s needs another feature that this model lacks; add that one, "
-                             "too.",
-                             m->name, name);
-    }
+    for (unsigned f = 1; f < FEATURE_ROWS; f++)
+        if (feature_has(asked, (enum cpu_feature)f) &&
+            !feature_has(&m->features, (enum cpu_feature)f))
+            return error_set(
+                err, ST_INVALID,
+                "-cpu %s: %s needs another feature that this model lacks; add that one, "
+                "too.",
+                m->name, feature_rows[f].name);
     return ST_OK;
 }
 
@@ -237,18 +269,23 @@ static void derive(struct cpu_model *m)
     if (feature_has(&m->features, FEAT_PKU))
         m->xcr0_supported |= XCR0_PKRU;
     m->xss_supported = 0;
-    if (strcmp(m->vendor, "AuthenticAMD"))
+    if (strcmp(m->vendor, "AuthenticAMD")) { /* bits that Intel reserves */
         feature_remove(&m->features, FEAT_TOPOEXT);
+        feature_remove(&m->features, FEAT_CMP_LEGACY);
+        feature_remove(&m->features, FEAT_XSAVEERPTR);
+    }
     if (m->topology.cores * m->topology.threads == 1) {
         feature_remove(&m->features, FEAT_HTT);
         feature_remove(&m->features, FEAT_CMP_LEGACY);
     }
 }
 
-enum status cpu_model_parse(struct cpu_model *m, const char *spec, const struct cpu_topology *topology,
-                            u64 tsc_hz, u64 apic_bus_hz, struct error *err)
+enum status cpu_model_parse(struct cpu_model *m, const char *spec,
+                            const struct cpu_topology *topology, u64 tsc_hz, u64 apic_bus_hz,
+                            struct error *err)
 {
     size_t length = strcspn(spec, ","), n = 0;
+    struct feature_set asked = {{0}};
     enum status st;
 
     *m = (struct cpu_model){
@@ -272,14 +309,14 @@ enum status cpu_model_parse(struct cpu_model *m, const char *spec, const struct 
         at++;
         length = strcspn(at, ",");
         snprintf(item, sizeof(item), "%.*s", (int)length, at);
-        st = change_item(m, item, err);
+        st = change_item(m, item, &asked, err);
         at += length;
     }
     if (st)
         return st;
     close_dependencies(&m->features);
     derive(m);
-    return check_kept(m, spec, err);
+    return check_kept(m, &asked, err);
 }
 
 void cpu_model_help(FILE *out)
@@ -290,7 +327,8 @@ void cpu_model_help(FILE *out)
     fputs("Features (+feature adds, -feature removes; * this host cannot):\n", out);
     for (unsigned f = 1; f < FEATURE_ROWS; f++)
         if (feature_rows[f].kind != KIND_NONE)
-            fprintf(out, "  %s%s\n", feature_rows[f].name, implemented((enum cpu_feature)f) ? "" : " *");
+            fprintf(out, "  %s%s\n", feature_rows[f].name,
+                    implemented((enum cpu_feature)f) ? "" : " *");
     fputs("Other: ignore-msrs (unknown MSRs read as zero instead of #GP)\n", out);
 }
 
@@ -299,7 +337,8 @@ void cpu_model_leaf(const struct cpu_model *m, u32 leaf, u32 subleaf, u32 r[4])
     for (unsigned f = 1; f < FEATURE_ROWS; f++) {
         const struct feature_row *row = &feature_rows[f];
 
-        if (row->leaf == leaf && row->subleaf == subleaf && feature_has(&m->features, (enum cpu_feature)f))
+        if (row->leaf == leaf && row->subleaf == subleaf &&
+            feature_has(&m->features, (enum cpu_feature)f))
             r[row->reg] |= 1u << row->bit;
     }
 }

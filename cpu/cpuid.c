@@ -11,6 +11,7 @@
 #include "cpu/msr.h"
 
 enum { BASIC_MAX = 0x1f, EXTENDED_FIRST = 0x80000000u, EXTENDED_MAX = 0x80000021u };
+enum { HYPERVISOR_LEAVES = 4 }; /* the upper four bits of 40000000H-4FFFFFFFH */
 
 static bool amd(const struct cpu_model *m)
 {
@@ -30,17 +31,27 @@ static void leaf_vendor(const struct cpu_model *m, u32 max, u32 r[4])
     memcpy(&r[CPUID_ECX], m->vendor + 8, 4);
 }
 
-enum { ECX_OSXSAVE = 27, ECX7_OSPKE = 4, EDX_APIC = 9, CLFLUSH_QWORDS = 8 };
+enum { ECX_MONITOR = 3, ECX_OSXSAVE = 27, ECX7_OSPKE = 4, EDX_APIC = 9, CLFLUSH_QWORDS = 8 };
+
+/* EBX 23:16: on Intel the APIC ids that a package takes up, on AMD its processors (APM 3 E.3.2). */
+static u32 leaf_1_count(const struct cpu_model *m)
+{
+    u32 count = amd(m) ? m->topology.cores * m->topology.threads : logical_per_package(m);
+
+    return count < 0xff ? count : 0xff;
+}
 
 static void leaf_1(const struct vcpu *v, u32 r[4])
 {
     u64 apic_base;
 
     r[CPUID_EAX] = v->model->signature;
-    r[CPUID_EBX] = (v->apic_id & 0xff) << 24 | (logical_per_package(v->model) & 0xff) << 16 |
-                   CLFLUSH_QWORDS << 8;
+    r[CPUID_EBX] = (v->apic_id & 0xff) << 24 | leaf_1_count(v->model) << 16 | CLFLUSH_QWORDS << 8;
     if (v->cr4 & CR4_OSXSAVE)
         r[CPUID_ECX] |= 1u << ECX_OSXSAVE;
+    /* IA32_MISC_ENABLE bit 18 hides MONITOR (SDM 4 table 2-2). */
+    if (!amd(v->model) && !(v->misc_enable & MISC_ENABLE_MONITOR))
+        r[CPUID_ECX] &= ~(1u << ECX_MONITOR);
     /* The APIC bit mirrors IA32_APIC_BASE bit 11 (SDM 3A 10.4.3). */
     if (msr_read((struct vcpu *)v, 0x1b, &apic_base) && !(apic_base & BIT(11)))
         r[CPUID_EDX] &= ~(1u << EDX_APIC);
@@ -54,7 +65,8 @@ static const struct {
     u16 ways;
     u32 sets;
     bool package; /* shared by the package, else by a core */
-} caches[] = {{1, 1, 8, 64, false}, {2, 1, 8, 64, false}, {3, 2, 8, 2048, false}, {3, 3, 16, 16384, true}};
+} caches[] = {
+    {1, 1, 8, 64, false}, {2, 1, 8, 64, false}, {3, 2, 8, 2048, false}, {3, 3, 16, 16384, true}};
 
 enum { LINE_SIZE = 64, INCLUSIVE = 2 };
 
@@ -66,7 +78,8 @@ static void leaf_cache(const struct cpu_model *m, u32 subleaf, bool intel, u32 r
         return;
     sharing = caches[subleaf].package ? logical_per_package(m)
                                       : 1u << cpu_topology_thread_bits(&m->topology);
-    r[CPUID_EAX] = caches[subleaf].type | (u32)caches[subleaf].level << 5 | 1u << 8 | (sharing - 1) << 14;
+    r[CPUID_EAX] =
+        caches[subleaf].type | (u32)caches[subleaf].level << 5 | 1u << 8 | (sharing - 1) << 14;
     if (intel)
         r[CPUID_EAX] |= ((1u << (cpu_topology_package_bits(&m->topology) -
                                  cpu_topology_thread_bits(&m->topology))) -
@@ -146,7 +159,10 @@ static void basic(const struct vcpu *v, u32 leaf, u32 subleaf, u32 r[4])
         if (!amd(m))
             r[CPUID_EAX] = 0x00feff01; /* no descriptors here: see leaf 4 */
         break;
-    case 4: leaf_cache(m, subleaf, true, r); break;
+    case 4:
+        if (!amd(m)) /* reserved on AMD, which has 8000001DH instead */
+            leaf_cache(m, subleaf, true, r);
+        break;
     case 5:
         if (vcpu_has(v, FEAT_MONITOR)) {
             r[CPUID_EAX] = r[CPUID_EBX] = LINE_SIZE;
@@ -174,19 +190,21 @@ static void basic(const struct vcpu *v, u32 leaf, u32 subleaf, u32 r[4])
 
 static const u8 ways_code[] = {[1] = 1, [2] = 2, [4] = 4, [8] = 6, [16] = 8};
 
-static void leaf_l2_l3(u32 r[4])
+static void leaf_l2_l3(const struct cpu_model *m, u32 r[4])
 {
     u32 l2_kib = caches[2].ways * caches[2].sets * LINE_SIZE / 1024;
     u32 l3_half_mib = caches[3].ways * caches[3].sets * LINE_SIZE / (512 * 1024);
 
     r[CPUID_ECX] = l2_kib << 16 | (u32)ways_code[caches[2].ways] << 12 | 1 << 8 | LINE_SIZE;
-    r[CPUID_EDX] = l3_half_mib << 18 | (u32)ways_code[caches[3].ways] << 12 | 1 << 8 | LINE_SIZE;
+    if (amd(m)) /* reserved on Intel */
+        r[CPUID_EDX] =
+            l3_half_mib << 18 | (u32)ways_code[caches[3].ways] << 12 | 1 << 8 | LINE_SIZE;
 }
 
 static void leaf_l1(const struct cpu_model *m, u32 r[4])
 {
-    u32 l1 = (u32)(caches[0].ways * caches[0].sets * LINE_SIZE / 1024) << 24 | (u32)caches[0].ways << 16 |
-             1 << 8 | LINE_SIZE;
+    u32 l1 = (u32)(caches[0].ways * caches[0].sets * LINE_SIZE / 1024) << 24 |
+             (u32)caches[0].ways << 16 | 1 << 8 | LINE_SIZE;
 
     if (!amd(m))
         return;
@@ -199,7 +217,9 @@ static void leaf_sizes(const struct vcpu *v, u32 r[4])
     const struct cpu_model *m = v->model;
 
     r[CPUID_EAX] = m->maxphyaddr | m->linear_bits << 8;
-    r[CPUID_ECX] = (m->topology.cores * m->topology.threads - 1) | cpu_topology_package_bits(&m->topology) << 12;
+    if (amd(m))
+        r[CPUID_ECX] = (m->topology.cores * m->topology.threads - 1) |
+                       cpu_topology_package_bits(&m->topology) << 12;
 }
 
 static void leaf_ids(const struct vcpu *v, u32 r[4])
@@ -245,7 +265,7 @@ static void extended(const struct vcpu *v, u32 leaf, u32 subleaf, u32 r[4])
     case 0x80000003u:
     case 0x80000004u: memcpy(r, m->brand + (leaf - 0x80000002u) * 16, 16); break;
     case 0x80000005u: leaf_l1(m, r); break;
-    case 0x80000006u: leaf_l2_l3(r); break;
+    case 0x80000006u: leaf_l2_l3(m, r); break;
     case 0x80000008u: leaf_sizes(v, r); break;
     case 0x8000001du:
         if (vcpu_has(v, FEAT_TOPOEXT))
@@ -265,8 +285,11 @@ void cpuid_read(const struct vcpu *v, u32 leaf, u32 subleaf, struct cpuid_result
     if (leaf >= m->cpuid_range_first && leaf <= m->cpuid_range_last &&
         m->cpuid_range(m->cpuid_range_opaque, v, leaf, subleaf, result))
         return;
-    /* Beyond the last leaf Intel answers with the last basic leaf, AMD with zeroes. */
-    if (leaf > BASIC_MAX && (leaf < EXTENDED_FIRST || leaf > EXTENDED_MAX) && !amd(m))
+    /* Beyond the last leaf Intel answers with the last basic leaf, AMD with zeroes. The
+     * hypervisors' leaves are zero on both: leaf 1 says that there is one, and this is how it says
+     * nothing. */
+    if (leaf > BASIC_MAX && (leaf < EXTENDED_FIRST || leaf > EXTENDED_MAX) && !amd(m) &&
+        leaf >> 28 != HYPERVISOR_LEAVES)
         leaf = BASIC_MAX;
     cpu_model_leaf(m, leaf, leaf == 7 || leaf == 0xd ? subleaf : 0, r);
     if (leaf < EXTENDED_FIRST)

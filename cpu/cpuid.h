@@ -26,19 +26,20 @@ typedef bool cpuid_range_fn(void *opaque, const struct vcpu *v, u32 leaf, u32 su
                             struct cpuid_result *r);
 
 struct cpu_model {
-    char name[32];             /* "max", "x86-64-v3" */
+    char name[32]; /* "max", "x86-64-v3" */
     struct feature_set features;
     struct cpu_topology topology;
-    char vendor[13];           /* "AuthenticAMD", "GenuineIntel" */
+    char vendor[13]; /* "AuthenticAMD", "GenuineIntel" */
     char brand[49];
-    u32 signature;             /* leaf 1 EAX */
-    unsigned maxphyaddr;       /* bits */
-    unsigned linear_bits;      /* 48 or 57 */
+    u32 signature;        /* leaf 1 EAX */
+    unsigned maxphyaddr;  /* bits */
+    unsigned linear_bits; /* 48 or 57 */
     u64 tsc_hz, apic_bus_hz;
-    u64 xcr0_supported;        /* components XSETBV accepts */
+    u64 xcr0_supported; /* components XSETBV accepts */
     u64 xss_supported;
-    bool ignore_msrs;          /* unknown MSRs read zero, writes are dropped, logged once each */
-    u32 cpuid_range_first, cpuid_range_last; /* range handed to cpuid_range, empty if last < first */
+    bool ignore_msrs; /* unknown MSRs read zero, writes are dropped, logged once each */
+    u32 cpuid_range_first,
+        cpuid_range_last; /* range handed to cpuid_range, empty if last < first */
     cpuid_range_fn *cpuid_range;
     void *cpuid_range_opaque;
 };

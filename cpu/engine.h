@@ -16,6 +16,6 @@ engine_fn interp_run;
 
 /* What both engines do between instructions (events.c). */
 
-/* Takes pending INIT, SIPI, SMI, NMI, INTR (if the shadow and flags allow), wakes HLT. Returns false
- * if the vCPU must leave the engine, with *exit set. */
+/* Takes pending INIT, SIPI, SMI, NMI, INTR (if the shadow and flags allow), wakes HLT. Returns
+ * false if the vCPU must leave the engine, with *exit set. */
 bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit);

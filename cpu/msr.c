@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Model-specific registers of the processor (SDM 4 chapter 2; APM 2 appendix A; family 19h PPR). Those
- * with an effect have a function each; those that systems only store and read back are rows of
- * stored_msrs with their writable bits. Ranges of the local APIC and of Hv#1 are registered from
+ * Model-specific registers of the processor (SDM 4 chapter 2; APM 2 appendix A; family 19h PPR).
+ * Those with an effect have a function each; those that systems only store and read back are rows
+ * of stored_msrs with their writable bits. Ranges of the local APIC and of Hv#1 are registered from
  * above and are looked at first.
  */
 #include "cpu/msr.h"
@@ -27,6 +27,8 @@ enum msr_index {
     MSR_SYSENTER_ESP = 0x175,
     MSR_SYSENTER_EIP = 0x176,
     MSR_MCG_CAP = 0x179,
+    MSR_MCG_STATUS = 0x17a,
+    MSR_MCG_CTL = 0x17b,
     MSR_MISC_ENABLE = 0x1a0,
     MSR_DEBUGCTL = 0x1d9,
     MSR_MTRR_VARIABLE = 0x200,
@@ -46,6 +48,7 @@ enum msr_index {
     MSR_GS_BASE = 0xc0000101,
     MSR_KERNEL_GS_BASE = 0xc0000102,
     MSR_TSC_AUX = 0xc0000103,
+    MSR_HWCR = 0xc0010015,
     MSR_PATCH_LOADER_AMD = 0xc0010020,
     MSR_PSTATE_LIMIT = 0xc0010061,
     MSR_PSTATE_0 = 0xc0010064,
@@ -111,15 +114,15 @@ static const struct stored_msr {
     {0xc0010141, AMD, 0, 0},              /* OSVW_STATUS */
     {0xc0011004, AMD, 0, ~0ull},          /* CPUID_FEATURES overrides: stored only */
     {0xc0011005, AMD, 0, ~0ull},
-    {0xc0011020, AMD, 0, ~0ull},          /* LS_CFG */
-    {0xc0011021, AMD, 0, ~0ull},          /* IC_CFG */
-    {0xc0011022, AMD, 0, ~0ull},          /* DC_CFG */
-    {0xc0011023, AMD, 0, ~0ull},          /* TW_CFG */
-    {0xc0011028, AMD, 0, ~0ull},          /* FP_CFG */
-    {0xc0011029, AMD, 2, ~0ull},          /* DE_CFG: LFENCE is serialising */
-    {0xc001102a, AMD, 0, ~0ull},          /* BU_CFG2 */
-    {0xc001102d, AMD, 0, ~0ull},          /* LS_CFG2 */
-    {0xc001102e, AMD, 0, ~0ull},          /* BP_CFG */
+    {0xc0011020, AMD, 0, ~0ull}, /* LS_CFG */
+    {0xc0011021, AMD, 0, ~0ull}, /* IC_CFG */
+    {0xc0011022, AMD, 0, ~0ull}, /* DC_CFG */
+    {0xc0011023, AMD, 0, ~0ull}, /* TW_CFG */
+    {0xc0011028, AMD, 0, ~0ull}, /* FP_CFG */
+    {0xc0011029, AMD, 2, ~0ull}, /* DE_CFG: LFENCE is serialising */
+    {0xc001102a, AMD, 0, ~0ull}, /* BU_CFG2 */
+    {0xc001102d, AMD, 0, ~0ull}, /* LS_CFG2 */
+    {0xc001102e, AMD, 0, ~0ull}, /* BP_CFG */
 };
 
 struct msr_range {
@@ -143,22 +146,28 @@ struct msr_table {
     unsigned logged_count;
 };
 
-/* The bits of ARCH_CAPABILITIES that say "not vulnerable", so that guests skip mitigations: RDCL_NO,
- * IBRS_ALL, SKIP_L1DFL, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO,
- * PBRSB_NO, GDS_NO, RFDS_NO (SDM 4 table 2-2, MSR 10AH). IBRS_ALL stays 0: there is no SPEC_CTRL. */
+/* The bits of ARCH_CAPABILITIES that say "not vulnerable", so that guests skip mitigations:
+ * RDCL_NO, IBRS_ALL, SKIP_L1DFL, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO,
+ * PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO (SDM 4 table 2-2, MSR 10AH). IBRS_ALL stays 0: there
+ * is no SPEC_CTRL. */
 #define ARCH_CAPABILITIES                                                                          \
     (BIT(0) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(8) | BIT(13) | BIT(14) | BIT(15) | BIT(20) | \
      BIT(24) | BIT(26) | BIT(27) | BIT(62))
 
-#define PAT_RESET           0x0007040600070406ull
-#define MISC_ENABLE_RESET   (BIT(0) | BIT(11) | BIT(12)) /* fast strings; no BTS, no PEBS */
-#define MISC_ENABLE_MONITOR BIT(18)
-#define MISC_ENABLE_KNOWN   0x0000004400c51889ull
+#define PAT_RESET         0x0007040600070406ull
+#define MISC_ENABLE_RESET (BIT(0) | BIT(11) | BIT(12)) /* fast strings; no BTS, no PEBS */
+#define MISC_ENABLE_FIXED (BIT(7) | BIT(11) | BIT(12)) /* read-only: writes are ignored */
+/* SDM 4 table 2-2 without those that would hide leaves or NX (22, 34): they cannot be set here. */
+#define MISC_ENABLE_KNOWN                                                                          \
+    (BIT(0) | BIT(3) | BIT(16) | MISC_ENABLE_MONITOR | BIT(23) | BIT(38) | MISC_ENABLE_FIXED)
 #define MTRRCAP_VALUE       (VARIABLE_MTRRS | BIT(8) | BIT(10)) /* fixed ranges, write combining */
 #define MCG_CAP_VALUE       (MC_BANKS | BIT(8))                 /* MCG_CTL present */
 #define MTRR_VALID          BIT(11)
 #define MTRR_DEFTYPE_BITS   0xcffull
-#define DEBUGCTL_BITS       0x7full /* LBR, BTF, performance pins: stored; BTF acts on #DB only */
+/* DEVIATION: LBR, BTF and the performance pins are stored and do nothing; single-stepping stops at
+ * every instruction. Test: every_register_keeps_its_rules. */
+#define DEBUGCTL_BITS       0x7full
+#define HWCR_MC_STATUS_WREN BIT(18)
 
 static bool is_amd(const struct vcpu *v)
 {
@@ -204,7 +213,8 @@ static void move_tsc(struct vcpu *v, u64 delta)
         v->platform->tsc_changed(v->platform->opaque, v);
 }
 
-/* -- MTRRs (SDM 3A 11.11); memory types change nothing for a guest here, so they are only kept -- */
+/* -- MTRRs (SDM 3A 11.11); memory types change nothing for a guest here, so they are only kept --
+ */
 
 static u64 *mtrr_fixed(struct msr_table *t, u32 msr)
 {
@@ -263,20 +273,8 @@ static bool mtrr_write(struct vcpu *v, u32 msr, u64 value, bool *valid)
 
 static u64 *mc_register(struct msr_table *t, u32 msr)
 {
-    return msr >= MSR_MC0_CTL && msr < MSR_MC0_CTL + MC_BANKS * 4 ? &t->mc[msr - MSR_MC0_CTL] : NULL;
-}
-
-/* Writes to STATUS, ADDR and MISC other than 0 are #GP (SDM 3B 15.3.2), unless AMD's
- * HWCR.McStatusWrEn allows them. */
-static bool mc_write(struct vcpu *v, u64 *reg, u64 value)
-{
-    bool ctl = (reg - v->msr->mc) % 4 == 0;
-
-    if (ctl || !value) {
-        *reg = value;
-        return true;
-    }
-    return false;
+    return msr >= MSR_MC0_CTL && msr < MSR_MC0_CTL + MC_BANKS * 4 ? &t->mc[msr - MSR_MC0_CTL]
+                                                                  : NULL;
 }
 
 /* -- registers with plain storage -- */
@@ -285,6 +283,8 @@ static u64 *stored_register(struct vcpu *v, u32 msr, u64 *writable)
 {
     enum vendor vendor = is_amd(v) ? AMD : INTEL;
 
+    if ((msr == MSR_MCG_STATUS || msr == MSR_MCG_CTL) && !vcpu_has(v, FEAT_MCA))
+        return NULL;
     for (size_t n = 0; n < ARRAY_SIZE(stored_msrs); n++) {
         if (stored_msrs[n].index != msr)
             continue;
@@ -296,6 +296,19 @@ static u64 *stored_register(struct vcpu *v, u32 msr, u64 *writable)
     return NULL;
 }
 
+/* Writes to STATUS, ADDR and MISC other than 0 are #GP (SDM 3B 15.3.2), unless AMD's
+ * HWCR.McStatusWrEn allows them (APM 2 9.3.2). */
+static bool mc_write(struct vcpu *v, u64 *reg, u64 value)
+{
+    bool ctl = (reg - v->msr->mc) % 4 == 0;
+    u64 writable, *hwcr = stored_register(v, MSR_HWCR, &writable);
+
+    if (!ctl && value && !(hwcr && (*hwcr & HWCR_MC_STATUS_WREN)))
+        return false;
+    *reg = value;
+    return true;
+}
+
 /* -- RDMSR -- */
 
 static bool read_own(struct vcpu *v, u32 msr, u64 *value)
@@ -304,7 +317,7 @@ static bool read_own(struct vcpu *v, u32 msr, u64 *value)
     bool lm = vcpu_has(v, FEAT_LM);
 
     switch (msr) {
-    case MSR_TSC: *value = vcpu_tsc(v); return true;
+    case MSR_TSC: *value = vcpu_tsc(v); return vcpu_has(v, FEAT_TSC);
     case MSR_TSC_ADJUST: *value = v->tsc_adjust; return vcpu_has(v, FEAT_TSC_ADJUST);
     case MSR_PATCH_LEVEL: *value = t->patch_level; return true;
     case MSR_MTRRCAP: *value = MTRRCAP_VALUE; return vcpu_has(v, FEAT_MTRR);
@@ -328,7 +341,9 @@ static bool read_own(struct vcpu *v, u32 msr, u64 *value)
     case MSR_FS_BASE: *value = v->seg[SEG_FS].base; return lm;
     case MSR_GS_BASE: *value = v->seg[SEG_GS].base; return lm;
     case MSR_KERNEL_GS_BASE: *value = v->kernel_gs_base; return lm;
-    case MSR_TSC_AUX: *value = v->tsc_aux; return vcpu_has(v, FEAT_RDTSCP) || vcpu_has(v, FEAT_RDPID);
+    case MSR_TSC_AUX:
+        *value = v->tsc_aux;
+        return vcpu_has(v, FEAT_RDTSCP) || vcpu_has(v, FEAT_RDPID);
     case MSR_PSTATE_LIMIT: *value = 0; return is_amd(v);
     default: break;
     }
@@ -390,6 +405,14 @@ static bool write_sysenter(const struct vcpu *v, u64 *reg, u64 value)
     return write_base(reg, value);
 }
 
+static bool write_misc_enable(struct vcpu *v, u64 value)
+{
+    u64 fixed = v->misc_enable & MISC_ENABLE_FIXED;
+
+    return write_if(!(value & ~MISC_ENABLE_KNOWN), &v->misc_enable,
+                    (value & ~MISC_ENABLE_FIXED) | fixed);
+}
+
 static bool write_tsc_aux(struct vcpu *v, u64 value)
 {
     if (!vcpu_has(v, FEAT_RDTSCP) && !vcpu_has(v, FEAT_RDPID))
@@ -404,29 +427,43 @@ static bool write_own(struct vcpu *v, u32 msr, u64 value, bool *valid)
 
     *valid = true;
     switch (msr) {
-    case MSR_TSC: move_tsc(v, value - vcpu_tsc(v)); return true;
+    case MSR_TSC:
+        *valid = vcpu_has(v, FEAT_TSC);
+        if (*valid)
+            move_tsc(v, value - vcpu_tsc(v));
+        return true;
     case MSR_TSC_ADJUST:
         *valid = vcpu_has(v, FEAT_TSC_ADJUST);
         if (*valid)
             move_tsc(v, value - v->tsc_adjust);
         return true;
-    case MSR_PATCH_LOADER_INTEL: *valid = !is_amd(v); return true; /* an update that changes nothing */
+    case MSR_PATCH_LOADER_INTEL:
+        *valid = !is_amd(v);
+        return true; /* an update that changes nothing */
     case MSR_PATCH_LOADER_AMD: *valid = is_amd(v); return true;
-    case MSR_PATCH_LEVEL: *valid = !is_amd(v); return true; /* written 0 before CPUID (SDM 3A 9.11.7) */
+    case MSR_PATCH_LEVEL:
+        *valid = !is_amd(v);
+        return true; /* written 0 before CPUID (SDM 3A 9.11.7) */
     case MSR_SYSENTER_CS:
-        *valid = write_if(vcpu_has(v, FEAT_SEP), &v->sysenter_cs, is_amd(v) ? value & 0xffff : (u32)value);
+        *valid = write_if(vcpu_has(v, FEAT_SEP), &v->sysenter_cs,
+                          is_amd(v) ? value & 0xffff : (u32)value);
         return true;
-    case MSR_SYSENTER_ESP: *valid = vcpu_has(v, FEAT_SEP) && write_sysenter(v, &v->sysenter_esp, value); return true;
-    case MSR_SYSENTER_EIP: *valid = vcpu_has(v, FEAT_SEP) && write_sysenter(v, &v->sysenter_eip, value); return true;
-    case MSR_MISC_ENABLE:
-        *valid = !is_amd(v) && write_if(!(value & ~MISC_ENABLE_KNOWN), &v->misc_enable, value);
+    case MSR_SYSENTER_ESP:
+        *valid = vcpu_has(v, FEAT_SEP) && write_sysenter(v, &v->sysenter_esp, value);
         return true;
-    case MSR_DEBUGCTL: *valid = write_if(!(value & ~DEBUGCTL_BITS), &v->msr->debugctl, value); return true;
+    case MSR_SYSENTER_EIP:
+        *valid = vcpu_has(v, FEAT_SEP) && write_sysenter(v, &v->sysenter_eip, value);
+        return true;
+    case MSR_MISC_ENABLE: *valid = !is_amd(v) && write_misc_enable(v, value); return true;
+    case MSR_DEBUGCTL:
+        *valid = write_if(!(value & ~DEBUGCTL_BITS), &v->msr->debugctl, value);
+        return true;
     case MSR_PAT:
         *valid = vcpu_has(v, FEAT_PAT) && write_if(memory_types_valid(value, true), &v->pat, value);
         return true;
     case MSR_XSS:
-        *valid = vcpu_has(v, FEAT_XSAVES) && write_if(!(value & ~v->model->xss_supported), &v->xss, value);
+        *valid = vcpu_has(v, FEAT_XSAVES) &&
+                 write_if(!(value & ~v->model->xss_supported), &v->xss, value);
         return true;
     case MSR_EFER: *valid = control_write_efer(v, value); return true;
     case MSR_STAR: *valid = write_if(syscall, &v->star, value); return true;
@@ -502,13 +539,14 @@ bool msr_write(struct vcpu *v, u32 msr, u64 value)
 {
     const struct msr_range *range = find_range(v->msr, msr);
     bool valid;
+    u64 old;
 
     if (range)
         return range->write(range->opaque, v, msr, value);
     if (write_own(v, msr, value, &valid) || write_arrays(v, msr, value, &valid))
         return valid;
-    if (!v->model->ignore_msrs)
-        return false;
+    if (!v->model->ignore_msrs || read_own(v, msr, &old) || read_arrays(v, msr, &old))
+        return false; /* unknown, or known and read-only */
     log_unknown(v, msr, "writes");
     return true;
 }

@@ -101,7 +101,13 @@ enum dr6 {
     DR6_BT = 1u << 15,
     DR6_FIXED = 0xffff0ff0u,
 };
-enum dr7 { DR7_FIXED = 1u << 10, DR7_GD = 1u << 13, DR7_ENABLED = 0xffu, DR7_LE = 1u << 8, DR7_GE = 1u << 9 };
+enum dr7 {
+    DR7_FIXED = 1u << 10,
+    DR7_GD = 1u << 13,
+    DR7_ENABLED = 0xffu,
+    DR7_LE = 1u << 8,
+    DR7_GE = 1u << 9
+};
 
 enum vector {
     VEC_DE = 0,
@@ -124,12 +130,13 @@ enum vector {
     VEC_XM = 19,
 };
 
-/* Segment attributes: descriptor bits 40-47 and 52-55 in place, as in the VMCS access-rights field. */
+/* Segment attributes: descriptor bits 40-47 and 52-55 in place, as in the VMCS access-rights field.
+ */
 enum seg_attr {
     ATTR_TYPE = 0xfu,
     ATTR_ACCESSED = 1u << 0,
-    ATTR_WRITE = 1u << 1,      /* data: writable; code: readable */
-    ATTR_EXPAND_DOWN = 1u << 2,/* data: expand-down; code: conforming */
+    ATTR_WRITE = 1u << 1,       /* data: writable; code: readable */
+    ATTR_EXPAND_DOWN = 1u << 2, /* data: expand-down; code: conforming */
     ATTR_CODE = 1u << 3,
     ATTR_S = 1u << 4, /* 1 = code or data, 0 = system */
     ATTR_DPL = 3u << 5,

@@ -175,8 +175,9 @@ static int dump_segment(char *text, size_t size, const char *name, const struct 
 
 void vcpu_dump(const struct vcpu *v, char *text, size_t size)
 {
-    static const char *const gpr_names[16] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
-                                              "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"};
+    static const char *const gpr_names[16] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP",
+                                              "RSI", "RDI", "R8 ", "R9 ", "R10", "R11",
+                                              "R12", "R13", "R14", "R15"};
     static const char *const seg_names[SEG_COUNT] = {"ES", "CS", "SS", "DS", "FS", "GS"};
     size_t at = 0;
 
@@ -185,16 +186,16 @@ void vcpu_dump(const struct vcpu *v, char *text, size_t size)
     for (unsigned r = 0; r < 16; r++)
         PUT(snprintf(text + at, size - at, "%s=%016lx%c", gpr_names[r], v->gpr[r],
                      r % 4 == 3 ? '\n' : ' '));
-    PUT(snprintf(text + at, size - at, "RIP=%016lx RFL=%08lx CPL=%u activity=%d\n", v->rip, v->rflags,
-                 v->cpl, (int)v->activity));
+    PUT(snprintf(text + at, size - at, "RIP=%016lx RFL=%08lx CPL=%u activity=%d\n", v->rip,
+                 v->rflags, v->cpl, (int)v->activity));
     for (unsigned s = 0; s < SEG_COUNT; s++)
         PUT(dump_segment(text + at, size - at, seg_names[s], &v->seg[s]));
     PUT(dump_segment(text + at, size - at, "LDT", &v->ldtr));
     PUT(dump_segment(text + at, size - at, "TR", &v->tr));
-    PUT(snprintf(text + at, size - at, "GDT=%016lx limit=%04x  IDT=%016lx limit=%04x\n", v->gdtr.base,
-                 v->gdtr.limit, v->idtr.base, v->idtr.limit));
-    PUT(snprintf(text + at, size - at, "CR0=%08lx CR2=%016lx CR3=%016lx CR4=%08lx EFER=%04lx\n", v->cr0,
-                 v->cr2, v->cr3, v->cr4, v->efer));
+    PUT(snprintf(text + at, size - at, "GDT=%016lx limit=%04x  IDT=%016lx limit=%04x\n",
+                 v->gdtr.base, v->gdtr.limit, v->idtr.base, v->idtr.limit));
+    PUT(snprintf(text + at, size - at, "CR0=%08lx CR2=%016lx CR3=%016lx CR4=%08lx EFER=%04lx\n",
+                 v->cr0, v->cr2, v->cr3, v->cr4, v->efer));
     PUT(snprintf(text + at, size - at, "DR6=%08lx DR7=%08lx XCR0=%lx\n", v->dr6, v->dr7, v->xcr0));
 #undef PUT
 }

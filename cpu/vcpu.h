@@ -17,13 +17,13 @@
 
 struct vcpu;
 struct insn;
-struct cpu_model;   /* cpu/cpuid.h: what this processor offers */
-struct decode_cache;/* cpu/decode_cache.h */
-struct native;      /* cpu/native.h: thunks that run SIMD and x87 on the host */
-struct msr_table;   /* cpu/msr.h */
+struct cpu_model;    /* cpu/cpuid.h: what this processor offers */
+struct decode_cache; /* cpu/decode_cache.h */
+struct native;       /* cpu/native.h: thunks that run SIMD and x87 on the host */
+struct msr_table;    /* cpu/msr.h */
 
-/* A segment register with its hidden part. base is 64 bits wide for FS/GS. limit is in bytes, scaled
- * by G already. */
+/* A segment register with its hidden part. base is 64 bits wide for FS/GS. limit is in bytes,
+ * scaled by G already. */
 struct segment {
     u64 base;
     u32 limit;
@@ -60,18 +60,24 @@ struct fault {
 
 /* What can interrupt the instruction stream, in `events`. */
 enum vcpu_event {
-    EVENT_INTR = 1u << 0,  /* the platform has an interrupt for this vCPU (level: cleared by it) */
+    EVENT_INTR = 1u << 0, /* the platform has an interrupt for this vCPU (level: cleared by it) */
     EVENT_NMI = 1u << 1,
     EVENT_SMI = 1u << 2,
     EVENT_INIT = 1u << 3,
-    EVENT_SIPI = 1u << 4,  /* sipi_vector holds the vector */
-    EVENT_STOP = 1u << 5,  /* return to the machine loop at the next instruction boundary; cleared
-                              by the engine as it returns EXIT_STOP */
-    EVENT_TLB = 1u << 6,   /* flush the whole TLB at the next instruction boundary */
-    EVENT_TRAP = 1u << 7,  /* own: pending_db or a shadow must be looked at after this instruction */
+    EVENT_SIPI = 1u << 4, /* sipi_vector holds the vector */
+    EVENT_STOP = 1u << 5, /* return to the machine loop at the next instruction boundary; cleared
+                             by the engine as it returns EXIT_STOP */
+    EVENT_TLB = 1u << 6,  /* flush the whole TLB at the next instruction boundary */
+    EVENT_TRAP = 1u << 7, /* own: pending_db or a shadow must be looked at after this instruction */
 };
 
-enum vcpu_activity { ACTIVITY_RUN, ACTIVITY_HLT, ACTIVITY_MWAIT, ACTIVITY_WAIT_SIPI, ACTIVITY_SHUTDOWN };
+enum vcpu_activity {
+    ACTIVITY_RUN,
+    ACTIVITY_HLT,
+    ACTIVITY_MWAIT,
+    ACTIVITY_WAIT_SIPI,
+    ACTIVITY_SHUTDOWN
+};
 
 /* Why engine_run() returned. */
 enum vcpu_exit {
@@ -113,18 +119,18 @@ struct vcpu {
     struct tlb_table *tlb_now; /* first-level table of the current context */
     u32 events;                /* enum vcpu_event, atomic */
     u8 cpl;
-    u8 code_size;   /* 2, 4 or 8: default size of CS */
-    u8 stack_size;  /* 2, 4 or 8: width of the stack pointer */
-    u8 shadow;      /* 1: interrupts are held off for the next instruction (STI, MOV SS, POP SS);
-                       2: also debug traps and NMI (MOV SS, POP SS) */
-    bool long_mode; /* EFER.LMA */
+    u8 code_size;     /* 2, 4 or 8: default size of CS */
+    u8 stack_size;    /* 2, 4 or 8: width of the stack pointer */
+    u8 shadow;        /* 1: interrupts are held off for the next instruction (STI, MOV SS, POP SS);
+                         2: also debug traps and NMI (MOV SS, POP SS) */
+    bool long_mode;   /* EFER.LMA */
     bool align_check; /* CPL 3, CR0.AM, EFLAGS.AC */
-    bool careful;   /* TF, RF or breakpoints: one instruction at a time with debug checks */
-    bool repeat;    /* set by the body of a REP instruction that is not finished: it runs again, counts
-                       as not retired, and next_rip is ignored. With `careful` set a body does one
-                       iteration at a time. Cleared by the run loop */
+    bool careful;     /* TF, RF or breakpoints: one instruction at a time with debug checks */
+    bool repeat; /* set by the body of a REP instruction that is not finished: it runs again, counts
+                    as not retired, and next_rip is ignored. With `careful` set a body does one
+                    iteration at a time. Cleared by the run loop */
     struct segment seg[SEG_COUNT];
-    u64 icount;     /* instructions retired */
+    u64 icount; /* instructions retired */
     struct fault fault;
 
     /* -- the rest of the architecture -- */
@@ -162,8 +168,9 @@ struct vcpu {
 
 /* Allocates a processor in power-on reset state. platform, map, log and model must outlive it. */
 MUST_USE enum status vcpu_create(struct vcpu **v, unsigned index, u32 apic_id, struct physmap *map,
-                                 const struct cpu_model *model, const struct vcpu_platform *platform,
-                                 struct log *log, struct error *err);
+                                 const struct cpu_model *model,
+                                 const struct vcpu_platform *platform, struct log *log,
+                                 struct error *err);
 void vcpu_destroy(struct vcpu *v);
 /* Power-on reset, or INIT (SDM 3A table 9-1: INIT keeps FPU, SSE, MSRs, caches). */
 void vcpu_reset(struct vcpu *v, bool init);

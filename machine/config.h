@@ -28,15 +28,15 @@ struct machine_config {
     const char *initrd;
     const char *append;
     struct chardev *serial[MACHINE_SERIAL_MAX]; /* NULL: no such port */
-    struct chardev *debugcon;     /* NULL: output is dropped */
-    bool debug_exit;              /* the isa-debug-exit device */
+    struct chardev *debugcon;                   /* NULL: output is dropped */
+    bool debug_exit;                            /* the isa-debug-exit device */
     u16 debug_exit_base;
     u16 debug_exit_size;
     bool no_reboot;
     enum engine_kind engine;
     enum time_kind time;
-    u64 ips;                      /* for TIME_COUNTED; 0: the default rate */
-    u64 wall_start;               /* seconds since 1970 UTC; 0: now (real) or the fixed date (counted) */
+    u64 ips;        /* for TIME_COUNTED; 0: the default rate */
+    u64 wall_start; /* seconds since 1970 UTC; 0: now (real) or the fixed date (counted) */
     struct log *log;
 };
 

@@ -32,7 +32,7 @@ struct part_slot {
     const struct device_type *type;
     void *self;
     u16 base;
-    bool ready;                 /* init succeeded */
+    bool ready; /* init succeeded */
     struct device_env env;
     struct irq_line lines[16];
 };
@@ -43,7 +43,7 @@ struct processor {
     struct lapic *lapic;
     struct machine *machine;
     struct device_env lapic_env;
-    u64 lapic_base;    /* guest-physical, valid while lapic_mapped */
+    u64 lapic_base; /* guest-physical, valid while lapic_mapped */
     bool lapic_ready;
     bool lapic_mapped;
 };
@@ -69,18 +69,18 @@ struct machine {
 
     struct time_source time;
     struct clock clock;
-    u64 rate;             /* instructions a second, measured, for slices in real time */
+    u64 rate; /* instructions a second, measured, for slices in real time */
 
     struct cpu_model model;
     struct vcpu_platform vcpu_platform;
     struct processor *processors;
     unsigned processor_count;
-    unsigned running;     /* index of the processor whose slice it is */
+    unsigned running; /* index of the processor whose slice it is */
     struct apic_bus apic_bus;
     unsigned lapic_region;
     bool lapic_region_present;
     u64 lapic_region_base;
-    u64 random;           /* counted time: state of the RDRAND generator */
+    u64 random; /* counted time: state of the RDRAND generator */
 
     struct part_slot parts[PART_COUNT];
     u64 isa_asserted[16]; /* per ISA interrupt: one bit for each part (or SOURCE_FPU) driving it */
@@ -91,9 +91,9 @@ struct machine {
     struct fw_cfg_store store;
     bool has_firmware, has_platform, has_image, has_store;
 
-    u32 requests;         /* enum machine_request, atomic */
-    int exit_code;        /* of isa-debug-exit */
-    int wake_fd;          /* eventfd that ends a sleep */
+    u32 requests;  /* enum machine_request, atomic */
+    int exit_code; /* of isa-debug-exit */
+    int wake_fd;   /* eventfd that ends a sleep */
 };
 
 /* Asks for something to happen between slices; any thread, async-signal-safe. */

@@ -121,8 +121,9 @@ static enum status claim_ports(struct machine *m, struct part_slot *slot, struct
                                    slot->self, slot->type->name);
 
         if (st)
-            return error_set(err, st, "Device %s cannot have ports 0x%x-0x%x: another device uses "
-                                      "them; give it another address.",
+            return error_set(err, st,
+                             "Device %s cannot have ports 0x%x-0x%x: another device uses "
+                             "them; give it another address.",
                              slot->type->name, slot->base + pio->base,
                              slot->base + pio->base + pio->size - 1);
     }
@@ -162,7 +163,8 @@ static enum status allocate(struct machine *m, enum part part, const struct devi
     slot->type = type;
     slot->self = calloc(1, type->state_size);
     if (!slot->self)
-        return error_set(err, ST_NO_MEMORY, "No memory for device %s; free some memory.", type->name);
+        return error_set(err, ST_NO_MEMORY, "No memory for device %s; free some memory.",
+                         type->name);
     return ST_OK;
 }
 
@@ -184,8 +186,14 @@ static void fill_configs(struct machine *m, struct pc_configs *c)
     };
 }
 
-#define LINE(function, number) {function, m, number}
-#define ISA(number)            {part_isa_irq, slot, number}
+#define LINE(function, number)                                                                     \
+    {                                                                                              \
+        function, m, number                                                                        \
+    }
+#define ISA(number)                                                                                \
+    {                                                                                              \
+        part_isa_irq, slot, number                                                                 \
+    }
 
 static enum status attach_board(struct machine *m, struct error *err)
 {
@@ -193,7 +201,7 @@ static enum status attach_board(struct machine *m, struct error *err)
     enum status st;
 
 #define PART(id, device, base, config, ...)                                                        \
-    st = allocate(m, PART_##id, &device, err);                                                      \
+    st = allocate(m, PART_##id, &device, err);                                                     \
     if (st)                                                                                        \
         return st;
 #include "machine/pc.def"
@@ -203,7 +211,7 @@ static enum status attach_board(struct machine *m, struct error *err)
 #define PART(id, device, base, config, ...)                                                        \
     {                                                                                              \
         struct part_slot *slot = &m->parts[PART_##id];                                             \
-        const struct irq_line lines[] = {__VA_ARGS__ __VA_OPT__(, ) {NULL, NULL, 0}};              \
+        const struct irq_line lines[] = {__VA_ARGS__ __VA_OPT__(, ){NULL, NULL, 0}};               \
         st = attach(m, PART_##id, base, config, lines, ARRAY_SIZE(lines) - 1, err);                \
         (void)slot;                                                                                \
         if (st)                                                                                    \
@@ -282,8 +290,9 @@ enum status pc_create(struct machine *m, struct error *err)
     if (!st)
         st = map_ioapic(m, err);
     if (!st && pio_claim(&m->pio, FPU_PORT_BASE, FPU_PORT_SIZE, &fpu_port_ops, m, "fpu error"))
-        st = error_set(err, ST_OVERLAP, "Ports 0xf0-0xf1 belong to the coprocessor; move the device "
-                                        "that uses them.");
+        st = error_set(err, ST_OVERLAP,
+                       "Ports 0xf0-0xf1 belong to the coprocessor; move the device "
+                       "that uses them.");
     return st;
 }
 

@@ -283,8 +283,8 @@ static enum status lapic_create(struct machine *m, struct processor *p, struct e
     p->lapic = calloc(1, lapic_type.state_size);
     if (!p->lapic)
         return error_set(err, ST_NO_MEMORY, "No memory for a local APIC; free some memory.");
-    p->lapic_env = (struct device_env){
-        .clock = &m->clock, .log = m->log, .map = m->map, .pio = &m->pio};
+    p->lapic_env =
+        (struct device_env){.clock = &m->clock, .log = m->log, .map = m->map, .pio = &m->pio};
     st = lapic_type.init(p->lapic, &p->lapic_env, &config, err);
     if (st)
         return st;

@@ -4,7 +4,8 @@
  * sleep when nobody can run, and what the guest asked for (reset, power-off).
  *
  * Everything happens on one thread, so a slice is also the machine lock. In counted time the loop
- * depends on nothing but instruction counts; in real time slices end early enough for the next timer.
+ * depends on nothing but instruction counts; in real time slices end early enough for the next
+ * timer.
  */
 #include <errno.h>
 #include <poll.h>
@@ -18,9 +19,9 @@
 #include "machine/internal.h"
 
 enum {
-    SLICE_MAX = 50000,      /* instructions: well below a millisecond on any host */
-    SLICE_MIN = 500,        /* real time: not worth less */
-    ROUND_SMP = 10000,      /* instructions in turn when there are several processors */
+    SLICE_MAX = 50000,         /* instructions: well below a millisecond on any host */
+    SLICE_MIN = 500,           /* real time: not worth less */
+    ROUND_SMP = 10000,         /* instructions in turn when there are several processors */
     INPUT_PERIOD_NS = 5000000, /* how often the host's input is looked at while the guest runs */
     RATE_START = 50000000,
 };
@@ -73,7 +74,8 @@ static void sleep_host(struct machine *m, u64 ns)
     u64 drained;
 
     if (ppoll(fds, count, ns == CLOCK_NEVER ? NULL : &timeout, NULL) > 0 &&
-        fds[count - 1].revents && read(m->wake_fd, &drained, sizeof(drained)) < 0 && errno != EAGAIN)
+        fds[count - 1].revents && read(m->wake_fd, &drained, sizeof(drained)) < 0 &&
+        errno != EAGAIN)
         log_warn(m->log, "the wake-up descriptor failed: %m");
     serve_host(m);
 }
@@ -188,6 +190,13 @@ static void reset_all(struct machine *m)
         log_warn(m->log, "%s", err.text);
 }
 
+/* The INIT wire goes to every processor: all but the boot processor then wait for a SIPI. */
+static void init_all(struct machine *m)
+{
+    for (unsigned n = 0; n < m->processor_count; n++)
+        vcpu_signal(m->processors[n].vcpu, EVENT_INIT);
+}
+
 /* true: the machine ends with *end. */
 static bool serve_requests(struct machine *m, enum machine_end *end)
 {
@@ -204,10 +213,10 @@ static bool serve_requests(struct machine *m, enum machine_end *end)
     if (requests & (REQUEST_RESET | REQUEST_CPU_RESET)) {
         if (m->config.no_reboot)
             return *end = has_shut_down(m) ? END_SHUTDOWN : END_REBOOT, true;
-        if (requests & REQUEST_RESET)
-            reset_all(m);
+        if ((requests & REQUEST_RESET) || !m->has_firmware)
+            reset_all(m); /* an INIT would start what is at FFFFFFF0: nothing, without firmware */
         else
-            vcpu_signal(m->processors[0].vcpu, EVENT_INIT);
+            init_all(m);
     }
     return false;
 }

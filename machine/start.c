@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the machine runs first: firmware with everything it asks for in fw_cfg, or, with -bios none, a
- * kernel put into memory and entered directly.
+ * What the machine runs first: firmware with everything it asks for in fw_cfg, or, with -bios none,
+ * a kernel put into memory and entered directly.
  */
 #include <string.h>
 
@@ -143,7 +143,8 @@ static void config_write(struct machine *m, u32 devfn, u32 reg, u32 value, unsig
 }
 
 /* Without firmware nobody programs the chipset. C0000-FFFFF become RAM (82441FX 3.2.14); the power
- * management and SMBus ports get the addresses that the ACPI tables name (82371AB 7.1.26, 7.1.38). */
+ * management and SMBus ports get the addresses that the ACPI tables name (82371AB 7.1.26, 7.1.38).
+ */
 static void program_chipset(struct machine *m)
 {
     const struct acpi_config *acpi = &m->platform.config.acpi;

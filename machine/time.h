@@ -2,10 +2,10 @@
  *
  * The two sources of guest time behind devices/clock.h, and the TSC that agrees with them.
  *
- * real: the host's monotonic time since power-on; the guest TSC is the host's, counted from power-on.
- * counted: instructions retired, divided by a rate, plus the idle time that was skipped. It depends
- * on nothing but what the guest executed, so two runs with the same input are the same run.
- * Threads: read by the machine's thread only.
+ * real: the host's monotonic time since power-on; the guest TSC is the host's, counted from
+ * power-on. counted: instructions retired, divided by a rate, plus the idle time that was skipped.
+ * It depends on nothing but what the guest executed, so two runs with the same input are the same
+ * run. Threads: read by the machine's thread only.
  */
 #pragma once
 
@@ -21,18 +21,18 @@ enum time_kind { TIME_REAL, TIME_COUNTED };
 
 struct time_source {
     enum time_kind kind;
-    bool host_tsc;  /* real: the host TSC is invariant and is the base of everything */
-    u64 tsc_hz;     /* of the guest's TSC */
-    u64 start;      /* real: host TSC or host ns at power-on */
-    u64 ips;        /* counted: instructions a second */
-    u64 skipped_ns; /* counted: idle time jumped over */
-    u64 retired;    /* counted: instructions of all vCPUs up to the running slice */
+    bool host_tsc;      /* real: the host TSC is invariant and is the base of everything */
+    u64 tsc_hz;         /* of the guest's TSC */
+    u64 start;          /* real: host TSC or host ns at power-on */
+    u64 ips;            /* counted: instructions a second */
+    u64 skipped_ns;     /* counted: idle time jumped over */
+    u64 retired;        /* counted: instructions of all vCPUs up to the running slice */
     const u64 *running; /* counted: icount of the running vCPU, NULL between slices */
     u64 running_start;  /* counted: its value at the start of the slice */
 };
 
-/* Starts at 0 ns. ips is used for TIME_COUNTED only and is at least 1000. Takes 20 ms to measure the
- * host's TSC for TIME_REAL. */
+/* Starts at 0 ns. ips is used for TIME_COUNTED only and is at least 1000. Takes 20 ms to measure
+ * the host's TSC for TIME_REAL. */
 void time_init(struct time_source *time, enum time_kind kind, u64 ips);
 /* Nanoseconds since power-on; fits struct clock's now(). */
 u64 time_now(void *time);

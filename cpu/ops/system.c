@@ -137,8 +137,8 @@ bool op_WBINVD(struct vcpu *v, const struct insn *i)
     return need_cpl0(v);
 }
 
-/* CLFLUSH and its kin fault like a byte load (SDM 2 CLFLUSH); a hit on execute-only code is allowed,
- * which the segment check for reads does not know. */
+/* CLFLUSH and its kin fault like a byte load (SDM 2 CLFLUSH); a hit on execute-only code is
+ * allowed, which the segment check for reads does not know. */
 static bool flush_line(struct vcpu *v, const struct insn *i)
 {
     u64 gla;
@@ -269,29 +269,38 @@ bool op_INVPCID_GyMdq(struct vcpu *v, const struct insn *i)
 
 /* -- MONITOR, MWAIT -- */
 
+/* Hidden by IA32_MISC_ENABLE, or not at CPL 0. */
+static bool monitor_permitted(struct vcpu *v)
+{
+    bool hidden = !vcpu_is_amd(v) && !(v->misc_enable & MISC_ENABLE_MONITOR);
+
+    return (!v->cpl && !hidden) || raise_ud(v);
+}
+
 /* Reserved hints are #GP(0), the address is checked like a byte load (SDM 2 MONITOR). */
 bool op_MONITOR(struct vcpu *v, const struct insn *i)
 {
     u64 offset = size_cut(v->gpr[RAX], i->asz), gla;
 
-    if (v->cpl)
-        return raise_ud(v);
+    if (!monitor_permitted(v))
+        return false;
     if ((u32)v->gpr[RCX])
         return raise_gp(v, 0);
-    if (!seg_to_linear(v, (enum seg)i->seg, offset, 1, ACCESS_READ, &gla) || !lin_probe_read(v, gla, 1))
+    if (!seg_to_linear(v, (enum seg)i->seg, offset, 1, ACCESS_READ, &gla) ||
+        !lin_probe_read(v, gla, 1))
         return false;
     v->monitor_armed = true;
     return true;
 }
 
-/* A store to the monitored line cannot be seen by this engine, so MWAIT ends at once, as hardware is
- * free to do at any time (SDM 2 MWAIT: "implementation-dependent events"); with nothing armed it is
- * a NOP. Guests re-check their condition. */
+/* A store to the monitored line cannot be seen by this engine, so MWAIT ends at once, as hardware
+ * is free to do at any time (SDM 2 MWAIT: "implementation-dependent events"); with nothing armed it
+ * is a NOP. Guests re-check their condition. */
 bool op_MWAIT(struct vcpu *v, const struct insn *i)
 {
     (void)i;
-    if (v->cpl)
-        return raise_ud(v);
+    if (!monitor_permitted(v))
+        return false;
     if ((u32)v->gpr[RCX] & ~1u)
         return raise_gp(v, 0);
     v->monitor_armed = false;

@@ -159,7 +159,8 @@ static enum status start_signals(struct session *s, struct error *err)
     signal(SIGPIPE, SIG_IGN);
     if (pthread_sigmask(SIG_BLOCK, &s->signals, NULL) ||
         pthread_create(&s->signal_thread, NULL, signal_loop, s))
-        return error_set(err, ST_NO_MEMORY, "The host gives no thread for signals; close some programs.");
+        return error_set(err, ST_NO_MEMORY,
+                         "The host gives no thread for signals; close some programs.");
     return ST_OK;
 }
 
@@ -202,8 +203,10 @@ static void write_report(struct session *s, enum machine_end end, int code)
                  strerror(errno));
         return;
     }
-    fprintf(file, "{\"end\": \"%s\", \"code\": %d, \"instructions\": %lu, \"ram_hash\": \"%016lx%016lx\"}\n",
-            end_name(end), code, machine_instructions(s->machine), hash[1], hash[0]);
+    fprintf(
+        file,
+        "{\"end\": \"%s\", \"code\": %d, \"instructions\": %lu, \"ram_hash\": \"%016lx%016lx\"}\n",
+        end_name(end), code, machine_instructions(s->machine), hash[1], hash[0]);
     fclose(file);
 }
 
@@ -224,7 +227,8 @@ static int exit_status(struct session *s, enum machine_end end, int code)
     case END_DEBUG_EXIT: return code & 0xff;
     case END_SHUTDOWN: print_dump(s); return EXIT_GUEST_DIED;
     case END_HALTED:
-        fputs("lockstep: the guest halted with interrupts off and nothing left to wake it.\n", stderr);
+        fputs("lockstep: the guest halted with interrupts off and nothing left to wake it.\n",
+              stderr);
         return EXIT_GUEST_DIED;
     default: return 0;
     }

@@ -52,7 +52,8 @@ static bool parse_uint(const char *text, u64 max, u64 *value)
     return end != text && !*end && !errno && isdigit((unsigned char)text[0]) && *value <= max;
 }
 
-/* Walks "key=value,key,..." in place: returns the next item and moves *at past it; NULL at the end. */
+/* Walks "key=value,key,..." in place: returns the next item and moves *at past it; NULL at the end.
+ */
 static char *next_item(char **at, char **value)
 {
     char *item = *at;
@@ -91,14 +92,16 @@ static enum status opt_m(struct cli_options *o, const char *value, struct error 
     if (!strncmp(value, "size=", 5))
         value += 5;
     if (cli_parse_size(value, MIB(1), &size))
-        return error_set(err, ST_INVALID,
-                         "-m %s is not a memory size; write megabytes or a unit, as in -m 512 or -m 2G.",
-                         value);
+        return error_set(
+            err, ST_INVALID,
+            "-m %s is not a memory size; write megabytes or a unit, as in -m 512 or -m 2G.", value);
     if (size < MACHINE_RAM_MIN || size > MACHINE_RAM_MAX)
         return error_set(err, ST_INVALID,
-                         "-m %s is out of range; give the guest between 1M and 1024G of memory.", value);
+                         "-m %s is out of range; give the guest between 1M and 1024G of memory.",
+                         value);
     if (size % MIB(1))
-        return error_set(err, ST_INVALID, "-m %s is not a whole number of megabytes; round it.", value);
+        return error_set(err, ST_INVALID, "-m %s is not a whole number of megabytes; round it.",
+                         value);
     o->machine.ram_size = size;
     return ST_OK;
 }
@@ -120,8 +123,8 @@ static enum status smp_finish(struct cpu_topology *t, u64 cpus, struct error *er
                          "them agree.",
                          cpus, product);
     if (!product || product > MACHINE_VCPUS_MAX)
-        return error_set(err, ST_INVALID, "-smp takes 1 to %d processors, not %lu.", MACHINE_VCPUS_MAX,
-                         product);
+        return error_set(err, ST_INVALID, "-smp takes 1 to %d processors, not %lu.",
+                         MACHINE_VCPUS_MAX, product);
     return ST_OK;
 }
 
@@ -132,8 +135,9 @@ static enum status opt_smp(struct cli_options *o, const char *value, struct erro
     u64 cpus = 0, n;
 
     if (snprintf(text, sizeof(text), "%s", value) >= (int)sizeof(text))
-        return error_set(err, ST_INVALID, "-smp is too long; write it as -smp 4 or -smp "
-                                          "4,sockets=1,cores=2,threads=2.");
+        return error_set(err, ST_INVALID,
+                         "-smp is too long; write it as -smp 4 or -smp "
+                         "4,sockets=1,cores=2,threads=2.");
     while ((item = next_item(&at, &number))) {
         if (!parse_uint(number ? number : item, MACHINE_VCPUS_MAX, &n) || !n)
             return error_set(err, ST_INVALID,
@@ -204,10 +208,11 @@ static enum status opt_display(struct cli_options *o, const char *value, struct 
 {
     (void)o;
     if (strcmp(value, "none"))
-        return error_set(err, ST_UNSUPPORTED,
-                         "-display %s is not available in this build; use -display none with -serial "
-                         "stdio, or -nographic.",
-                         value);
+        return error_set(
+            err, ST_UNSUPPORTED,
+            "-display %s is not available in this build; use -display none with -serial "
+            "stdio, or -nographic.",
+            value);
     return ST_OK;
 }
 
@@ -217,8 +222,8 @@ static enum status check_chardev(const char *option, const char *value, struct e
         return ST_OK;
     if (!strncmp(value, "file:", 5) && value[5])
         return ST_OK;
-    return error_set(err, ST_INVALID, "%s %s is not known; use stdio, null, none or file:NAME.", option,
-                     value);
+    return error_set(err, ST_INVALID, "%s %s is not known; use stdio, null, none or file:NAME.",
+                     option, value);
 }
 
 static enum status opt_serial(struct cli_options *o, const char *value, struct error *err)
@@ -228,7 +233,8 @@ static enum status opt_serial(struct cli_options *o, const char *value, struct e
     if (st)
         return st;
     if (o->serial_count == MACHINE_SERIAL_MAX)
-        return error_set(err, ST_INVALID, "-serial can be given at most %d times.", MACHINE_SERIAL_MAX);
+        return error_set(err, ST_INVALID, "-serial can be given at most %d times.",
+                         MACHINE_SERIAL_MAX);
     o->serial[o->serial_count++] = value;
     return ST_OK;
 }
@@ -267,13 +273,15 @@ static enum status debug_exit_properties(struct machine_config *m, char *at, str
         else if (value && !strcmp(item, "iosize") && parse_uint(value, 4, &n) && n)
             m->debug_exit_size = (u16)n;
         else
-            return error_set(err, ST_INVALID,
-                             "-device isa-debug-exit: %s is not a property with a usable value; use "
-                             "iobase=0xf4,iosize=4.",
-                             item);
+            return error_set(
+                err, ST_INVALID,
+                "-device isa-debug-exit: %s is not a property with a usable value; use "
+                "iobase=0xf4,iosize=4.",
+                item);
     }
     if (m->debug_exit_base + m->debug_exit_size > 0x10000)
-        return error_set(err, ST_INVALID, "-device isa-debug-exit runs past port 0xffff; lower iobase.");
+        return error_set(err, ST_INVALID,
+                         "-device isa-debug-exit runs past port 0xffff; lower iobase.");
     return ST_OK;
 }
 
@@ -319,14 +327,16 @@ static enum status opt_clock(struct cli_options *o, const char *value, struct er
     else if (item && !number && !strcmp(item, "counted"))
         o->machine.time = TIME_COUNTED;
     else
-        return error_set(err, ST_INVALID, "-clock %s is not known; use real or counted,ips=100M.", value);
+        return error_set(err, ST_INVALID, "-clock %s is not known; use real or counted,ips=100M.",
+                         value);
     while ((item = next_item(&at, &number))) {
         char *end;
         double ips = number ? strtod(number, &end) : 0;
 
         if (strcmp(item, "ips") || o->machine.time != TIME_COUNTED || !number)
             return error_set(err, ST_INVALID,
-                             "-clock %s: only counted takes a property, as in counted,ips=100M.", value);
+                             "-clock %s: only counted takes a property, as in counted,ips=100M.",
+                             value);
         if (toupper((unsigned char)*end) == 'K')
             ips *= 1e3, end++;
         else if (toupper((unsigned char)*end) == 'M')
@@ -347,8 +357,8 @@ static enum status opt_rtc(struct cli_options *o, const char *value, struct erro
     const char *end;
 
     if (strncmp(value, "base=", 5))
-        return error_set(err, ST_INVALID, "-rtc %s is not known; use base=utc or base=2026-01-31T12:00:00.",
-                         value);
+        return error_set(err, ST_INVALID,
+                         "-rtc %s is not known; use base=utc or base=2026-01-31T12:00:00.", value);
     if (!strcmp(value + 5, "utc")) {
         o->machine.wall_start = (u64)time(NULL);
         return ST_OK;
@@ -359,8 +369,8 @@ static enum status opt_rtc(struct cli_options *o, const char *value, struct erro
         end = strptime(value + 5, "%Y-%m-%d", &tm);
     }
     if (!end || *end || tm.tm_year < 70)
-        return error_set(err, ST_INVALID, "-rtc %s is not a date; use base=utc or base=2026-01-31T12:00:00.",
-                         value);
+        return error_set(err, ST_INVALID,
+                         "-rtc %s is not a date; use base=utc or base=2026-01-31T12:00:00.", value);
     o->machine.wall_start = (u64)timegm(&tm);
     return ST_OK;
 }
@@ -431,7 +441,8 @@ static const struct option option_table[] = {
     {"kernel", "FILE", opt_kernel, "boot a Linux bzImage or a multiboot 1 image"},
     {"initrd", "FILE", opt_initrd, "initial ramdisk, or multiboot module"},
     {"append", "TEXT", opt_append, "kernel command line"},
-    {"bios", "FILE|none", opt_bios, "firmware image (default SeaBIOS); none enters -kernel directly"},
+    {"bios", "FILE|none", opt_bios,
+     "firmware image (default SeaBIOS); none enters -kernel directly"},
     {"nographic", NULL, opt_nographic, "no display, first serial port on the terminal"},
     {"display", "none", opt_display, "no display"},
     {"serial", "stdio|file:F|null|none", opt_serial, "back end of the next serial port"},
@@ -445,7 +456,8 @@ static const struct option option_table[] = {
     {"d", "LIST", opt_d, "trace categories, separated by commas; -d help lists them"},
     {"D", "FILE", opt_D, "write traces to FILE instead of standard error"},
     {"screendump", "FILE", opt_screendump, "write the text screen to FILE at exit and on SIGUSR1"},
-    {"exit-report", "FILE", opt_exit_report, "write why and where the machine ended to FILE as JSON"},
+    {"exit-report", "FILE", opt_exit_report,
+     "write why and where the machine ended to FILE as JSON"},
 };
 
 void cli_help(FILE *out)
@@ -463,11 +475,13 @@ void cli_help(FILE *out)
                  o->argument ? o->argument : "");
         fprintf(out, "  %-36s %s\n", left, o->help);
     }
-    fputs("\nIn the terminal: Ctrl-A h shows the keys, Ctrl-A x quits.\n"
-          "Exit status: 0 guest power-off or quit; the guest's code from isa-debug-exit; 1 usage or "
-          "set-up error;\n             2 triple fault with -no-reboot.\n"
-          "Example: lockstep -m 1G -kernel vmlinuz -initrd initrd.gz -append console=ttyS0 -nographic\n",
-          out);
+    fputs(
+        "\nIn the terminal: Ctrl-A h shows the keys, Ctrl-A x quits.\n"
+        "Exit status: 0 guest power-off or quit; the guest's code from isa-debug-exit; 1 usage or "
+        "set-up error;\n             2 triple fault with -no-reboot.\n"
+        "Example: lockstep -m 1G -kernel vmlinuz -initrd initrd.gz -append console=ttyS0 "
+        "-nographic\n",
+        out);
 }
 
 void cli_log_help(FILE *out)
@@ -501,8 +515,9 @@ static enum status check_together(const struct cli_options *o, struct error *err
     for (unsigned n = 0; n < o->serial_count; n++)
         terminals += !strcmp(o->serial[n], "stdio");
     if (terminals > 1)
-        return error_set(err, ST_INVALID,
-                         "Only one of -serial and -debugcon can use stdio; send the other to a file.");
+        return error_set(
+            err, ST_INVALID,
+            "Only one of -serial and -debugcon can use stdio; send the other to a file.");
     if (o->machine.initrd && !o->machine.kernel)
         return error_set(err, ST_INVALID, "-initrd needs -kernel; add it.");
     if (o->machine.append && !o->machine.kernel)
@@ -524,7 +539,8 @@ enum status cli_parse(struct cli_options *o, int argc, char **argv, struct error
 
         if (arg[0] != '-' || !arg[1])
             return error_set(err, ST_INVALID,
-                             "%s is not an option; disk images are not supported yet, see --help.", arg);
+                             "%s is not an option; disk images are not supported yet, see --help.",
+                             arg);
         option = find_option(arg);
         if (!option)
             return error_set(err, ST_INVALID, "%s is not an option; see lockstep --help.", arg);

@@ -22,9 +22,9 @@ enum log_category {
 };
 
 struct log {
-    FILE *sink;          /* not owned unless owned is true */
-    u32 categories;      /* enum log_category bits that are on */
-    u32 guest_lines;     /* lines of log_guest() so far, for the limit */
+    FILE *sink;      /* not owned unless owned is true */
+    u32 categories;  /* enum log_category bits that are on */
+    u32 guest_lines; /* lines of log_guest() so far, for the limit */
     bool owned;
 };
 
@@ -46,7 +46,8 @@ void log_warn(struct log *log, const char *format, ...) PRINTF(2, 3);
  * than 1000 lines a run. */
 void log_guest(struct log *log, const char *format, ...) PRINTF(2, 3);
 
-/* An invariant of ours is broken (never reachable from a guest): print and abort. On in all builds. */
+/* An invariant of ours is broken (never reachable from a guest): print and abort. On in all builds.
+ */
 #define check(expr, ...)                                                                           \
     do {                                                                                           \
         if (unlikely(!(expr)))                                                                     \

@@ -23,6 +23,7 @@ struct error {
     char text[512];
 };
 
-/* Fills err (which may be NULL) and returns status, so that callers write `return error_set(...)`. */
+/* Fills err (which may be NULL) and returns status, so that callers write `return error_set(...)`.
+ */
 MUST_USE enum status error_set(struct error *err, enum status status, const char *format, ...)
     PRINTF(3, 4);

@@ -23,13 +23,13 @@ typedef int64_t i64;
 typedef unsigned __int128 u128;
 typedef __int128 i128;
 
-#define KIB(n) ((u64)(n) << 10)
-#define MIB(n) ((u64)(n) << 20)
-#define GIB(n) ((u64)(n) << 30)
+#define KIB(n)        ((u64)(n) << 10)
+#define MIB(n)        ((u64)(n) << 20)
+#define GIB(n)        ((u64)(n) << 30)
 
-#define PAGE_SHIFT 12
-#define PAGE_SIZE  4096u
-#define PAGE_MASK  (~(u64)(PAGE_SIZE - 1))
+#define PAGE_SHIFT    12
+#define PAGE_SIZE     4096u
+#define PAGE_MASK     (~(u64)(PAGE_SIZE - 1))
 
 #define BIT(n)        (1ull << (n))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

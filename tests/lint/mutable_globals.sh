@@ -7,7 +7,7 @@ root=$1; shift
 allow=$root/tests/lint/globals.allow
 # Sanitizers and coverage add symbols of their own; they start with __ or are local labels.
 # Constants that hold addresses lie in .data.rel.ro, which the loader makes read-only.
-found=$(objdump -t "$@" | awk '$(NF-2) ~ /^\.(data|bss|tdata|tbss)/ && $(NF-2) !~ /^\.data\.rel\.ro/ &&
+found=$(objdump -t "$@" | awk 'NF > 4 && $(NF-2) ~ /^\.(data|bss|tdata|tbss)/ && $(NF-2) !~ /^\.data\.rel\.ro/ &&
     $(NF-1) !~ /^0+$/ { print $NF }' | grep -v '^__\|^\.L' | sed 's/\.[0-9]*$//' | sort -u)
 bad=0
 for symbol in $found; do
