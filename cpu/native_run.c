@@ -243,8 +243,8 @@ static bool read_active(struct vcpu *v, const struct insn *i, u8 *buf, unsigned 
     return true;
 }
 
-/* Instructions whose masked-out elements do not touch memory. With none left not even a demand for
- * alignment remains. */
+/* Instructions whose masked-out elements do not touch memory (without T_FAULT_SUPP: are not stored
+ * but fault all the same). With none left not even a demand for alignment remains. */
 static bool run_masked(struct vcpu *v, const struct insn *i, const struct thunk *t)
 {
     struct native_call *call = native_block(v->native);
@@ -252,6 +252,7 @@ static bool run_masked(struct vcpu *v, const struct insn *i, const struct thunk 
     unsigned size = t->mem_size;
     u64 mask = active_elements(v, i, size, elem);
     u64 gla = mem_offset(v, i) + v->seg[i->seg].base;
+    bool probed;
 
     if (mask == lanes(size, elem))
         return run_memory(v, i, t);
@@ -261,8 +262,11 @@ static bool run_masked(struct vcpu *v, const struct insn *i, const struct thunk 
         return false;
     if (!t->mem_write)
         return native_execute(v, i, t);
-    return probe_elements(v, i, size, elem, mask) && native_execute(v, i, t) &&
-           write_elements(v, i, call->mem, size, elem, mask);
+    if (insn_row(i)->traits & T_FAULT_SUPP)
+        probed = probe_elements(v, i, size, elem, mask);
+    else
+        probed = mem_linear(v, i, size, ACCESS_WRITE, &gla) && lin_probe_write(v, gla, size);
+    return probed && native_execute(v, i, t) && write_elements(v, i, call->mem, size, elem, mask);
 }
 
 bool op_native(struct vcpu *v, const struct insn *i)
@@ -277,8 +281,9 @@ bool op_native(struct vcpu *v, const struct insn *i)
     t = native_thunk(v->native, i);
     if (!t->mem_size)
         return native_execute(v, i, t);
-    if (row->key.space != SPACE_LEGACY && (row->traits & T_FAULT_SUPP) &&
-        (row->key.space == SPACE_VEX || i->aaa || (row->traits & T_DENSE)))
+    if (i->aaa && (t->mem_write || (row->traits & T_FAULT_SUPP)))
+        return run_masked(v, i, t);
+    if ((row->traits & T_DENSE) || ((i->flags & I_VEX) && (row->traits & T_FAULT_SUPP)))
         return run_masked(v, i, t);
     return run_memory(v, i, t);
 }

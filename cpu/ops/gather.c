@@ -83,8 +83,12 @@ static bool gather_evex(struct vcpu *v, const struct insn *i)
         return v->repeat;
     describe(v, i, &g);
     for (unsigned n = 0; n < g.count; n++) {
-        if ((*k >> n & 1) && !load_element(v, i, &g, n))
-            return false;
+        if (*k >> n & 1) {
+            if (!load_element(v, i, &g, n))
+                return false;
+            /* Each element is a write of the vector length, as a fault in the next one shows. */
+            clear_above(g.data, 16u << i->vl);
+        }
         *k &= ~BIT(n);
     }
     clear_above(g.data, g.count * g.data_size);
