@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# One boot of a real system from start to end. Usage: boot.sh LOCKSTEP CASE [IMAGE]
+# Cases: see the end of this file. Prints the guest's output if something is missing. Works with
+# qemu-system-x86_64 in place of LOCKSTEP as well, for the cases that need no option of ours.
+set -u
+lockstep=$1 case=$2 image=${3:-}
+. "$(dirname "$0")/guest.sh"
+work=$(mktemp -d)
+emulator=
+# Kills only what this script has started.
+trap '[ -z "$emulator" ] || kill -KILL "$emulator" 2>/dev/null; rm -rf "$work"' EXIT
+log=$work/serial
+
+fail() {
+    echo "FAILED: $case: $*"
+    for file in "$log" "$work/stderr" "$work/screen"; do
+        [ ! -s "$file" ] || { echo "---- ${file##*/} ----"; tail -c 20000 "$file"; }
+    done
+    exit 1
+}
+
+# run SECONDS STATUS OPTION...: from start to end, with the first serial port in $log.
+run() {
+    local seconds=$1 want=$2 got
+    shift 2
+    : >"$log"
+    timeout -k 5 "$seconds" "$lockstep" -nodefaults -display none -serial "file:$log" "$@" \
+        </dev/null >"$work/stdout" 2>"$work/stderr"
+    got=$?
+    [ $got != 124 ] || fail "no end within $seconds seconds"
+    [ $got = "$want" ] || fail "status $got instead of $want"
+}
+
+# start OPTION...: in the background, as process $emulator.
+start() {
+    : >"$log"
+    "$lockstep" -nodefaults -display none -serial "file:$log" "$@" \
+        </dev/null >"$work/stdout" 2>"$work/stderr" &
+    emulator=$!
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for() {
+    local left=$1
+    shift
+    until "$@"; do
+        kill -0 "$emulator" 2>/dev/null || fail "ended too early"
+        [ $((left -= 1)) -gt 0 ] || fail "waited in vain for: $*"
+        sleep 1
+    done
+}
+
+# terminate: a polite end must be quick and give status 0.
+terminate() {
+    local left=100
+    kill -TERM "$emulator"
+    while kill -0 "$emulator" 2>/dev/null; do
+        [ $((left -= 1)) -gt 0 ] || fail "SIGTERM does not end it"
+        sleep 0.1
+    done
+    wait "$emulator" || fail "status $? after SIGTERM"
+    emulator=
+}
+
+expect() { grep -aqE -- "$1" "$log" || fail "the output lacks: $1"; }
+refuse() { ! grep -aE -- "$1" "$log" || fail "the output has: $1"; }
+
+# linux KERNEL SECONDS OPTION...: our init checks the machine from inside and powers off.
+linux() {
+    local kernel seconds=$2 initramfs
+    kernel=$(guest_kernel "$1") || fail "$1 is not to be had"
+    initramfs=$(guest_initramfs) || fail "no initramfs"
+    shift 2
+    run "$seconds" 0 -no-reboot -kernel "$kernel" -initrd "$initramfs" \
+        -append "console=ttyS0 ${append:-} selfcheck" "$@"
+    expect 'SELFCHECK PASSED'
+    expect 'reboot: Power down'
+    refuse 'unchecked MSR|Kernel panic'
+}
+
+counted() {
+    local report=$work/report
+    append=$1 linux linux-image-cloud-amd64 240 -m 512M -clock counted -exit-report "$report.1"
+    append=$1 linux linux-image-cloud-amd64 240 -m 512M -clock counted -exit-report "$report.2"
+    echo "first:  $(cat "$report.1")"
+    echo "second: $(cat "$report.2")"
+    grep -qE '"end": "power-off".*"instructions": [1-9][0-9]{8,}.*"ram_hash": "[0-9a-f]{32}"' \
+        "$report.1" || fail "the report is not complete"
+    cmp -s "$report.1" "$report.2" || fail "two runs with the same input differ"
+}
+
+installer() {
+    local at
+    guest_deb debian-installer-12-netboot-i386 di-i386 || fail "the installer is not to be had"
+    at=$GUESTS/di-i386/usr/lib/debian-installer/images/12/i386/text/debian-installer/i386
+    start -m 512M -kernel "$at/linux" -initrd "$at/initrd.gz" \
+        -append "console=ttyS0 TERM=vt102 vga=normal"
+    wait_for 200 grep -aq 'Select a language' "$log"
+    refuse 'unchecked MSR|Oops|BUG:|WARNING:|Kernel panic'
+    terminate
+}
+
+screen_shows() {
+    kill -USR1 "$emulator"
+    sleep 1
+    grep -aqE -- "$1" "$work/screen"
+}
+
+# Until it has begun its second test: the address tests and the first moving inversions are over.
+memtest() {
+    guest_deb memtest86+ memtest || fail "memtest86+ is not to be had"
+    start -m 16M -screendump "$work/screen" -kernel "$GUESTS/memtest/boot/memtest86+x64.bin"
+    wait_for 60 screen_shows 'Memtest86\+'
+    wait_for 200 screen_shows 'Test #[2-9]'
+    screen_shows 'Errors: *[1-9]' && fail "memtest86+ counts errors"
+    screen_shows 'Errors: *0' || fail "there is no error counter on the screen"
+    cat "$work/screen"
+    terminate
+}
+
+# A kernel that triple-faults: the image of tests/machine that loads an empty IDT and raises #UD.
+triple_fault() {
+    run 30 2 -no-reboot -m 16M -bios "$image"
+    grep -q '^RAX=' "$work/stderr" || fail "no register dump"
+    grep -q 'triple fault' "$work/stderr" || fail "no word about the triple fault"
+}
+
+case $case in
+cloud) linux linux-image-cloud-amd64 200 -m 512M ;;
+amd64) linux linux-image-amd64 240 -m 1G ;;
+cloud-16g) append="memory=15000" linux linux-image-cloud-amd64 240 -m 16G ;;
+cloud-baseline) linux linux-image-cloud-amd64 200 -m 512M -cpu x86-64 ;;
+cloud-smp2) append="cpus=2" linux linux-image-cloud-amd64 300 -m 512M -smp 2 ;;
+cloud-direct) linux linux-image-cloud-amd64 200 -m 512M -bios none ;;
+cloud-counted) counted "" ;;
+installer-i386) installer ;;
+memtest) memtest ;;
+triple-fault) triple_fault ;;
+*) echo "boot.sh: no case $case" >&2; exit 1 ;;
+esac
+echo "PASSED: $case"
