@@ -59,7 +59,7 @@ static void serve_host(struct machine *m)
 
         if (c && chardev_output_fd(c) >= 0)
             chardev_poll_output(c);
-        if (c && chardev_input_fd(c) >= 0)
+        if (c && (chardev_input_fd(c) >= 0 || !c->backend->input_fd))
             chardev_poll_input(c);
     }
 }

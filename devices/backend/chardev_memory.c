@@ -65,6 +65,7 @@ static void memory_destroy(struct chardev *c)
 static const struct chardev_backend memory_backend = {
     .write = memory_write,
     .accept_input = memory_accept_input,
+    .poll_input = memory_accept_input, /* what was fed before a device was there */
     .destroy = memory_destroy,
 };
 
