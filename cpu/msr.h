@@ -7,6 +7,8 @@
 
 #include "cpu/vcpu.h"
 
+#define MISC_ENABLE_MONITOR BIT(18) /* IA32_MISC_ENABLE: MONITOR and MWAIT are there */
+
 /* false: #GP(0). Reserved bits are the handler's business. */
 typedef bool msr_read_fn(void *opaque, struct vcpu *v, u32 msr, u64 *value);
 typedef bool msr_write_fn(void *opaque, struct vcpu *v, u32 msr, u64 value);
