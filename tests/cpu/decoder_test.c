@@ -6,13 +6,13 @@
  */
 #include <capstone/capstone.h>
 #include <check.h>
-#include <cpuid.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cpu/cpuid.h"
 #include "cpu/insn.h"
+#include "tests/cpu/host_model.h"
 #include "tests/cpu/host_probe.h"
 
 enum {
@@ -32,25 +32,6 @@ struct outcome {
     bool valid;
     unsigned length;
 };
-
-/* -- what the host offers -- */
-
-static void host_model(struct cpu_model *model)
-{
-    *model = (struct cpu_model){.vendor = "AuthenticAMD"};
-#define FEATURE(id, name, leaf, subleaf, reg, bit, ...)                                            \
-    {                                                                                              \
-        unsigned r[4] = {0};                                                                       \
-        __get_cpuid_count(leaf, subleaf, &r[0], &r[1], &r[2], &r[3]);                              \
-        if (r[reg] >> (bit)&1)                                                                     \
-            feature_add(&model->features, FEAT_##id);                                              \
-    }
-#include "cpu/feature.def"
-#undef FEATURE
-    feature_add(&model->features, FEAT_BASE);
-    if (__builtin_cpu_is("intel"))
-        memcpy(model->vendor, "GenuineIntel", 12);
-}
 
 /* -- exemptions -- */
 
