@@ -149,7 +149,9 @@ static enum machine_end run_machine(struct session *s, int *code)
     }
 }
 
-static enum status start_signals(struct session *s, struct error *err)
+/* From the first line of main() on, so that no signal takes its default course while the machine is
+ * still being made. */
+static void block_signals(struct session *s)
 {
     static const int watched[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
 
@@ -157,8 +159,12 @@ static enum status start_signals(struct session *s, struct error *err)
     for (size_t n = 0; n < ARRAY_SIZE(watched); n++)
         sigaddset(&s->signals, watched[n]);
     signal(SIGPIPE, SIG_IGN);
-    if (pthread_sigmask(SIG_BLOCK, &s->signals, NULL) ||
-        pthread_create(&s->signal_thread, NULL, signal_loop, s))
+    pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
+}
+
+static enum status start_signals(struct session *s, struct error *err)
+{
+    if (pthread_create(&s->signal_thread, NULL, signal_loop, s))
         return error_set(err, ST_NO_MEMORY,
                          "The host gives no thread for signals; close some programs.");
     return ST_OK;
@@ -287,6 +293,7 @@ int main(int argc, char **argv)
     struct error err;
     int status;
 
+    block_signals(&s);
     log_init(&s.log);
     if (cli_parse(&s.options, argc, argv, &err))
         return fail(&s, &err);
