@@ -111,6 +111,7 @@ screen_shows() {
 memtest() {
     guest_deb memtest86+ memtest || fail "memtest86+ is not to be had"
     start -m 16M -screendump "$work/screen" -kernel "$GUESTS/memtest/boot/memtest86+x64.bin"
+    sleep 2 # a signal before the program's first line would end it
     wait_for 60 screen_shows 'Memtest86\+'
     wait_for 200 screen_shows 'Test #[2-9]'
     screen_shows 'Errors: *[1-9]' && fail "memtest86+ counts errors"
