@@ -182,10 +182,21 @@ static bool undefined(struct decoder *d)
     return false;
 }
 
+/* Whether the element is a general register, whose width W chooses in 64-bit mode only. */
+static bool has_gpr_element(const struct insn_row *row)
+{
+    for (unsigned n = 0; n < 4; n++)
+        if (operand_infos[row->operands[n]].file == FILE_GPR &&
+            operand_infos[row->operands[n]].field == FIELD_RM)
+            return true;
+    return false;
+}
+
 /* What a disp8 is multiplied by, as a shift count; SDM 2 tables 2-36 and 2-37. */
 static unsigned disp8_shift(const struct decoder *d)
 {
-    unsigned vl = 4u + d->i->vl, element = 2u + d->w;
+    bool wide = d->w && (d->ctx->code_size == 8 || !has_gpr_element(d->row));
+    unsigned vl = 4u + d->i->vl, element = 2u + wide;
 
     switch ((enum insn_tuple)d->row->key.tuple) {
     case TUPLE_FV: return d->evex_b ? element : vl;

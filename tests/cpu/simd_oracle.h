@@ -40,7 +40,7 @@ struct simd_state {
 
 struct simd_oracle {
     struct machine m;
-    u8 *code;
+    u8 *code, *resume; /* resume: behind the instruction under test */
     struct simd_state in, host;
     u64 seed;
     unsigned faults, done, skipped;
@@ -49,18 +49,26 @@ struct simd_oracle {
 static sigjmp_buf simd_jump;
 static volatile bool simd_armed; /* a signal now belongs to the instruction under test */
 static u32 simd_fault_mxcsr;
+/* Where a faulting instruction continues instead of the jump, so that the state it left behind is
+ * stored; and what it raised. */
+static const u8 *volatile simd_resume;
+static siginfo_t simd_info;
 static bool simd_installed;
 
 static inline void simd_signal(int number, siginfo_t *info, void *context)
 {
     ucontext_t *uc = context;
 
-    (void)info;
     if (!simd_armed) {
         signal(number, SIG_DFL);
         return;
     }
     simd_armed = false;
+    simd_info = *info;
+    if (simd_resume) {
+        uc->uc_mcontext.gregs[HOST_REG_RIP] = (greg_t)simd_resume;
+        return;
+    }
     simd_fault_mxcsr = uc->uc_mcontext.fpregs->mxcsr;
     siglongjmp(simd_jump, number);
 }
@@ -190,6 +198,7 @@ static inline void simd_emit(struct simd_oracle *o, const u8 *bytes, unsigned co
     p = emit_bytes(p, "\x57", 1); /* push rdi */
     p = emit_rdi(p, "\x48\x8b", 2, 7, STATE(window_pointer));
     p = emit_bytes(p, bytes, count);
+    o->resume = p;
     p = emit_bytes(p, "\x5f\x9c", 2); /* pop rdi; pushfq */
     p = emit_gprs(p, true);
     p = emit_rdi(p, "\x8f", 1, 0, STATE(rflags));
@@ -446,8 +455,11 @@ static inline void simd_random_state(struct simd_oracle *o, bool unmasked)
         simd_random_bytes(o, o->in.window + b, 64);
     for (unsigned n = 0; n < 16; n++)
         o->in.gpr[n] = simd_below(o, 2) ? simd_random(o) : simd_random(o) >> 58;
-    for (unsigned n = 0; n < 8; n++)
-        o->in.k[n] = simd_random(o);
+    for (unsigned n = 0; n < 8; n++) {
+        const u64 masks[] = {0, ~0ull, simd_random(o) & 0xffff, simd_random(o)};
+
+        o->in.k[n] = masks[simd_below(o, 4)];
+    }
     o->in.rflags = r & F_OSZAPC;
     /* Flags, DAZ, rounding, FTZ at random. */
     o->in.mxcsr = ((u32)(r >> 32) & 0xe07f) | (unmasked ? (u32)(r >> 16) & 0x1f80 : 0x1f80);
@@ -460,7 +472,8 @@ static inline void simd_random_state(struct simd_oracle *o, bool unmasked)
 
 struct simd_fields {
     unsigned reg, rm, vvvv, w, vl;
-    bool memory;
+    unsigned index; /* vector register of a VSIB operand */
+    bool memory, vsib;
 };
 
 /* A register number that the file has; general ones avoid RSP and RDI. */
@@ -482,17 +495,15 @@ static inline unsigned simd_register(struct simd_oracle *o, unsigned file, unsig
 }
 
 /* Chooses registers and form for a row. */
-static inline void simd_choose(struct simd_oracle *o, const struct insn_row *row,
+static inline void simd_choose(struct simd_oracle *o, const struct insn_row *row, bool memory,
                                struct simd_fields *f)
 {
     unsigned mod = decode_row_mod(row);
 
     *f = (struct simd_fields){.reg = row->key.reg ? row->key.reg - 1u : simd_below(o, 8),
                               .rm = row->key.rm ? row->key.rm - 1u : simd_below(o, 8)};
-    f->memory = mod == MOD_MEM || (mod == MOD_ANY && simd_below(o, 2));
-    f->w = row->key.w == W_1 || row->key.w == W_GPR1   ? 1
-           : row->key.w == W_0 || row->key.w == W_GPR0 ? 0
-                                                       : simd_below(o, 2);
+    f->memory = mod == MOD_MEM || (mod == MOD_ANY && memory);
+    f->w = row->key.w == W_0 || row->key.w == W_GPR0 ? 0 : row->key.w ? 1 : simd_below(o, 2);
     f->vl = row->key.l == L_0     ? 0
             : row->key.l == L_1   ? 1
             : row->key.l == L_2   ? 2
@@ -508,7 +519,16 @@ static inline void simd_choose(struct simd_oracle *o, const struct insn_row *row
             f->rm = simd_register(o, info->file, row->key.space);
         else if (info->field == FIELD_VVVV)
             f->vvvv = simd_register(o, info->file, row->key.space);
+        else if (info->field == FIELD_VSIB)
+            f->vsib = true;
     }
+    while (f->vsib) {
+        f->index = simd_register(o, FILE_VEC, row->key.space);
+        if (f->index != f->reg && (row->key.space == SPACE_EVEX || f->index != f->vvvv))
+            break;
+    }
+    while (f->vsib && row->key.space == SPACE_VEX && (f->reg == f->vvvv || f->index == f->vvvv))
+        f->vvvv = simd_register(o, FILE_VEC, SPACE_VEX);
 }
 
 static inline u8 *simd_put_prefixes(struct simd_oracle *o, const struct insn_row *row,
@@ -517,7 +537,8 @@ static inline u8 *simd_put_prefixes(struct simd_oracle *o, const struct insn_row
     static const u8 mandatory[] = {[PFX_66] = 0x66, [PFX_F3] = 0xf3, [PFX_F2] = 0xf2};
     static const u8 pp[] = {[PFX_66] = 1, [PFX_F3] = 2, [PFX_F2] = 3};
     unsigned prefix = row->key.prefix < ARRAY_SIZE(pp) ? row->key.prefix : 0;
-    unsigned rm = f->memory ? 0 : f->rm, r = ~f->reg, b = ~rm;
+    unsigned rm = f->memory ? 0 : f->rm, r = ~f->reg, b = ~rm, x = ~(f->vsib ? f->index << 1 : rm);
+    unsigned v2 = ~(f->vsib ? f->index : f->vvvv);
 
     switch (row->key.space) {
     case SPACE_LEGACY: {
@@ -534,46 +555,83 @@ static inline u8 *simd_put_prefixes(struct simd_oracle *o, const struct insn_row
         return p;
     }
     case SPACE_VEX:
+        if (row->key.map == MAP_0F && !f->w && (b & 8) && simd_below(o, 2)) {
+            *p++ = 0xc5;
+            *p++ = (u8)((r & 8) << 4 | (~f->vvvv & 15) << 3 | f->vl << 2 | pp[prefix]);
+            return p;
+        }
         *p++ = 0xc4;
-        *p++ = (u8)((r & 8) << 4 | 0x40 | (b & 8) << 2 | row->key.map);
+        *p++ = (u8)((r & 8) << 4 | (f->vsib ? (x & 16) << 2 : 0x40) | (b & 8) << 2 | row->key.map);
         *p++ = (u8)(f->w << 7 | (~f->vvvv & 15) << 3 | f->vl << 2 | pp[prefix]);
         return p;
     default: {
-        bool masked = (row->traits & T_MASK) && simd_below(o, 2);
-        bool zero = masked && (row->traits & T_ZERO) && !(f->memory && (row->traits & T_W)) &&
-                    simd_below(o, 2);
+        bool to_memory = f->memory && operand_infos[row->operands[0]].field == FIELD_RM;
+        bool masked = (row->traits & T_MASK) && (f->vsib || simd_below(o, 2));
+        bool zero = masked && (row->traits & T_ZERO) && !to_memory && simd_below(o, 2);
         bool bit = f->memory ? (row->traits & T_BCST) && simd_below(o, 2)
                              : (row->traits & (T_ER | T_SAE)) && simd_below(o, 2);
         unsigned length = bit && !f->memory ? simd_below(o, 4) : f->vl;
 
         *p++ = 0x62;
-        *p++ = (u8)((r & 8) << 4 | (b & 16) << 2 | (b & 8) << 2 | (r & 16) | row->key.map);
+        *p++ = (u8)((r & 8) << 4 | (x & 16) << 2 | (b & 8) << 2 | (r & 16) | row->key.map);
         *p++ = (u8)(f->w << 7 | (~f->vvvv & 15) << 3 | 4 | pp[prefix]);
-        *p++ = (u8)(zero << 7 | length << 5 | bit << 4 | (~f->vvvv & 16) >> 1 |
+        *p++ = (u8)(zero << 7 | length << 5 | bit << 4 | (v2 & 16) >> 1 |
                     (masked ? 1 + simd_below(o, 7) : 0));
         return p;
     }
     }
 }
 
-/* Writes a random encoding of a row; returns its length. Memory operands are [RDI + disp], now and
- * then misaligned. */
-static inline unsigned simd_encode(struct simd_oracle *o, const struct insn_row *row, u8 *bytes)
+/* ModRM, SIB and displacement: [rdi + disp8 * N], or disp32, which may misalign it, or VSIB. */
+static inline u8 *simd_put_memory(struct simd_oracle *o, const struct insn_row *row,
+                                  const struct simd_fields *f, u8 *p)
+{
+    bool wide = !simd_below(o, 8), evex = row->key.space == SPACE_EVEX;
+    unsigned disp = evex ? simd_below(o, 7) - 3 : simd_below(o, 2) ? 0 : 16 * simd_below(o, 4);
+
+    *p++ = (u8)((wide ? 0x80 : 0x40) | (f->reg & 7) << 3 | (f->vsib ? 4 : 7));
+    if (f->vsib)
+        *p++ = (u8)(simd_below(o, 4) << 6 | (f->index & 7) << 3 | 7);
+    if (wide) {
+        store_le(p, simd_below(o, 64), 4);
+        return p + 4;
+    }
+    *p++ = (u8)disp;
+    return p;
+}
+
+/* Makes the indices of a VSIB operand stay in the window. */
+static inline void simd_limit_indices(struct simd_oracle *o, const u8 *bytes, unsigned count)
+{
+    const struct decode_ctx ctx = {.code_size = 8, .protected_mode = true};
+    struct insn i;
+    unsigned size;
+
+    if (insn_decode(&ctx, bytes, count, &i) != DECODE_OK || !(i.flags & I_MEM) ||
+        (insn_row(&i)->operands[0] != OPND_VMd && insn_row(&i)->operands[0] != OPND_VMq &&
+         insn_row(&i)->operands[1] != OPND_VMd && insn_row(&i)->operands[1] != OPND_VMq))
+        return;
+    size = i.opcode & 1 ? 8 : 4;
+    for (unsigned b = 0; b < 64; b += size)
+        store_le(o->in.zmm[i.index] + b, (u64)simd_below(o, 80) - 40, size);
+}
+
+/* Writes a random encoding of a row; returns its length. memory: with a memory
+ * operand, near [RDI], if the row has one. */
+static inline unsigned simd_encode_as(struct simd_oracle *o, const struct insn_row *row, u8 *bytes,
+                                      bool memory)
 {
     struct simd_fields f;
     u8 *p = bytes;
 
-    simd_choose(o, row, &f);
+    simd_choose(o, row, memory, &f);
     p = simd_put_prefixes(o, row, &f, p);
     *p++ = row->key.opcode;
     if (decode_row_modrm(row) || row->key.map != MAP_1B) {
         if (row->key.opcode == 0x77 && row->key.map == MAP_0F)
             return (unsigned)(p - bytes);
         if (f.memory) {
-            *p++ = (u8)(0x47 | (f.reg & 7) << 3);
-            *p++ = (u8)(row->key.space == SPACE_EVEX || simd_below(o, 8) ? 0
-                        : simd_below(o, 2)                               ? 16 * simd_below(o, 4)
-                                                                         : simd_below(o, 64));
+            p = simd_put_memory(o, row, &f, p);
         } else {
             *p++ = (u8)(0xc0 | (f.reg & 7) << 3 | (f.rm & 7));
         }
@@ -582,6 +640,11 @@ static inline unsigned simd_encode(struct simd_oracle *o, const struct insn_row 
         if (row->operands[n] == OPND_Ib || operand_infos[row->operands[n]].field == FIELD_IS4)
             *p++ = (u8)simd_random(o);
     return (unsigned)(p - bytes);
+}
+
+static inline unsigned simd_encode(struct simd_oracle *o, const struct insn_row *row, u8 *bytes)
+{
+    return simd_encode_as(o, row, bytes, simd_below(o, 2));
 }
 
 /* Compares a row count times. Stops at the first difference and prints it. */
@@ -599,6 +662,7 @@ static inline bool simd_check_row(struct simd_oracle *o, unsigned id, unsigned c
         unsigned length = simd_encode(o, row, bytes);
 
         simd_random_state(o, n % 3 == 2);
+        simd_limit_indices(o, bytes, length);
         o->done++;
         if (simd_compare(o, bytes, length, why, sizeof(why)))
             continue;

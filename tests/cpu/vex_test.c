@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * AVX, AVX2, FMA, F16C and opmask rows against the host processor, and what the host cannot be
+ * asked: control registers, modes, faults through the run loop. An argument seeds the operands.
+ */
+#include "tests/cpu/simd_edge.h"
+
+#include <check.h>
+
+static struct simd_edge edge;
+static u64 seed;
+
+static void setup(void)
+{
+    edge_create(&edge);
+    edge.o.seed ^= seed << 8;
+}
+
+static void teardown(void)
+{
+    edge_destroy(&edge);
+}
+
+START_TEST(every_vex_row_agrees_with_the_host)
+{
+    ck_assert_uint_eq(edge_check_space(&edge, SPACE_VEX, 120), 0);
+    ck_assert_uint_gt(edge.o.faults, 1000);
+    ck_assert_uint_gt(edge.faults, 5000);
+}
+END_TEST
+
+static int run(const void *code, size_t size)
+{
+    machine_code(&edge.o.m, code, size);
+    machine_run(&edge.o.m);
+    return machine_vector(&edge.o.m);
+}
+#define RUN(...)             run((const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+#define VADDPS_YMM0_1_2      0xc5, 0xf4, 0x58, 0xc2
+#define VZEROUPPER           0xc5, 0xf8, 0x77
+#define VZEROALL             0xc5, 0xfc, 0x77
+#define KMOVW_K1_K2          0xc5, 0xf8, 0x90, 0xca
+#define VPGATHERDD_0_1_RDI_2 0xc4, 0xe2, 0x69, 0x90, 0x04, 0x8f /* xmm0, [rdi+xmm1*4], xmm2 */
+
+static struct vcpu *start(enum machine_mode mode)
+{
+    machine_start(&edge.o.m, mode);
+    edge.o.m.v->gpr[RDI] = MACHINE_DATA;
+    return edge.o.m.v;
+}
+
+START_TEST(availability)
+{
+    struct vcpu *v = start(MACHINE_LONG);
+
+    ck_assert_int_eq(RUN(VADDPS_YMM0_1_2), -1);
+    v = start(MACHINE_LONG);
+    v->cr4 &= ~(u64)CR4_OSXSAVE;
+    ck_assert_int_eq(RUN(VADDPS_YMM0_1_2), VEC_UD);
+    v = start(MACHINE_LONG);
+    v->xcr0 = XCR0_X87 | XCR0_SSE;
+    v->cr0 |= CR0_TS;
+    ck_assert_int_eq(RUN(VADDPS_YMM0_1_2), VEC_UD);
+    v = start(MACHINE_LONG);
+    v->cr0 |= CR0_TS;
+    ck_assert_int_eq(RUN(VADDPS_YMM0_1_2), VEC_NM);
+    ck_assert_int_eq((start(MACHINE_LONG)->cr0 |= CR0_TS, RUN(VZEROUPPER)), VEC_NM);
+    /* CR0.EM and CR4.OSFXSR are of no concern. */
+    v = start(MACHINE_LONG);
+    v->cr0 |= CR0_EM;
+    v->cr4 &= ~(u64)CR4_OSFXSR;
+    ck_assert_int_eq(RUN(VADDPS_YMM0_1_2), -1);
+    /* Opmasks belong to AVX-512. */
+    v = start(MACHINE_LONG);
+    v->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+    ck_assert_int_eq(RUN(VADDPS_YMM0_1_2, KMOVW_K1_K2), VEC_UD);
+    ck_assert_int_eq((start(MACHINE_LONG), RUN(KMOVW_K1_K2)), -1);
+    /* In real mode C5 is LDS, which has no register form. */
+    start(MACHINE_REAL);
+    ck_assert_int_eq(RUN(VADDPS_YMM0_1_2), VEC_UD);
+    ck_assert_int_eq((start(MACHINE_PROT16), RUN(VADDPS_YMM0_1_2)), -1);
+    /* 66, F2, F3, LOCK and REX before the prefix. */
+    ck_assert_int_eq((start(MACHINE_LONG), RUN(0x66, VADDPS_YMM0_1_2)), VEC_UD);
+    ck_assert_int_eq((start(MACHINE_LONG), RUN(0xf3, VADDPS_YMM0_1_2)), VEC_UD);
+    ck_assert_int_eq((start(MACHINE_LONG), RUN(0xf0, VADDPS_YMM0_1_2)), VEC_UD);
+    ck_assert_int_eq((start(MACHINE_LONG), RUN(0x40, VADDPS_YMM0_1_2)), VEC_UD);
+}
+END_TEST
+
+static void fill_registers(struct vcpu *v)
+{
+    for (unsigned n = 0; n < 32; n++)
+        memset(v->fpu.zmm[n], (int)n + 1, 64);
+}
+
+/* Whether register n still has its bytes below `keep`, and zeros (cleared) or its bytes above. */
+static bool register_is(const struct vcpu *v, unsigned n, unsigned keep, bool cleared)
+{
+    for (unsigned b = 0; b < 64; b++)
+        if (v->fpu.zmm[n][b] != (b < keep || !cleared ? n + 1 : 0))
+            return false;
+    return true;
+}
+
+START_TEST(vzero_clears_the_registers_of_the_mode)
+{
+    static const enum machine_mode modes[] = {MACHINE_LONG, MACHINE_PROT32, MACHINE_COMPAT};
+
+    for (unsigned m = 0; m < ARRAY_SIZE(modes); m++)
+        for (unsigned all = 0; all < 2; all++) {
+            struct vcpu *v = start(modes[m]);
+            unsigned count = modes[m] == MACHINE_LONG ? 16 : 8;
+
+            fill_registers(v);
+            ck_assert_int_eq(all ? RUN(VZEROALL) : RUN(VZEROUPPER), -1);
+            for (unsigned n = 0; n < 32; n++)
+                ck_assert(register_is(v, n, all ? 0 : 16, n < count));
+        }
+}
+END_TEST
+
+/* Outside 64-bit mode the top bits of vvvv and of a register in an immediate are ignored. */
+START_TEST(registers_above_seven_outside_64_bit_mode)
+{
+    struct vcpu *v = start(MACHINE_PROT32);
+
+    fill_registers(v);
+    /* vpaddb xmm0, "xmm9", xmm2 */
+    ck_assert_int_eq(RUN(0xc4, 0xe1, 0x31, 0xfc, 0xc2), -1);
+    ck_assert_uint_eq(v->fpu.zmm[0][0], 2 + 3);
+    ck_assert_uint_eq(v->fpu.zmm[0][16], 0);
+    start(MACHINE_PROT32);
+    fill_registers(v);
+    v->fpu.zmm[1][0] = 0x80;
+    /* vpblendvb xmm0, xmm3, xmm4, "xmm9" */
+    ck_assert_int_eq(RUN(0xc4, 0xe3, 0x61, 0x4c, 0xc4, 0x90), -1);
+    ck_assert_uint_eq(v->fpu.zmm[0][0], 5);
+    ck_assert_uint_eq(v->fpu.zmm[0][1], 4);
+}
+END_TEST
+
+/* A gather that faults half-way goes on where it stopped. */
+START_TEST(gather_resumes_after_a_fault)
+{
+    struct vcpu *v = start(MACHINE_LONG);
+
+    edge_make_hole(&edge);
+    for (unsigned n = 0; n < 4; n++) {
+        machine_put_uint(&edge.o.m, MACHINE_DATA + 4 * n, 0x100 + n, 4);
+        store_le(v->fpu.zmm[1] + 4 * n, n, 4);
+        store_le(v->fpu.zmm[2] + 4 * n, 0x80000000, 4);
+    }
+    store_le(v->fpu.zmm[1] + 8, (EDGE_GUEST - MACHINE_DATA) / 4, 4);
+    ck_assert_int_eq(RUN(VPGATHERDD_0_1_RDI_2), VEC_PF);
+    ck_assert_uint_eq(v->cr2, EDGE_GUEST);
+    ck_assert_uint_eq(load_le(v->fpu.zmm[0], 8), 0x10100000100ull);
+    ck_assert_uint_eq(load_le(v->fpu.zmm[2], 8), 0);
+    ck_assert_uint_eq(load_le(v->fpu.zmm[2] + 8, 8), 0x8000000080000000);
+    /* The page comes; what has been gathered is not read again. */
+    machine_put_uint(&edge.o.m, MACHINE_PML4 + 0x2000 + 2 * 8, EDGE_GUEST | 0xe7, 8);
+    machine_put_uint(&edge.o.m, EDGE_GUEST, 0x200, 4);
+    machine_put_uint(&edge.o.m, MACHINE_DATA, 0, 8);
+    v->rip = v->next_rip = MACHINE_CODE;
+    v->activity = ACTIVITY_RUN;
+    machine_run(&edge.o.m);
+    ck_assert_uint_eq(load_le(v->fpu.zmm[0], 8), 0x10100000100ull);
+    ck_assert_uint_eq(load_le(v->fpu.zmm[0] + 8, 8), 0x10300000200ull);
+    ck_assert_uint_eq(load_le(v->fpu.zmm[2] + 8, 8), 0);
+}
+END_TEST
+
+START_TEST(gather_addresses)
+{
+    struct vcpu *v = start(MACHINE_LONG);
+
+    /* A 32-bit address size cuts the sum: index -1 from RDI = 4 with all of 64 bits around it. */
+    v->gpr[RDI] = 0xffffffff00000004ull + MACHINE_DATA;
+    machine_put_uint(&edge.o.m, MACHINE_DATA, 0x12345678, 4);
+    memset(v->fpu.zmm[1], 0xff, 16);
+    memset(v->fpu.zmm[2], 0, 16);
+    store_le(v->fpu.zmm[2], 0x80000000, 4);
+    ck_assert_int_eq(RUN(0x67, VPGATHERDD_0_1_RDI_2), -1);
+    ck_assert_uint_eq(load_le(v->fpu.zmm[0], 4), 0x12345678);
+    /* Registers must differ. */
+    ck_assert_int_eq((start(MACHINE_LONG), RUN(0xc4, 0xe2, 0x69, 0x90, 0x0c, 0x8f)), VEC_UD);
+    ck_assert_int_eq((start(MACHINE_LONG), RUN(0xc4, 0xe2, 0x79, 0x90, 0x04, 0x8f)), VEC_UD);
+    ck_assert_int_eq((start(MACHINE_LONG), RUN(0xc4, 0xe2, 0x71, 0x90, 0x04, 0x8f)), VEC_UD);
+    /* Without a SIB byte there is no index. */
+    ck_assert_int_eq((start(MACHINE_LONG), RUN(0xc4, 0xe2, 0x69, 0x90, 0x07)), VEC_UD);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    Suite *suite = suite_create("cpu/vex");
+    TCase *tcase = tcase_create("vex");
+    SRunner *runner;
+    int failed;
+
+    if (!simd_host_has(FEAT_AVX2)) {
+        printf("The host has no AVX2: nothing can run.\n");
+        return 0;
+    }
+    seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 0;
+    suite_add_tcase(suite, tcase);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 100);
+    tcase_add_test(tcase, every_vex_row_agrees_with_the_host);
+    tcase_add_test(tcase, availability);
+    tcase_add_test(tcase, vzero_clears_the_registers_of_the_mode);
+    tcase_add_test(tcase, registers_above_seven_outside_64_bit_mode);
+    tcase_add_test(tcase, gather_resumes_after_a_fault);
+    tcase_add_test(tcase, gather_addresses);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
