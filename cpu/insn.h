@@ -105,7 +105,8 @@ enum insn_size {
     X(Eb)                                                                                          \
     X(Ew)                                                                                          \
     X(Ed)                                                                                          \
-    X(Eq) X(Ev) X(Ey) X(Gb) X(Gw) X(Gd) X(Gv) X(Gy) X(Ib)                                          \
+    X(Eq)                                                                                          \
+    X(Ev) X(Ey) X(Gb) X(Gw) X(Gd) X(Gv) X(Gy) X(Ib)                                                \
         X(Ibs) /* sign-extended to the operand size */ X(Iw) X(Iz) X(Iv) X(Jb) X(Jz)               \
             X(M) /* memory without a size */ X(Mb) X(Mw) X(Md) X(Mq) X(Mdq) X(Mv) X(My) X(Mz)      \
                 X(Mp) /* far pointer */ X(Ms) /* GDTR image */ X(Ma) /* BOUND pair */ X(           \

@@ -87,6 +87,21 @@ START_TEST(availability)
 }
 END_TEST
 
+/* What the model offers and the host lacks is #UD at worst. */
+START_TEST(host_without_the_instruction)
+{
+    struct vcpu *v = start(MACHINE_LONG);
+
+    if (simd_host_has(FEAT_AVX_VNNI))
+        return;
+    store_le(v->fpu.zmm[0], 1, 8);
+    /* vpdpbusd ymm0, ymm1, ymm2 */
+    ck_assert_int_eq(RUN(0xc4, 0xe2, 0x75, 0x50, 0xc2), VEC_UD);
+    ck_assert_uint_eq(load_le(v->fpu.zmm[0], 8), 1);
+    ck_assert_int_eq((start(MACHINE_LONG), RUN(VADDPS_YMM0_1_2)), -1);
+}
+END_TEST
+
 static void fill_registers(struct vcpu *v)
 {
     for (unsigned n = 0; n < 32; n++)
@@ -207,6 +222,7 @@ int main(int argc, char **argv)
     tcase_set_timeout(tcase, 100);
     tcase_add_test(tcase, every_vex_row_agrees_with_the_host);
     tcase_add_test(tcase, availability);
+    tcase_add_test(tcase, host_without_the_instruction);
     tcase_add_test(tcase, vzero_clears_the_registers_of_the_mode);
     tcase_add_test(tcase, registers_above_seven_outside_64_bit_mode);
     tcase_add_test(tcase, gather_resumes_after_a_fault);
