@@ -17,7 +17,7 @@ FLAGS equ 0
 section .multiboot progbits alloc exec nowrite align=4
     dd MAGIC, FLAGS, -(MAGIC + FLAGS)
 
-global boot_start, gdt, gdt_pointer, tables_pml4
+global boot_start, boot_info, gdt, gdt_pointer, tables_pml4
 extern guest_start
 
 section .text
@@ -26,6 +26,7 @@ boot_start:
     cli
     cld
     mov esp, stack_top
+    mov [boot_info], ebx
     lgdt [gdt_pointer]
     mov ax, 0x10
     mov ds, ax
@@ -88,6 +89,7 @@ build_tables:
 %endif
 
 section .data align=16
+boot_info: dd 0                     ; the multiboot information
 align 16
 gdt:
     dq 0

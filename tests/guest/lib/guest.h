@@ -172,6 +172,8 @@ void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool check(bool good, const char *name, ...) __attribute__((format(printf, 2, 3)));
 bool check_eq(u64 got, u64 want, const char *name, ...) __attribute__((format(printf, 3, 4)));
 void check_skip(const char *name, const char *why);
+/* 64 by 32 bits without libgcc. */
+u64 divide_u64(u64 value, u32 by, u32 *rest);
 /* True under QEMU TCG, after a SKIP line: for the few checks that end the machine or hang there. */
 bool skip_on_qemu(const char *name);
 void group_begin(const char *name);
@@ -179,6 +181,8 @@ void group_end(void);
 /* Ends the machine. Never returns. */
 void guest_exit(void) __attribute__((noreturn));
 void guest_panic(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+/* Whether the kernel command line holds this word. */
+bool guest_option(const char *word);
 /* Every test defines this. */
 void guest_main(void);
 
@@ -451,5 +455,7 @@ u64 tsc_hz(void);
 /* Waits with interrupts on until *flag or the time is over. Returns *flag. */
 u32 wait_flag(volatile u32 *flag, u32 milliseconds);
 void delay_us(u32 microseconds);
+/* So many microseconds in TSC cycles. */
+u64 tsc_cycles(u32 microseconds);
 
 #endif

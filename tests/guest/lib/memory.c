@@ -28,6 +28,27 @@ int memcmp(const void *a, const void *b, ulong size)
     return 0;
 }
 
+extern const u32 boot_info;
+
+bool guest_option(const char *word)
+{
+    enum { HAS_COMMAND_LINE = 1 << 2 };
+    const u32 *info = (const u32 *)(ulong)boot_info;
+    const char *at;
+
+    if (!(info[0] & HAS_COMMAND_LINE))
+        return false;
+    for (at = (const char *)(ulong)info[4]; *at != 0; at++) {
+        ulong same = 0;
+
+        while (word[same] != 0 && at[same] == word[same])
+            same++;
+        if (word[same] == 0)
+            return true;
+    }
+    return false;
+}
+
 void *page_alloc(void)
 {
     static ulong next = 16 << 20;

@@ -75,9 +75,16 @@ u64 tsc_hz(void)
     return hz;
 }
 
+u64 tsc_cycles(u32 microseconds)
+{
+    u32 rest;
+
+    return divide_u64(tsc_hz() * microseconds, 1000000, &rest);
+}
+
 u32 wait_flag(volatile u32 *flag, u32 milliseconds)
 {
-    u64 end = rdtsc() + (tsc_hz() >> 10) * milliseconds;
+    u64 end = rdtsc() + tsc_cycles(milliseconds * 1000);
 
     asm volatile("sti");
     while (*flag == 0 && rdtsc() < end)
@@ -88,7 +95,7 @@ u32 wait_flag(volatile u32 *flag, u32 milliseconds)
 
 void delay_us(u32 microseconds)
 {
-    u64 end = rdtsc() + (tsc_hz() >> 20) * microseconds;
+    u64 end = rdtsc() + tsc_cycles(microseconds);
 
     while (rdtsc() < end)
         asm volatile("pause");

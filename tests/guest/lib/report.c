@@ -18,7 +18,7 @@ static void put(char c)
     outb(COM1, (u8)c);
 }
 
-static u64 divide(u64 value, u32 by, u32 *rest)
+u64 divide_u64(u64 value, u32 by, u32 *rest)
 {
     u32 high = (u32)(value >> 32), low = (u32)value, quotient_low, remainder = high % by;
 
@@ -32,7 +32,7 @@ static void put_number(u64 value, u32 base, u32 width)
     u32 count = 0, digit;
 
     do {
-        value = divide(value, base, &digit);
+        value = divide_u64(value, base, &digit);
         digits[count++] = "0123456789abcdef"[digit];
     } while (value != 0 || count < width);
     while (count > 0)
