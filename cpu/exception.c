@@ -101,6 +101,9 @@ bool exception_deliver(struct vcpu *v)
 
         if (deliver_once(v, &first))
             return true;
+        /* CR2 tells of the latest #PF even when it becomes a double fault (SDM 3A 6.15, #PF). */
+        if (v->fault.vector == VEC_PF)
+            v->cr2 = v->fault.cr2;
         if (!faults_combine(first.vector, v->fault.vector))
             continue;
         if (first.vector == VEC_DF)
