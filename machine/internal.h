@@ -69,7 +69,8 @@ struct machine {
 
     struct time_source time;
     struct clock clock;
-    u64 rate; /* instructions a second, measured, for slices in real time */
+    u64 last_ran; /* counted time, ns: when a processor last had a slice */
+    u64 rate;     /* instructions a second, measured, for slices in real time */
 
     struct cpu_model model;
     struct vcpu_platform vcpu_platform;

@@ -19,7 +19,7 @@ enum machine_end {
     END_DEBUG_EXIT, /* the guest wrote to isa-debug-exit */
     END_SHUTDOWN,   /* triple fault and no_reboot is set */
     END_STOPPED,    /* machine_stop() */
-    END_HALTED,     /* counted time: nobody can ever run again and no timer is armed */
+    END_HALTED,     /* counted time: every processor halted for good with interrupts off */
 };
 
 /* Builds a machine from config (copied). One sentence in err, naming the option, on failure. */

@@ -24,6 +24,7 @@ enum {
     ROUND_SMP = 10000,         /* instructions in turn when there are several processors */
     INPUT_PERIOD_NS = 5000000, /* how often the host's input is looked at while the guest runs */
     RATE_START = 50000000,
+    HALTED_SECONDS = 60, /* guest time; an NMI that wakes a halted processor comes more often */
 };
 
 /* -- host input and output -- */
@@ -223,6 +224,18 @@ static bool serve_requests(struct machine *m, enum machine_end *end)
 
 /* -- the loop -- */
 
+/* Every processor is halted and takes no interrupts, and no NMI has come for a long time. */
+static bool halted_for_good(const struct machine *m)
+{
+    for (unsigned n = 0; n < m->processor_count; n++) {
+        const struct vcpu *v = m->processors[n].vcpu;
+
+        if (v->activity == ACTIVITY_MWAIT || (v->activity == ACTIVITY_HLT && (v->rflags & F_IF)))
+            return false;
+    }
+    return time_now((void *)&m->time) - m->last_ran > HALTED_SECONDS * NS_PER_SECOND;
+}
+
 /* Nobody can run. Real time sleeps; counted time jumps. false: nothing can ever happen any more. */
 static bool idle(struct machine *m)
 {
@@ -235,6 +248,8 @@ static bool idle(struct machine *m)
         return true;
     }
     serve_host(m);
+    if (halted_for_good(m))
+        return false;
     if (deadline != CLOCK_NEVER) {
         time_skip_to(&m->time, deadline);
         return true;
@@ -268,6 +283,7 @@ enum machine_end machine_run(struct machine *m, int *code)
                 continue;
             ran = true;
             run_slice(m, n);
+            m->last_ran = time_now(&m->time);
             clock_run(&m->clock);
         }
         if (!ran && !idle(m)) {

@@ -83,9 +83,9 @@ guest_power_button:
     mov dx, PM_BASE + 4
     mov ax, 1
     out dx, ax
+    call serial_init
     mov al, '?'
-    mov dx, 0x3f8
-    out dx, al
+    call send
     sti
 .wait:
     hlt
@@ -179,20 +179,54 @@ message:
 ; -- the serial port --
 
 guest_hello:
-    mov dx, 0x3f8
+    call serial_init
     mov si, message
 .next:
     lodsb
     or al, al
-    jz guest_exit
-    out dx, al
+    jz .end
+    call send
     jmp .next
+.end:
+    call drain
+    jmp guest_exit
+
+; 8 bits; a reset leaves 5.
+serial_init:
+    mov dx, 0x3fb
+    mov al, 3
+    out dx, al
+    ret
+
+; Sends AL; keeps the registers.
+send:
+    push dx
+    push ax
+    mov dx, 0x3fd
+.wait:
+    in al, dx
+    test al, 0x20
+    jz .wait
+    pop ax
+    mov dx, 0x3f8
+    out dx, al
+    pop dx
+    ret
+
+; Waits until everything has left the wire.
+drain:
+    mov dx, 0x3fd
+.wait:
+    in al, dx
+    test al, 0x40
+    jz .wait
+    ret
 
 ; Sends 'R' and then every byte it receives, increased by one; ends with the code 5 at a '!'.
 guest_echo:
-    mov dx, 0x3f8
+    call serial_init
     mov al, 'R'
-    out dx, al
+    call send
 .poll:
     mov dx, 0x3fd
     in al, dx
@@ -203,9 +237,10 @@ guest_echo:
     cmp al, '!'
     je .end
     inc al
-    out dx, al
+    call send
     jmp .poll
 .end:
+    call drain
     mov al, 5
     jmp quit
 

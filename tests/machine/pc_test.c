@@ -33,7 +33,7 @@ static void out8(u16 port, u8 value)
 /* Both 8259s, edge-triggered, everything unmasked. */
 static void program_pics(void)
 {
-    static const u8 words[][2] = {{0x20, 0x11}, {0x21, 8}, {0x21, 4}, {0x21, 1}, {0x21, 0},
+    static const u8 words[][2] = {{0x20, 0x11}, {0x21, 8},    {0x21, 4}, {0x21, 1}, {0x21, 0},
                                   {0xa0, 0x11}, {0xa1, 0x70}, {0xa1, 2}, {0xa1, 1}, {0xa1, 0}};
 
     for (size_t n = 0; n < ARRAY_SIZE(words); n++)
@@ -60,7 +60,7 @@ START_TEST(the_chipset_is_there)
     ck_assert_uint_eq(config_read(1 << 3, 0), 0x70008086); /* PIIX3 ISA bridge */
     ck_assert_uint_eq(config_read(1 << 3 | 3, 0), 0x71138086);
     ck_assert_uint_eq(config_read(5 << 3, 0), 0xffffffff);
-    ck_assert_uint_eq(in8(0xe9), 0xe9);  /* debug console */
+    ck_assert_uint_eq(in8(0xe9), 0xe9);      /* debug console */
     ck_assert_uint_ne(in8(0x3f8 + 5), 0xff); /* the first serial port, and no second one */
     ck_assert_uint_eq(in8(0x2f8 + 5), 0xff);
     ck_assert_uint_ne(in8(0x64), 0xff);

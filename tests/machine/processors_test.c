@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Several processors: APIC ids follow the topology, INIT and SIPI start them, a reset stops them; the
- * MSRs that live in the local APIC; randomness that repeats in counted time only.
+ * Several processors: APIC ids follow the topology, INIT and SIPI start them, a reset stops them;
+ * the MSRs that live in the local APIC; randomness that repeats in counted time only.
  */
 #include "machine/internal.h"
 #include "cpu/msr.h"
@@ -89,7 +89,7 @@ START_TEST(the_local_apic_has_its_msrs)
     ck_assert(msr_write(v, 0x1b, 0xfee00d00));
     ck_assert(msr_read(v, 0x802, &value));
     ck_assert_uint_eq(value, 0);
-    ck_assert(!msr_write(v, 0x802, 1)); /* read-only */
+    ck_assert(!msr_write(v, 0x802, 1));         /* read-only */
     ck_assert(!msr_write(v, 0x1b, 0xfee00900)); /* x2APIC to xAPIC is not a transition */
     ck_assert(msr_read(v, 0x6e0, &value));
     guest_destroy(&g);
