@@ -119,7 +119,8 @@ static enum status read_all(struct blob *blob, int fd, const char *path, u64 max
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return error_set(err, ST_IO, "%s: cannot read %s: %s.", option, path, strerror(errno));
+            return error_set(err, ST_IO, "%s: cannot read %s: %s; name another file.", option, path,
+                             strerror(errno));
         if (got == 0)
             return ST_OK;
         blob->size += (u64)got;
@@ -140,8 +141,9 @@ enum status blob_read_file(struct blob *blob, const char *path, u64 max, const c
 
     *blob = (struct blob){0};
     if (fd < 0)
-        return error_set(err, errno == ENOENT ? ST_NOT_FOUND : ST_IO, "%s: cannot open %s: %s.",
-                         option, path, strerror(errno));
+        return error_set(err, errno == ENOENT ? ST_NOT_FOUND : ST_IO,
+                         "%s: cannot open %s: %s; name another file.", option, path,
+                         strerror(errno));
     if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0 &&
         (u64)info.st_size <= max)
         blob_reserve(blob, (u64)info.st_size + KIB(64));

@@ -106,11 +106,11 @@ enum insn_size {
     X(Ew)                                                                                          \
     X(Ed)                                                                                          \
     X(Eq)                                                                                          \
-    X(Ev) X(Ey) X(Gb) X(Gw) X(Gd) X(Gv) X(Gy) X(Ib)                                                \
-        X(Ibs) /* sign-extended to the operand size */ X(Iw) X(Iz) X(Iv) X(Jb) X(Jz)               \
-            X(M) /* memory without a size */ X(Mb) X(Mw) X(Md) X(Mq) X(Mdq) X(Mv) X(My) X(Mz)      \
-                X(Mp) /* far pointer */ X(Ms) /* GDTR image */ X(Ma) /* BOUND pair */ X(           \
-                    M2q) /* 8B or 16B */                                                           \
+    X(Ev)                                                                                          \
+    X(Ey) X(Gb) X(Gw) X(Gd) X(Gv) X(Gy) X(Ib) X(Ibs) /* sign-extended to the operand size */ X(Iw) \
+        X(Iz) X(Iv) X(Jb) X(Jz) X(M) /* memory without a size */ X(Mb) X(Mw) X(Md) X(Mq) X(Mdq)    \
+            X(Mv) X(My) X(Mz) X(Mp) /* far pointer */ X(Ms) /* GDTR image */ X(                    \
+                Ma) /* BOUND pair */ X(M2q) /* 8B or 16B */                                        \
         X(Ob) X(Ov) X(Xb) X(Xv) X(Yb) X(Yv) X(Xz) X(Yz) X(Sw) X(Cn) X(Dn) X(Rn) X(Gn) X(Ry) X(Rd)  \
             X(Zb) X(Zv) /* register in the opcode */ X(Ap) X(By) /* VEX.vvvv general register */   \
         X(AL) X(CL) X(DX) X(AX) X(rAX) X(eAX) X(One) X(ES) X(CS) X(SS) X(DS) X(FS) X(GS)           \

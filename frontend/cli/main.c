@@ -53,8 +53,21 @@ static enum status open_log(struct session *s, struct error *err)
     return ST_OK;
 }
 
-static enum status open_chardev(struct session *s, const char *spec, struct chardev **c,
-                                struct error *err)
+static enum status open_file(struct session *s, const char *option, const char *path,
+                             struct chardev **c, struct error *err)
+{
+    struct error cause;
+    enum status st = chardev_file_create(c, path, false, &s->log, &cause);
+    int length = (int)strlen(cause.text);
+
+    if (!st)
+        return ST_OK;
+    return error_set(err, st, "%s file:%s: %.*s; name another file.", option, path,
+                     length && cause.text[length - 1] == '.' ? length - 1 : length, cause.text);
+}
+
+static enum status open_chardev(struct session *s, const char *option, const char *spec,
+                                struct chardev **c, struct error *err)
 {
     enum status st;
 
@@ -63,11 +76,31 @@ static enum status open_chardev(struct session *s, const char *spec, struct char
     if (!strcmp(spec, "null"))
         return chardev_null_create(c, err);
     if (!strncmp(spec, "file:", 5))
-        return chardev_file_create(c, spec + 5, false, &s->log, err);
+        return open_file(s, option, spec + 5, c, err);
     st = chardev_stdio_create(c, STDIN_FILENO, STDOUT_FILENO, err);
     if (!st)
         s->stdio = *c;
     return st;
+}
+
+/* Files that are written at the end: better known now than after hours. */
+static enum status check_writable(const char *option, const char *path, struct error *err)
+{
+    FILE *file = path ? fopen(path, "a") : NULL;
+
+    if (path && !file)
+        return error_set(err, ST_IO, "%s %s cannot be written (%s); choose another file.", option,
+                         path, strerror(errno));
+    if (file)
+        fclose(file);
+    return ST_OK;
+}
+
+static enum status check_outputs(const struct cli_options *o, struct error *err)
+{
+    enum status st = check_writable("-screendump", o->screen_dump, err);
+
+    return st ? st : check_writable("-exit-report", o->exit_report, err);
 }
 
 /* Without -serial the first port is on the terminal, unless -debugcon took it. */
@@ -80,9 +113,9 @@ static enum status open_chardevs(struct session *s, struct error *err)
     if (!o->serial_count && !o->nodefaults && !debugcon_stdio)
         o->serial[o->serial_count++] = "stdio";
     for (unsigned n = 0; !st && n < o->serial_count; n++)
-        st = open_chardev(s, o->serial[n], &s->serial[n], err);
+        st = open_chardev(s, "-serial", o->serial[n], &s->serial[n], err);
     if (!st && o->debugcon)
-        st = open_chardev(s, o->debugcon, &s->debugcon, err);
+        st = open_chardev(s, "-debugcon", o->debugcon, &s->debugcon, err);
     for (unsigned n = 0; n < MACHINE_SERIAL_MAX; n++)
         o->machine.serial[n] = s->serial[n];
     o->machine.debugcon = s->debugcon;
@@ -267,8 +300,12 @@ static int run(struct session *s)
     return status;
 }
 
-static int fail(struct session *s, const struct error *err)
+/* One line, whatever a file is called. */
+static int fail(struct session *s, struct error *err)
 {
+    for (char *at = err->text; *at; at++)
+        if ((unsigned char)*at < ' ')
+            *at = '?';
     fprintf(stderr, "lockstep: %s\n", err->text);
     close_all(s);
     return EXIT_USAGE;
@@ -299,7 +336,7 @@ int main(int argc, char **argv)
         return fail(&s, &err);
     if (s.options.action != CLI_RUN)
         return help(s.options.action);
-    if (open_log(&s, &err) || open_chardevs(&s, &err))
+    if (open_log(&s, &err) || check_outputs(&s.options, &err) || open_chardevs(&s, &err))
         return fail(&s, &err);
     s.options.machine.log = &s.log;
     if (machine_create(&s.machine, &s.options.machine, &err))

@@ -106,25 +106,31 @@ static enum status opt_m(struct cli_options *o, const char *value, struct error 
     return ST_OK;
 }
 
+/* What was left out, as QEMU fills it in: one socket, then as many cores as it takes, one thread.
+ */
 static enum status smp_finish(struct cpu_topology *t, u64 cpus, struct error *err)
 {
+    unsigned given_sockets = t->sockets ? t->sockets : 1,
+             given_threads = t->threads ? t->threads : 1;
     u64 product;
 
     if (!t->cores)
-        t->cores = 1;
-    if (!t->threads)
-        t->threads = 1;
-    if (!t->sockets)
-        t->sockets = cpus ? (unsigned)(cpus / (t->cores * t->threads)) : 1;
+        t->cores = cpus ? (unsigned)(cpus / (given_sockets * given_threads)) : 1;
+    else if (!t->sockets && cpus)
+        given_sockets = (unsigned)(cpus / (t->cores * given_threads));
+    else if (!t->threads && cpus)
+        given_threads = (unsigned)(cpus / (t->cores * given_sockets));
+    t->sockets = given_sockets;
+    t->threads = given_threads;
     product = (u64)t->sockets * t->cores * t->threads;
     if (cpus && product != cpus)
         return error_set(err, ST_INVALID,
-                         "-smp asks for %lu processors but sockets x cores x threads is %lu; make "
-                         "them agree.",
-                         cpus, product);
+                         "-smp asks for %lu processors but sockets x cores x threads is not that; "
+                         "make them agree.",
+                         cpus);
     if (!product || product > MACHINE_VCPUS_MAX)
-        return error_set(err, ST_INVALID, "-smp takes 1 to %d processors, not %lu.",
-                         MACHINE_VCPUS_MAX, product);
+        return error_set(err, ST_INVALID, "-smp asks for %lu processors; give 1 to %d.", product,
+                         MACHINE_VCPUS_MAX);
     return ST_OK;
 }
 
@@ -543,7 +549,7 @@ enum status cli_parse(struct cli_options *o, int argc, char **argv, struct error
                              arg);
         option = find_option(arg);
         if (!option)
-            return error_set(err, ST_INVALID, "%s is not an option; see lockstep --help.", arg);
+            return error_set(err, ST_INVALID, "%.80s is not an option; see lockstep --help.", arg);
         if (option->argument) {
             if (++n == argc)
                 return error_set(err, ST_INVALID, "%s needs an argument: %s %s.", arg, arg,

@@ -66,7 +66,9 @@ START_TEST(reads_files_and_names_what_failed)
     ck_assert_ptr_null(blob.data);
     bench_unlink(path);
     ck_assert_int_eq(blob_read_file(&blob, "/nonexistent/x", 9, "-initrd", &err), ST_NOT_FOUND);
-    ck_assert_str_eq(err.text, "-initrd: cannot open /nonexistent/x: No such file or directory.");
+    ck_assert_str_eq(err.text,
+                     "-initrd: cannot open /nonexistent/x: No such file or directory; name "
+                     "another file.");
     ck_assert_int_eq(blob_read_file(&blob, "/tmp", 9, "-bios", &err), ST_IO);
     ck_assert_ptr_nonnull(strstr(err.text, "-bios: cannot read /tmp"));
 }

@@ -91,8 +91,8 @@ START_TEST(levels_are_those_of_the_psabi)
     if (!host_avx512())
         return;
     accept("x86-64-v4");
-    ck_assert(has(FEAT_AVX512F) && has(FEAT_AVX512BW) && has(FEAT_AVX512CD) &&
-              has(FEAT_AVX512DQ) && has(FEAT_AVX512VL));
+    ck_assert(has(FEAT_AVX512F) && has(FEAT_AVX512BW) && has(FEAT_AVX512CD) && has(FEAT_AVX512DQ) &&
+              has(FEAT_AVX512VL));
     ck_assert(!has(FEAT_AVX512VBMI));
 }
 END_TEST
@@ -120,7 +120,8 @@ END_TEST
 
 START_TEST(names_may_be_written_in_every_habit)
 {
-    static const char *const spellings[] = {"max,-sse4.1", "max,-sse4_1", "max,-sse4-1", "max,-SSE4.1"};
+    static const char *const spellings[] = {"max,-sse4.1", "max,-sse4_1", "max,-sse4-1",
+                                            "max,-SSE4.1"};
 
     for (unsigned n = 0; n < ARRAY_SIZE(spellings); n++) {
         accept(spellings[n]);
@@ -208,7 +209,7 @@ START_TEST(what_the_host_lacks_is_refused)
     static const struct {
         const char *name;
         u32 leaf, reg, bit;
-    } rare[] = {{"avx512f", 7, 1, 16}, {"sha-ni", 7, 1, 29},   {"gfni", 7, 2, 8},
+    } rare[] = {{"avx512f", 7, 1, 16}, {"sha-ni", 7, 1, 29},        {"gfni", 7, 2, 8},
                 {"vaes", 7, 2, 9},     {"sse4a", 0x80000001, 2, 6}, {"aes", 1, 2, 25}};
     unsigned lacking = 0;
 
@@ -290,7 +291,12 @@ static const struct encoding {
     u8 bytes[12];
 } encodings[] = {
 #define E(feature, ...)                                                                            \
-    {FEAT_##feature, sizeof((const u8[]){__VA_ARGS__}), {__VA_ARGS__}}
+    {                                                                                              \
+        FEAT_##feature, sizeof((const u8[]){__VA_ARGS__}),                                         \
+        {                                                                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
     E(TSC, 0x0f, 0x31),
     E(RDTSCP, 0x0f, 0x01, 0xf9),
     E(RDPID, 0xf3, 0x0f, 0xc7, 0xf8),
@@ -422,7 +428,8 @@ START_TEST(hidden_tzcnt_lzcnt_are_bsf_bsr)
 }
 END_TEST
 
-/* LAHF is there in 32-bit code whatever LAHF_LM says; PREFETCHW is a NOP on every 64-bit processor. */
+/* LAHF is there in 32-bit code whatever LAHF_LM says; PREFETCHW is a NOP on every 64-bit processor.
+ */
 START_TEST(some_need_no_feature)
 {
     struct machine m;

@@ -67,7 +67,8 @@ static void check_extended_topology(const struct cpu_topology *t, unsigned index
     ck_assert_uint_eq(end.ebx, 0);
     ck_assert_uint_eq(end.eax, 0);
     /* Shifting the id right gives the core, then the package. */
-    ck_assert_uint_eq(id >> smt.eax & ((1u << (core.eax - smt.eax)) - 1), index / t->threads % t->cores);
+    ck_assert_uint_eq(id >> smt.eax & ((1u << (core.eax - smt.eax)) - 1),
+                      index / t->threads % t->cores);
     ck_assert_uint_eq(id >> core.eax, index / (t->threads * t->cores));
     ck_assert_uint_eq(smt.eax, ceil_log2(t->threads));
 }
@@ -176,10 +177,12 @@ START_TEST(hyperthreading_bit_means_more_than_one)
     struct error err;
     const struct cpu_topology alone = {2, 1, 1}, pair = {1, 2, 1};
 
-    ck_assert_int_eq(cpu_model_parse(&m.model, "x86-64", &alone, 1000000000, 1000000000, &err), ST_OK);
+    ck_assert_int_eq(cpu_model_parse(&m.model, "x86-64", &alone, 1000000000, 1000000000, &err),
+                     ST_OK);
     ck_assert(!(leaf(1, 0).edx & 1u << 28));
     ck_assert(!(leaf(0x80000001, 0).ecx & 2));
-    ck_assert_int_eq(cpu_model_parse(&m.model, "x86-64", &pair, 1000000000, 1000000000, &err), ST_OK);
+    ck_assert_int_eq(cpu_model_parse(&m.model, "x86-64", &pair, 1000000000, 1000000000, &err),
+                     ST_OK);
     ck_assert(leaf(1, 0).edx & 1u << 28);
     ck_assert(leaf(0x80000001, 0).ecx & 2);
 }
@@ -365,7 +368,9 @@ static u32 compacted_size(u64 components)
 
 START_TEST(xsave_sizes_follow_xcr0)
 {
-    static const u64 sets[] = {XCR0_X87, XCR0_X87 | XCR0_SSE, XCR0_X87 | XCR0_SSE | XCR0_AVX,
+    static const u64 sets[] = {XCR0_X87,
+                               XCR0_X87 | XCR0_SSE,
+                               XCR0_X87 | XCR0_SSE | XCR0_AVX,
                                XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512,
                                XCR0_X87 | XCR0_SSE | XCR0_PKRU,
                                XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU};

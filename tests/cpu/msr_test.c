@@ -60,7 +60,8 @@ static void refuse(u32 msr, u64 value)
                   "MSR %#x changed by a refused write", msr);
 }
 
-/* -- the table: index, who, value after reset, a value it takes (0: only its own), bits it refuses -- */
+/* -- the table: index, who, value after reset, a value it takes (0: only its own), bits it refuses
+ * -- */
 
 static const struct row {
     u32 msr;
@@ -78,44 +79,44 @@ static const struct row {
     {0x19c, INTEL, 0, 0, 1},
     {0x1b0, INTEL, 0, 6, 0x10},
     {0x606, INTEL, 0, 0, 1},
-    {0xfe, BOTH, 0x508, 0, 0x507},              /* MTRRCAP */
-    {0x10a, BOTH, 0x400000000d10e179, 0, 0},    /* ARCH_CAPABILITIES */
-    {0x179, BOTH, 0x10a, 0, 0x10b},             /* MCG_CAP */
-    {0x17a, BOTH, 0, 4, 8},                     /* MCG_STATUS */
+    {0xfe, BOTH, 0x508, 0, 0x507},           /* MTRRCAP */
+    {0x10a, BOTH, 0x400000000d10e179, 0, 0}, /* ARCH_CAPABILITIES */
+    {0x179, BOTH, 0x10a, 0, 0x10b},          /* MCG_CAP */
+    {0x17a, BOTH, 0, 4, 8},                  /* MCG_STATUS */
     {0x17b, BOTH, ~0ull, 0x55, 0},
     {0x277, BOTH, 0x0007040600070406, 0x0007010600070106, 2}, /* PAT */
-    {0x2ff, BOTH, 0, 0xc06, 0x1000},            /* MTRR_DEF_TYPE */
+    {0x2ff, BOTH, 0, 0xc06, 0x1000},                          /* MTRR_DEF_TYPE */
     {0x250, BOTH, 0, 0x0606060606060606, 2},
     {0x258, BOTH, 0, 0x0505050505050505, 0x300},
     {0x259, BOTH, 0, 0x0404040404040404, 7},
     {0x268, BOTH, 0, 0x0101010101010101, 0x0200000000000000},
     {0x26f, BOTH, 0, 6, 8},
-    {0x200, BOTH, 0, 0xf0000006, 0x100},        /* MTRR_PHYSBASE0: reserved bits */
+    {0x200, BOTH, 0, 0xf0000006, 0x100}, /* MTRR_PHYSBASE0: reserved bits */
     {0x20e, BOTH, 0, 0xffffffff0000, BIT(48)},
-    {0x201, BOTH, 0, 0xfffff0000800, 0x400},    /* MTRR_PHYSMASK0 */
+    {0x201, BOTH, 0, 0xfffff0000800, 0x400}, /* MTRR_PHYSMASK0 */
     {0x20f, BOTH, 0, 0x800, BIT(63)},
-    {0x174, BOTH, 0, 0x10, 0},                  /* SYSENTER_CS */
-    {0x1d9, BOTH, 0, 2, 0x80},                  /* DEBUGCTL */
+    {0x174, BOTH, 0, 0x10, 0}, /* SYSENTER_CS */
+    {0x1d9, BOTH, 0, 2, 0x80}, /* DEBUGCTL */
     {0x1db, BOTH, 0, 0, 1},
-    {0xda0, BOTH, 0, 0, 0x100},                 /* XSS: nothing is offered */
-    {0xc0000081, BOTH, 0, ~0ull, 0},            /* STAR */
+    {0xda0, BOTH, 0, 0, 0x100},                                    /* XSS: nothing is offered */
+    {0xc0000081, BOTH, 0, ~0ull, 0},                               /* STAR */
     {0xc0000082, BOTH, 0, 0xffff800000000000, 0x0000800000000000}, /* LSTAR: canonical */
     {0xc0000083, BOTH, 0, 0x00007fffffffffff, 0x8000000000000000},
     {0xc0000084, BOTH, 0, 0xffffffff, BIT(32)}, /* FMASK */
     {0xc0000100, BOTH, 0, 0xffffffffffffffff, 0x0001000000000000},
     {0xc0000101, BOTH, 0, 0x1234, 0x0000ffffffffffff},
     {0xc0000102, BOTH, 0, 0xffff888000000000, 0xfff7000000000000},
-    {0xc0000103, BOTH, 0, 0xffffffff, BIT(32)}, /* TSC_AUX */
-    {0x8b, AMD, 0x0a101148, 0, 1},              /* patch level: read-only */
+    {0xc0000103, BOTH, 0, 0xffffffff, BIT(32)},   /* TSC_AUX */
+    {0x8b, AMD, 0x0a101148, 0, 1},                /* patch level: read-only */
     {0xc0010015, AMD, 0x01000010, 0x01000011, 0}, /* HWCR */
     {0xc001001a, AMD, 0, 0x80000000, 0},
     {0xc0010055, AMD, 0, 1, 0},
     {0xc0010061, AMD, 0, 0, 1},
     {0xc0010062, AMD, 0, 1, 8},
     {0xc0010063, AMD, 0, 0, 1},
-    {0xc0010114, AMD, 0x18, 0, 0x10},           /* VM_CR: SVM is off and locked */
+    {0xc0010114, AMD, 0x18, 0, 0x10}, /* VM_CR: SVM is off and locked */
     {0xc0010140, AMD, 0, 0, 1},
-    {0xc0011029, AMD, 2, 0x402, 0},             /* DE_CFG: LFENCE serialises */
+    {0xc0011029, AMD, 2, 0x402, 0}, /* DE_CFG: LFENCE serialises */
 };
 
 static void check_row(const struct row *r)
@@ -163,14 +164,28 @@ START_TEST(features_hide_their_registers)
         enum cpu_feature feature;
         u64 value;
     } hidden[] = {
-        {0x3b, FEAT_TSC_ADJUST, 1},      {0xfe, FEAT_MTRR, 0},       {0x10a, FEAT_ARCH_CAPABILITIES, 0},
-        {0x174, FEAT_SEP, 8},            {0x175, FEAT_SEP, 8},       {0x176, FEAT_SEP, 8},
-        {0x179, FEAT_MCA, 0},            {0x17a, FEAT_MCA, 0},       {0x17b, FEAT_MCA, 0},
-        {0x400, FEAT_MCA, 1},            {0x277, FEAT_PAT, 6},
-        {0x2ff, FEAT_MTRR, 6},           {0x200, FEAT_MTRR, 6},      {0x250, FEAT_MTRR, 6},
-        {0xda0, FEAT_XSAVES, 0},         {0xc0000081, FEAT_SYSCALL, 1},
-        {0xc0000084, FEAT_SYSCALL, 1},   {0xc0000082, FEAT_LM, 1},   {0xc0000100, FEAT_LM, 1},
-        {0xc0000101, FEAT_LM, 1},        {0xc0000102, FEAT_LM, 1},   {0x10, FEAT_TSC, 1},
+        {0x3b, FEAT_TSC_ADJUST, 1},
+        {0xfe, FEAT_MTRR, 0},
+        {0x10a, FEAT_ARCH_CAPABILITIES, 0},
+        {0x174, FEAT_SEP, 8},
+        {0x175, FEAT_SEP, 8},
+        {0x176, FEAT_SEP, 8},
+        {0x179, FEAT_MCA, 0},
+        {0x17a, FEAT_MCA, 0},
+        {0x17b, FEAT_MCA, 0},
+        {0x400, FEAT_MCA, 1},
+        {0x277, FEAT_PAT, 6},
+        {0x2ff, FEAT_MTRR, 6},
+        {0x200, FEAT_MTRR, 6},
+        {0x250, FEAT_MTRR, 6},
+        {0xda0, FEAT_XSAVES, 0},
+        {0xc0000081, FEAT_SYSCALL, 1},
+        {0xc0000084, FEAT_SYSCALL, 1},
+        {0xc0000082, FEAT_LM, 1},
+        {0xc0000100, FEAT_LM, 1},
+        {0xc0000101, FEAT_LM, 1},
+        {0xc0000102, FEAT_LM, 1},
+        {0x10, FEAT_TSC, 1},
     };
     struct feature_set all = m.model.features;
 
@@ -460,12 +475,14 @@ static bool range_write(void *opaque, struct vcpu *v, u32 msr, u64 value)
 
 START_TEST(ranges_come_first)
 {
-    ck_assert_int_eq(cpu_msr_register(m.v, 0x40000000, 0x400000ff, range_read, range_write, &stored),
-                     ST_OK);
-    ck_assert_int_eq(cpu_msr_register(m.v, 0x400000ff, 0x40000100, range_read, range_write, &stored),
-                     ST_OVERLAP);
-    ck_assert_int_eq(cpu_msr_register(m.v, 0x40000010, 0x40000010, range_read, range_write, &stored),
-                     ST_OVERLAP);
+    ck_assert_int_eq(
+        cpu_msr_register(m.v, 0x40000000, 0x400000ff, range_read, range_write, &stored), ST_OK);
+    ck_assert_int_eq(
+        cpu_msr_register(m.v, 0x400000ff, 0x40000100, range_read, range_write, &stored),
+        ST_OVERLAP);
+    ck_assert_int_eq(
+        cpu_msr_register(m.v, 0x40000010, 0x40000010, range_read, range_write, &stored),
+        ST_OVERLAP);
     ck_assert_int_eq(cpu_msr_register(m.v, 5, 4, range_read, range_write, &stored), ST_INVALID);
     ck_assert_int_eq(cpu_msr_register(m.v, 0x10, 0x10, range_read, range_write, &stored), ST_OK);
     ck_assert(msr_write(m.v, 0x40000001, 5));

@@ -361,7 +361,7 @@ static void lapic_timer(void)
     u64 start;
 
     trap_set_handler(TIMER_VECTOR, on_lapic);
-    lapic_write(0x3e0, 0xb);   /* divide by 1 */
+    lapic_write(0x3e0, 0xb); /* divide by 1 */
     group_begin("local APIC timer");
     lapic_write(0x320, LVT_MASKED | TIMER_VECTOR);
     lapic_write(0x380, ~0u);
