@@ -214,6 +214,8 @@ static bool run_memory(struct vcpu *v, const struct insn *i, const struct thunk 
         return false;
     if (!alignment_holds(v, i, gla, t->mem_size))
         return raise_gp(v, 0);
+    if (!lin_aligned(v, gla, t->mem_size))
+        return false;
     if (t->mem_read) {
         const u8 *p = tlb_read_ptr(v->tlb_now, gla, t->mem_size);
 

@@ -68,6 +68,8 @@ bool x87_native(struct vcpu *v, const struct insn *i)
     if (t->mem_size &&
         !mem_linear(v, i, t->mem_size, t->mem_write ? ACCESS_WRITE : ACCESS_READ, &gla))
         return false;
+    if (t->mem_size && !lin_aligned(v, gla, t->mem_size))
+        return false;
     if (t->mem_read && !lin_read_block(v, gla, call->mem, t->mem_size))
         return false;
     if (t->mem_write && !lin_probe_write(v, gla, t->mem_size))
