@@ -100,6 +100,7 @@ enum insn_size {
 };
 
 /* Operand kinds, in the letters of SDM 2 appendix A.2 (the few of ours are explained). */
+/* clang-format off: it never settles on macros with comments inside */
 #define OPERAND_KINDS(X)                                                                           \
     X(None)                                                                                        \
     X(Eb)                                                                                          \
@@ -107,10 +108,13 @@ enum insn_size {
     X(Ed)                                                                                          \
     X(Eq)                                                                                          \
     X(Ev)                                                                                          \
-    X(Ey) X(Gb) X(Gw) X(Gd) X(Gv) X(Gy) X(Ib) X(Ibs) /* sign-extended to the operand size */ X(Iw) \
-        X(Iz) X(Iv) X(Jb) X(Jz) X(M) /* memory without a size */ X(Mb) X(Mw) X(Md) X(Mq) X(Mdq)    \
-            X(Mv) X(My) X(Mz) X(Mp) /* far pointer */ X(Ms) /* GDTR image */ X(                    \
-                Ma) /* BOUND pair */ X(M2q) /* 8B or 16B */                                        \
+    X(Ey)                                                                                          \
+    X(Gb)                                                                                          \
+    X(Gw)                                                                                          \
+    X(Gd) X(Gv) X(Gy) X(Ib) X(Ibs) /* sign-extended to the operand size */ X(Iw) X(Iz) X(Iv) X(Jb) \
+        X(Jz) X(M) /* memory without a size */ X(Mb) X(Mw) X(Md) X(Mq) X(Mdq) X(Mv) X(My) X(Mz)    \
+            X(Mp) /* far pointer */ X(Ms) /* GDTR image */ X(Ma) /* BOUND pair */ X(               \
+                M2q) /* 8B or 16B */                                                               \
         X(Ob) X(Ov) X(Xb) X(Xv) X(Yb) X(Yv) X(Xz) X(Yz) X(Sw) X(Cn) X(Dn) X(Rn) X(Gn) X(Ry) X(Rd)  \
             X(Zb) X(Zv) /* register in the opcode */ X(Ap) X(By) /* VEX.vvvv general register */   \
         X(AL) X(CL) X(DX) X(AX) X(rAX) X(eAX) X(One) X(ES) X(CS) X(SS) X(DS) X(FS) X(GS)           \
@@ -124,6 +128,7 @@ enum insn_size {
         X(Vqq) X(Wqq) X(Hqq) X(Uqq) X(Lqq) X(Voq) X(Woq) X(Hoq) /* always 256 / 512 bits */        \
         X(VMd) X(VMq) /* VSIB memory */ X(Kr) X(Kv) X(Km) X(KmB) X(KmW) X(KmD) X(KmQ) X(KR)        \
             X(BCx) /* EVEX full-vector memory with embedded broadcast */ X(BChx) X(XMM0)
+/* clang-format on */
 
 enum operand_kind {
 #define X(kind) OPND_##kind,
