@@ -100,7 +100,7 @@ enum insn_size {
 };
 
 /* Operand kinds, in the letters of SDM 2 appendix A.2 (the few of ours are explained). */
-/* clang-format off: it never settles on macros with comments inside */
+/* clang-format off */
 #define OPERAND_KINDS(X)                                                                           \
     X(None)                                                                                        \
     X(Eb)                                                                                          \
