@@ -96,7 +96,7 @@ installer() {
     at=$GUESTS/di-i386/usr/lib/debian-installer/images/12/i386/text/debian-installer/i386
     start -m 512M -kernel "$at/linux" -initrd "$at/initrd.gz" \
         -append "console=ttyS0 TERM=vt102 vga=normal"
-    wait_for 200 grep -aq 'Select a language' "$log"
+    wait_for 300 grep -aq 'Select a language' "$log"
     refuse 'unchecked MSR|Oops|BUG:|WARNING:|Kernel panic'
     terminate
 }

@@ -4,7 +4,7 @@
  */
 #include "tests/machine/guests.h"
 
-enum { ROUNDS = 3 };
+enum { ROUNDS = 2 };
 
 struct result {
     int code;
@@ -25,6 +25,7 @@ static void run_one(const struct job *job, struct result *r)
 
     guest_prepare(&g, job->guest, job->parameter);
     g.config.time = TIME_COUNTED;
+    g.config.ips = 10000000;
     guest_create(&g);
     r->code = guest_run(&g, END_DEBUG_EXIT);
     r->instructions = machine_instructions(g.machine);
