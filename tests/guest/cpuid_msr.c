@@ -173,7 +173,7 @@ static void cpuid_topology(void)
 
 static void control_registers(void)
 {
-    ulong cr0 = read_cr0(), cr3 = read_cr3(), cr4 = read_cr4();
+    ulong cr0 = read_cr0();
 
     group_begin("MOV to CR0");
     if (!skip_on_qemu("reserved bits of CR0, PG without PE, PG off in 64-bit mode")) {
@@ -197,17 +197,32 @@ static void control_registers(void)
     group_end();
     write_cr0(cr0);
 
+    group_begin("MOV CR8");
+    TRY("mov %0, %%cr8", ::"r"(16ul));
+    check_fault(GP, 0, "bit 4");
+    TRY("mov %0, %%cr8", ::"r"(5ul));
+    check_no_fault("5");
+    check_eq(lapic_read(0x80), 0x50, "CR8 is TPR[7:4]");
+    asm volatile("mov %0, %%cr8" ::"r"(0ul));
+    TRY(".byte 0x0f, 0x22, 0xe8", ::);
+    check_fault(UD, 0, "CR5");
+    TRY(".byte 0x0f, 0x20, 0xc8", ::: "rax");
+    check_fault(UD, 0, "CR1");
+    group_end();
+}
+
+static void control_registers_3_4(void)
+{
+    ulong cr3 = read_cr3(), cr4 = read_cr4();
+
+    if (skip_on_qemu("MOV to CR3 and CR4"))
+        return;
     group_begin("MOV to CR3 and CR4");
-    if (!skip_on_qemu("CR4.PAE off in long mode")) {
-        TRY("mov %0, %%cr4", ::"r"(cr4 & ~(ulong)CR4_PAE));
-        check_fault(GP, 0, "PAE off in long mode");
-    }
-    for (u32 bit = 24; bit < 64; bit++) {
-        if (bit >= 32 || bit > 25) {
-            TRY("mov %0, %%cr4", ::"r"(cr4 | BIT(bit)));
-            if (bit >= 32 || bit == 31 || bit == 30)
-                check_fault(GP, 0, "CR4 bit %u", bit);
-        }
+    TRY("mov %0, %%cr4", ::"r"(cr4 & ~(ulong)CR4_PAE));
+    check_fault(GP, 0, "PAE off in long mode");
+    for (u32 bit = 30; bit < 64; bit++) {
+        TRY("mov %0, %%cr4", ::"r"(cr4 | BIT(bit)));
+        check_fault(GP, 0, "CR4 bit %u", bit);
         write_cr4(cr4);
     }
     TRY("mov %0, %%cr4", ::"r"(cr4 | 1 << 15));
@@ -226,21 +241,9 @@ static void control_registers(void)
         write_cr3(cr3);
     }
     group_end();
-    group_begin("MOV CR8");
-    TRY("mov %0, %%cr8", ::"r"(16ul));
-    check_fault(GP, 0, "bit 4");
-    TRY("mov %0, %%cr8", ::"r"(5ul));
-    check_no_fault("5");
-    check_eq(lapic_read(0x80), 0x50, "CR8 is TPR[7:4]");
-    asm volatile("mov %0, %%cr8" ::"r"(0ul));
-    TRY(".byte 0x0f, 0x22, 0xe8", ::);
-    check_fault(UD, 0, "CR5");
-    TRY(".byte 0x0f, 0x20, 0xc8", ::: "rax");
-    check_fault(UD, 0, "CR1");
-    group_end();
 }
 
-/* SDM 3A 5.? UMIP: SGDT, SIDT, SLDT, SMSW and STR at CPL 3. */
+/* SDM 3A 2.5, CR4.UMIP: SGDT, SIDT, SLDT, SMSW and STR at CPL 3. */
 SNIPPET(64, umip_sgdt, "sgdt (%rdi)");
 SNIPPET(64, umip_sidt, "sidt (%rdi)");
 SNIPPET(64, umip_sldt, "sldt %eax");
@@ -476,6 +479,7 @@ void guest_main(void)
     cpuid_xsave();
     cpuid_topology();
     control_registers();
+    control_registers_3_4();
     umip();
     msr_unknown();
     msr_efer();

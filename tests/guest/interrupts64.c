@@ -232,7 +232,7 @@ static void double_faults(void)
     struct gate gp = idt[GP], ud = idt[UD], pf = idt[PF], np = idt[NP], de = idt[DE];
 
     SNIPPET(64, raise_gp, "mov $0x3333, %eax; mov %eax, %es");
-    SNIPPET(64, raise_pf, "mov 0x700000000000, %rax");
+    SNIPPET(64, raise_pf, "movabs 0x700000000000, %rax");
     group_begin("faults while delivering");
     idt[UD].type &= (u8)~PRESENT;
     c = context_flat(3);
@@ -322,6 +322,8 @@ static void iret(void)
     descriptor_set(FREE_SEL + 16, descriptor(0, 0xfffff, 0x9b, 0xe));
     group_begin("IRETQ");
     for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+        if (i >= 13 && skip_on_qemu(cases[i].name))
+            continue;
         stack[0] = cases[i].ip ? cases[i].ip : (u64)nothing, stack[1] = cases[i].cs;
         stack[2] = cases[i].flags, stack[3] = 0x5000, stack[4] = cases[i].ss;
         c = context_flat(0);
@@ -548,7 +550,7 @@ static void send_nmi(void)
 SNIPPET(64, sti_shadow, "sti; nop; nop");
 SNIPPET(64, sti_cli, "sti; cli; nop");
 SNIPPET(64, sti_sti, "sti; sti; nop");
-SNIPPET(64, ss_shadow, "sti; mov %rax, %ss; nop; nop");
+SNIPPET(64, ss_shadow, "sti; mov %eax, %ss; nop; nop");
 SNIPPET(64, ss_ss, "mov %eax, %ss; mov %eax, %ss; nop");
 SNIPPET(64, popf_if, "pushq $0x202; popfq; nop; nop");
 SNIPPET(64, sti_hlt, "sti; hlt; nop");

@@ -18,7 +18,7 @@ REAL(wrap_write, "movl %eax, (%di)");
 REAL(stack_push, "push %ax");
 REAL(push_sp, "push %sp; pop %ax");
 REAL(loop_cx, "1: inc %ax; loop 1b");
-REAL(loop_ecx, "1: inc %ax; addr32 loop 1b");
+REAL(loop_ecx, "1: inc %ax; .byte 0x67, 0xe2, 0xfc");
 REAL(string_copy, "rep movsb");
 REAL(string_scan, "repne scasb");
 REAL(near_call, "call 1f; 1: pop %ax");
@@ -194,7 +194,7 @@ REAL(iret_insn, "pushw $0x0ed7; pushw %cs; push $1f-iret_insn+0xb000; iret; 1: p
 REAL(popf_insn, "push $0x7ed7; popf; pushf; pop %ax; push $2; popf");
 REAL(rdmsr_insn, "rdmsr");
 REAL(hlt_like, "clts; wbinvd; invd");
-REAL(retf_insn, "push %cs; push $1f-retf_insn+0xb000; retf; 1: nop");
+REAL(retf_insn, "push %cs; push $1f-retf_insn+0xb000; lret; 1: nop");
 REAL(long_insn, ".fill 15, 1, 0x2e; nop");
 REAL(lidt_short, "lidtl %cs:1f-lidt_short+0xb000; int $0x60; 1: .word 0x17f; .long 0");
 

@@ -227,7 +227,7 @@ SNIPPET(64, far_return64, "lretq");
 SNIPPET(64, far_return32, "lret");
 SNIPPET(32, to_long, "push $0x2b; push $long_target; lret");
 SNIPPET(32, jump_long, "ljmp $0x2b, $long_target; long_target: nop");
-SNIPPET(64, far_call_m, "rex.w lcall *(%rdi)");
+SNIPPET(64, far_call_m, ".byte 0x48, 0xff, 0x1f");
 SNIPPET(64, far_call_m32, "lcall *(%rdi)");
 
 static void transfers(void)
