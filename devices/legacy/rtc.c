@@ -359,6 +359,7 @@ static u64 rtc_read(void *self, u64 offset, unsigned size)
     if (offset == 0)
         return ~0ull; /* the index is write-only */
     advance(s);
+    update_irq(s); /* register C shows IRQF with the flags that became due just now */
     switch (index) {
     case REG_A: value = read_a(s); break;
     case REG_C: value = read_c(s); break;

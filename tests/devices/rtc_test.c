@@ -170,6 +170,17 @@ START_TEST(update_ended_interrupt)
 }
 END_TEST
 
+START_TEST(register_c_read_before_the_timer_event_shows_irqf)
+{
+    get(0x0c);
+    set(0x0b, 0x12);
+    harness_jump(&h, 750000000); /* the update is due, its event has not run */
+    ck_assert_uint_eq(get(0x0c) & ~PF, IRQF | UF);
+    ck_assert_uint_eq(h.pins[0].rises, 1);
+    ck_assert(!h.pins[0].level);
+}
+END_TEST
+
 START_TEST(alarm_exact_and_dont_care)
 {
     set(1, 0x05);
@@ -314,6 +325,7 @@ int main(void)
     tcase_add_test(tc, wild_values_are_read_back_and_come_into_range);
     tcase_add_test(tc, update_in_progress_window);
     tcase_add_test(tc, update_ended_interrupt);
+    tcase_add_test(tc, register_c_read_before_the_timer_event_shows_irqf);
     tcase_add_test(tc, alarm_exact_and_dont_care);
     tcase_add_test(tc, periodic_rates);
     tcase_add_test(tc, slow_guest_gets_one_periodic_interrupt);
