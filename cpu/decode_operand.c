@@ -280,7 +280,7 @@ static bool decode_memory(struct decoder *d, bool vsib)
         return false;
     if (d->mod == 0 && base == 5) {
         if (!sib && d->ctx->code_size == 8)
-            i->base = REG_RIP;
+            i->base = REG_IP;
         return take_displacement(d, 4);
     }
     i->base = (u8)(base | d->b << 3);

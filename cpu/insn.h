@@ -211,7 +211,7 @@ extern const struct insn_row insn_rows[INSN_COUNT];
 /* The bodies, apart from the rows so that table and decoder link without them (insn_bodies.c). */
 extern insn_body *const insn_bodies[INSN_COUNT];
 
-enum { REG_NONE = 0xff, REG_RIP = 0xfe, REG_HIGH = 0x10 };
+enum { REG_NONE = 0xff, REG_IP = 0xfe, REG_HIGH = 0x10 };
 
 enum insn_flags {
     I_LOCK = 1u << 0,
@@ -247,7 +247,7 @@ struct insn {
                    operand: the override or DS */
     u8 reg, rm; /* ModRM fields, extended; rm only if not I_MEM; +r register in rm */
     u8 modrm;   /* the byte itself */
-    u8 base, index, scale; /* memory operand: registers or REG_NONE/REG_RIP, shift count 0..3; index
+    u8 base, index, scale; /* memory operand: registers or REG_NONE/REG_IP, shift count 0..3; index
                               is a vector register for VSIB forms */
     u8 vvvv;               /* VEX/EVEX second source, extended */
     u8 vl;                 /* 0: 128, 1: 256, 2: 512 */

@@ -46,7 +46,7 @@ static ALWAYS_INLINE u64 mem_offset(const struct vcpu *v, const struct insn *i)
 
     if (i->base < 16)
         a += v->gpr[i->base];
-    else if (i->base == REG_RIP)
+    else if (i->base == REG_IP)
         a += v->next_rip;
     if (i->index < 16)
         a += v->gpr[i->index] << i->scale;

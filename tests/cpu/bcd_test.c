@@ -6,9 +6,7 @@
  */
 #include <check.h>
 #include <sys/mman.h>
-#define REG_RIP HOST_REG_RIP /* ours is another */
 #include <sys/wait.h>
-#undef REG_RIP
 #include <unistd.h>
 
 #include "tests/cpu/body.h"

@@ -122,7 +122,7 @@ START_TEST(memory_operands)
     ck_assert_int_eq(insn.disp, 16);
     ck_assert_uint_eq(insn.seg, SEG_DS);
     OK(0x8b, 0x05, 0xf0, 0xff, 0xff, 0xff); /* [rip - 16] */
-    ck_assert_uint_eq(insn.base, REG_RIP);
+    ck_assert_uint_eq(insn.base, REG_IP);
     ck_assert_int_eq(insn.disp, -16);
     OK(0x8b, 0x04, 0x25, 1, 0, 0, 0); /* [1] */
     ck_assert_uint_eq(insn.base, REG_NONE);

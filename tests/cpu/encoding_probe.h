@@ -6,10 +6,8 @@
  */
 #pragma once
 
-#define REG_RIP HOST_REG_RIP /* ours is another */
 #include <signal.h>
 #include <ucontext.h>
-#undef REG_RIP
 #include <sys/mman.h>
 
 #include "mem/base/bits.h"
@@ -33,7 +31,7 @@ static inline void probe_signal(int number, siginfo_t *info, void *context)
 
     (void)info;
     probe_state.signal = number;
-    uc->uc_mcontext.gregs[HOST_REG_RIP] = (greg_t)(probe_state.page + PROBE_RETURN);
+    uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(probe_state.page + PROBE_RETURN);
     uc->uc_mcontext.gregs[REG_CSGSFS] =
         (uc->uc_mcontext.gregs[REG_CSGSFS] & ~0xffffll) | 0x33; /* Linux: 64-bit user code */
 }

@@ -12,9 +12,7 @@
 
 #include <cpuid.h>
 #include <setjmp.h>
-#define REG_RIP HOST_REG_RIP /* ours is another */
 #include <signal.h>
-#undef REG_RIP
 #include <sys/mman.h>
 
 #include "cpu/insn.h"

@@ -13,10 +13,8 @@
 
 #include <cpuid.h>
 #include <setjmp.h>
-#define REG_RIP HOST_REG_RIP /* ours is another */
 #include <signal.h>
 #include <ucontext.h>
-#undef REG_RIP
 #include <sys/mman.h>
 
 #include "cpu/decode_internal.h"
@@ -66,7 +64,7 @@ static inline void simd_signal(int number, siginfo_t *info, void *context)
     simd_armed = false;
     simd_info = *info;
     if (simd_resume) {
-        uc->uc_mcontext.gregs[HOST_REG_RIP] = (greg_t)simd_resume;
+        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)simd_resume;
         return;
     }
     simd_fault_mxcsr = uc->uc_mcontext.fpregs->mxcsr;
