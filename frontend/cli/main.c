@@ -17,6 +17,7 @@
 #include "devices/backend/chardev_stdio.h"
 #include "frontend/cli/options.h"
 #include "frontend/cli/terminal.h"
+#include "frontend/conform/conform.h"
 #include "machine/machine.h"
 
 enum { EXIT_USAGE = 1, EXIT_GUEST_DIED = 2, DUMP_SIZE = 1 << 20 };
@@ -330,6 +331,8 @@ int main(int argc, char **argv)
     struct error err;
     int status;
 
+    if (argc > 1 && !strcmp(argv[1], "conform"))
+        return conform_main(argc - 1, argv + 1);
     block_signals(&s);
     log_init(&s.log);
     if (cli_parse(&s.options, argc, argv, &err))

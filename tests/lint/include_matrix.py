@@ -17,6 +17,8 @@ ALLOWED = {
     "machine": {"mem", "cpu", "jit", "hv1", "devices", "bios", "machine"},
     "frontend": {"frontend", "machine", "base", "contracts", "backends"},
 }
+# A tool that tests the instruction table reads it; what it runs goes through the public library.
+ALSO = {"frontend/conform/": {"cpu", "include"}}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
 
 violations = []
@@ -35,6 +37,9 @@ for folder, allowed in ALLOWED.items():
                 continue
             top = target.split("/")[0]
             if top in allowed:
+                continue
+            if any(str(path.relative_to(ROOT)).startswith(part) and top in also
+                   for part, also in ALSO.items()):
                 continue
             if "contracts" in allowed and target in CONTRACTS:
                 continue
