@@ -221,30 +221,19 @@ static bool iret_to_v86(struct vcpu *v, const u64 value[3])
     return true;
 }
 
-/* NT: back to the task that the current TSS links to. */
+/* NT: back to the task that the current TSS links to. A TSS without room for the link is #TS with
+ * the selector of that TSS (SDM 3A table 6-6, "load the backlink"). */
 static bool iret_task(struct vcpu *v)
 {
     struct task_request r = {.reason = TASK_IRET, .rip = v->next_rip, .rflags = v->rflags};
-    struct descriptor d;
     u64 link;
-    u32 error, attr;
-    int type;
 
+    if (v->tr.limit < 1)
+        return raise_ts(v, selector_error(v->tr.selector, 0));
     if (!sys_read(v, (u32)v->tr.base, 2, &link))
         return false;
     r.selector = (u16)link;
-    error = selector_error(r.selector, 0);
-    if (link & 4)
-        return raise_ts(v, error);
-    if (!descriptor_fetch(v, r.selector, false, VEC_TS, 0, &d))
-        return false;
-    attr = descriptor_attr(&d);
-    type = attr_sys_type(attr);
-    if (type != SYS_TSS_BUSY && type != SYS_TSS16_BUSY)
-        return raise_ts(v, error);
-    if (!(attr & ATTR_P))
-        return raise_np(v, error);
-    return task_switch(v, &r, &d);
+    return task_switch(v, &r);
 }
 
 static u64 iret_flag_mask(const struct vcpu *v, unsigned osz)

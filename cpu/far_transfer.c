@@ -188,12 +188,12 @@ static bool far_task(struct vcpu *v, u16 selector, const struct descriptor *d, b
                              .rip = v->next_rip,
                              .rflags = v->rflags};
 
-    if (!(descriptor_attr(d) & ATTR_P))
-        return raise_np(v, selector_error(selector, 0));
-    if (attr_sys_type(descriptor_attr(d)) != SYS_TASK_GATE)
-        return task_switch(v, &r, d);
-    r.selector = (u16)(d->low >> 16);
-    return task_switch_gate(v, &r);
+    if (attr_sys_type(descriptor_attr(d)) == SYS_TASK_GATE) {
+        if (!(descriptor_attr(d) & ATTR_P))
+            return raise_np(v, selector_error(selector, 0));
+        r.selector = (u16)(d->low >> 16);
+    }
+    return task_switch(v, &r);
 }
 
 static bool far_system(struct vcpu *v, u16 selector, struct descriptor *d, bool call)

@@ -272,7 +272,7 @@ static bool deliver_task(struct vcpu *v, const struct event *e, const struct idt
                                    .rip = e->rip,
                                    .rflags = e->flags};
 
-    if (!task_switch_gate(v, &r))
+    if (!task_switch(v, &r))
         return false;
     event_commit(v, e, 0);
     return true;

@@ -132,9 +132,7 @@ struct task_request {
     u64 rip;    /* what the old TSS saves; CALL, JMP: next_rip */
     u64 rflags; /* the same; RF is set for faults through a task gate */
 };
-/* Switches to the task of r->selector, whose descriptor was checked (present, available or, for
- * IRET, busy). Sets rip and next_rip. After the commit point (SDM 3A 7.3) a fault is recorded in
- * the context of the new task, with rip at its first instruction. */
-bool task_switch(struct vcpu *v, const struct task_request *r, const struct descriptor *tss);
-/* Through a task gate: checks the TSS selector (#GP, #NP), then switches. */
-bool task_switch_gate(struct vcpu *v, const struct task_request *r);
+/* Switches to the task of r->selector after checking its descriptor (#GP, for IRET #TS; #NP). Sets
+ * rip and next_rip. After the commit point (SDM 3A 7.3) a fault is recorded in the context of the
+ * new task, with rip at its first instruction. */
+bool task_switch(struct vcpu *v, const struct task_request *r);

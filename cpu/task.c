@@ -273,7 +273,7 @@ static bool push_error(struct vcpu *v, const struct task_request *r, unsigned si
     return frame_check(v, &f) && frame_write(v, &f);
 }
 
-bool task_switch(struct vcpu *v, const struct task_request *r, const struct descriptor *tss)
+static bool switch_to(struct vcpu *v, const struct task_request *r, const struct descriptor *tss)
 {
     const struct tss_layout *l = layout_of(descriptor_attr(tss));
     u32 base = (u32)descriptor_base(tss);
@@ -297,20 +297,29 @@ bool task_switch(struct vcpu *v, const struct task_request *r, const struct desc
     return code_rip_check(v, v->seg[SEG_CS].attr, v->seg[SEG_CS].limit, s.ip, r->ext);
 }
 
-bool task_switch_gate(struct vcpu *v, const struct task_request *r)
+/* The descriptor of the new task: in the GDT (SDM 3A 7.2.2), available or, for IRET, busy (7.3),
+ * present. Table 7-1: #GP for JMP, CALL and events, #TS for IRET; #NP. */
+static bool tss_fetch(struct vcpu *v, const struct task_request *r, struct descriptor *d)
 {
+    enum vector vector = r->reason == TASK_IRET ? VEC_TS : VEC_GP;
+    u32 attr, busy = r->reason == TASK_IRET ? BUSY : 0;
     u32 error = selector_error(r->selector, r->ext);
-    struct descriptor d;
-    u32 attr;
     int type;
 
-    if (r->selector & 4)
-        return raise_gp(v, error);
-    if (!descriptor_fetch(v, r->selector, false, VEC_GP, r->ext, &d))
+    if (selector_is_null(r->selector) || (r->selector & 4))
+        return raise_fault_error(v, vector, error);
+    if (!descriptor_fetch(v, r->selector, false, vector, r->ext, d))
         return false;
-    attr = descriptor_attr(&d);
-    type = attr_sys_type(attr);
+    attr = descriptor_attr(d);
+    type = attr_sys_type(attr ^ busy);
     if (type != SYS_TSS && type != SYS_TSS16)
-        return raise_gp(v, error);
-    return attr & ATTR_P ? task_switch(v, r, &d) : raise_np(v, error);
+        return raise_fault_error(v, vector, error);
+    return attr & ATTR_P || raise_np(v, error);
+}
+
+bool task_switch(struct vcpu *v, const struct task_request *r)
+{
+    struct descriptor d;
+
+    return tss_fetch(v, r, &d) && switch_to(v, r, &d);
 }

@@ -228,8 +228,41 @@ START_TEST(checks_before_the_switch)
     expect_fault(interrupt_return(v, 4), VEC_TS, NEW | 4);
     machine_put_uint(&machine, OLD_TSS, 0x1008, 2);
     expect_fault(interrupt_return(v, 4), VEC_TS, 0x1008);
+    v->tr.limit = 0; /* the link is beyond it */
+    expect_fault(interrupt_return(v, 4), VEC_TS, OLD);
     ck_assert_uint_eq(v->tr.selector, OLD);
     ck_assert_uint_eq(old(T_EIP), 0xeeeeeeee);
+}
+END_TEST
+
+/* SDM 3A 7.2.2: a TSS descriptor in the LDT is of no use. */
+START_TEST(tss_in_the_ldt)
+{
+    enum { LDT = 0x52000, SEL_LOCAL = 0x0c };
+
+    start();
+    v->ldtr = (struct segment){.base = LDT, .limit = 0xfff, .attr = ATTR_P | SYS_LDT};
+    machine_put_uint(&machine, LDT + 8, machine_get(&machine, MACHINE_GDT + NEW, 8), 8);
+    expect_fault(far_jump(v, SEL_LOCAL, 0, 4), VEC_GP, SEL_LOCAL);
+    expect_fault(far_call(v, SEL_LOCAL, 0, 4), VEC_GP, SEL_LOCAL);
+    ck_assert_uint_eq(v->tr.selector, OLD);
+}
+END_TEST
+
+/* Whatever the first slot of the GDT holds, a null selector names no task. */
+START_TEST(null_tss_selector)
+{
+    start();
+    machine_descriptor(&machine, 0, NEW_TSS, 0x67, ATTR_P | SYS_TSS);
+    put_call_gate(SEL_C, 0, 0, ATTR_P | SYS_TASK_GATE, 0);
+    expect_fault(far_call(v, SEL_C, 0, 4), VEC_GP, 0);
+    machine_gate(&machine, false, 0x21, 3, 0, SYS_TASK_GATE, 0, 0);
+    expect_fault(interrupt_deliver(v, 0x21, EVENT_HARDWARE, false, 0, 0), VEC_GP, 1);
+    machine_descriptor(&machine, 0, NEW_TSS, 0x67, ATTR_P | SYS_TSS_BUSY);
+    machine_put_uint(&machine, OLD_TSS, 0, 2);
+    v->rflags |= F_NT;
+    expect_fault(interrupt_return(v, 4), VEC_TS, 0);
+    ck_assert_uint_eq(v->tr.selector, OLD);
 }
 END_TEST
 
@@ -367,6 +400,8 @@ int main(void)
     tcase_add_test(t, v86_task);
     tcase_add_test(t, trap_bit);
     tcase_add_test(t, checks_before_the_switch);
+    tcase_add_test(t, tss_in_the_ldt);
+    tcase_add_test(t, null_tss_selector);
     tcase_add_test(t, task_gate_checks);
     tcase_add_loop_test(t, checks_in_the_new_task, 0, ARRAY_SIZE(late_cases));
     tcase_add_test(t, late_fault_runs_handler_of_new_task);
