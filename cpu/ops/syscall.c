@@ -4,7 +4,7 @@
  *
  *                          Intel                        AMD
  *   SYSCALL, SYSRET        64-bit mode only, else #UD   any mode
- *   SYSENTER, SYSEXIT      any mode but real            #UD in long mode
+ *   SYSENTER, SYSEXIT      any mode but real            protected and V86 mode, #UD in long mode
  *   SYSRET, bad RCX        #GP(0) at CPL 0              fault at the fetch, at CPL 3
  *   SYSRET, SS             flat                         selector only, the hidden part stays
  */
@@ -34,9 +34,12 @@ static bool syscall_exists(const struct vcpu *v)
     return (v->efer & EFER_SCE) && (vcpu_is_amd(v) || vcpu_64bit(v));
 }
 
+/* In legacy mode (AMD) EIP comes from STAR, RFLAGS is not saved, and VM, IF and RF are cleared; a
+ * check for real mode is not in the pseudo-code of APM 3. Long mode saves RFLAGS without RF (APM 3;
+ * SDM 2 does not say, and an instruction that completes has cleared RF, SDM 3B 17.3.1.1). */
 bool op_SYSCALL(struct vcpu *v, const struct insn *i)
 {
-    u16 selector = (u16)(v->star >> 32) & 0xfffc;
+    u16 selector = (u16)(v->star >> 32);
 
     (void)i;
     if (!syscall_exists(v))
@@ -50,7 +53,8 @@ bool op_SYSCALL(struct vcpu *v, const struct insn *i)
         v->next_rip = (u32)v->star;
         v->rflags &= ~(u64)(F_VM | F_IF | F_RF);
     }
-    flat_code(v, selector, 0, v->long_mode);
+    /* Both manuals clear the RPL of CS; SS is STAR + 8 as it comes. */
+    flat_code(v, selector & 0xfffc, 0, v->long_mode);
     flat_stack(v, (u16)(selector + 8), 0);
     vcpu_set_cpl(v, 0);
     return true;
@@ -59,6 +63,8 @@ bool op_SYSCALL(struct vcpu *v, const struct insn *i)
 /* RF and VM cannot be set by SYSRET (SDM 2: RFLAGS := (R11 & 3C7FD7H) | 2). */
 enum { SYSRET_FLAGS = F_ALL & ~(F_RF | F_VM) };
 
+/* Outside 64-bit mode (AMD) RFLAGS changes in IF only. SS: SDM 2 "(IA32_STAR[63:48]+8) OR 3" and
+ * flat; APM 3 "MSR_STAR.SYSRET_CS + 8", with "base, limit, attributes unchanged". */
 bool op_SYSRET(struct vcpu *v, const struct insn *i)
 {
     u16 star = (u16)(v->star >> 48);
@@ -84,7 +90,8 @@ bool op_SYSRET(struct vcpu *v, const struct insn *i)
     return true;
 }
 
-/* #UD or #GP(0) where SYSENTER and SYSEXIT do not work. */
+/* AMD: #UD in long mode, 64-bit and compatibility mode alike (APM 3 "SYSENTER", "SYSEXIT"), though
+ * CPUID says SEP. Both: #GP(0) in real mode or while SYSENTER_CS is null. */
 static bool sysenter_check(struct vcpu *v)
 {
     if (v->long_mode && vcpu_is_amd(v))
@@ -94,6 +101,7 @@ static bool sysenter_check(struct vcpu *v)
     return true;
 }
 
+/* SS is CS + 8 after the RPL was cleared (SDM 2: "CS.Selector + 8"), unlike SYSCALL's. */
 bool op_SYSENTER(struct vcpu *v, const struct insn *i)
 {
     u16 selector = (u16)v->sysenter_cs & 0xfffc;
@@ -110,6 +118,7 @@ bool op_SYSENTER(struct vcpu *v, const struct insn *i)
     return true;
 }
 
+/* CS is SYSENTER_CS + 16, or + 32 for a return to 64-bit mode, and SS the one after it (SDM 2). */
 bool op_SYSEXIT(struct vcpu *v, const struct insn *i)
 {
     bool wide = i->osz == 8;

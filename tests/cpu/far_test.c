@@ -2,6 +2,7 @@
  *
  * Far calls, jumps and returns, call gates, IRET in every mode, SYSCALL and SYSENTER families.
  */
+#include "tests/cpu/host_probe.h"
 #include "tests/cpu/system.h"
 
 enum { TARGET = 0x31234 };
@@ -515,6 +516,53 @@ START_TEST(syscall_pair)
 }
 END_TEST
 
+/* SDM 2, APM 3 "SYSCALL": the RPL of STAR is cleared in CS only. */
+START_TEST(syscall_selectors)
+{
+    machine_start(&machine, MACHINE_USER64);
+    v->star = (u64)(SEL_CODE64 | 3) << 32;
+    v->lstar = MACHINE_STUBS;
+    EXPECT_CODE(0, 0x0f, 0x05);
+    ck_assert_uint_eq(v->seg[SEG_CS].selector, SEL_CODE64);
+    ck_assert_uint_eq(v->seg[SEG_SS].selector, (SEL_CODE64 + 8) | 3);
+}
+END_TEST
+
+/* APM 3 "SYSRET": SS gets a selector only; a null one from an interrupt stays unusable in
+ * compatibility mode. SDM 2 "SYSRET": SS is flat, its RPL 3. */
+START_TEST(sysret_stack_segment)
+{
+    for (unsigned intel = 0; intel < 2; intel++) {
+        if (intel)
+            memcpy(machine.model.vendor, "GenuineIntel", 13);
+        machine_start(&machine, MACHINE_LONG);
+        v->star = (u64)0x30 << 48;
+        v->seg[SEG_SS] = segment_null(0, 0);
+        v->gpr[RCX] = MACHINE_CODE + 0x10;
+        v->gpr[RSP] = MACHINE_STACK;
+        machine_put(&machine, MACHINE_CODE + 0x10, "\x50\xcd\x80", 3);
+        EXPECT_CODE(intel ? 0x80 : VEC_SS, 0x0f, 0x07);
+        /* Above the return address (#SS has an error code below it): CS, flags, ESP, SS. */
+        ck_assert_uint_eq(machine_stack(&machine, intel ? 1 : 2, 8), SEL_USER_CODE32);
+        ck_assert_uint_eq(machine_stack(&machine, intel ? 4 : 5, 8), intel ? 0x3b : 0x38);
+    }
+}
+END_TEST
+
+/* SDM 2 "SYSRET": RFLAGS := (R11 & 3C7FD7H) | 2. */
+START_TEST(sysret_flags)
+{
+    machine_start(&machine, MACHINE_LONG);
+    v->star = (u64)0x33 << 48;
+    v->gpr[RCX] = MACHINE_CODE + 0x10;
+    v->gpr[R11] = ~(u64)(F_TF | F_AC);
+    v->gpr[RSP] = MACHINE_STACK;
+    machine_put(&machine, MACHINE_CODE + 0x10, "\xcd\x80", 2);
+    EXPECT_CODE(0x80, 0x48, 0x0f, 0x07);
+    ck_assert_uint_eq(machine_stack(&machine, 2, 8), 0x3c7fd7u & ~(unsigned)(F_TF | F_AC));
+}
+END_TEST
+
 START_TEST(sysret_checks)
 {
     machine_start(&machine, MACHINE_USER64);
@@ -596,6 +644,50 @@ START_TEST(sysenter_pair)
 }
 END_TEST
 
+/* AMD: #UD in 64-bit and in compatibility mode, at every CPL, whatever SYSENTER_CS holds. */
+START_TEST(sysenter_and_sysexit_of_amd_in_long_mode)
+{
+    static const enum machine_mode modes[] = {MACHINE_LONG, MACHINE_COMPAT, MACHINE_USER64};
+
+    for (unsigned n = 0; n < ARRAY_SIZE(modes); n++) {
+        for (unsigned cs = 0; cs <= SEL_CODE64; cs += SEL_CODE64) {
+            machine_start(&machine, modes[n]);
+            v->sysenter_cs = cs;
+            EXPECT_CODE(VEC_UD, 0x0f, 0x34);
+            machine_start(&machine, modes[n]);
+            v->sysenter_cs = cs;
+            EXPECT_CODE(VEC_UD, 0x0f, 0x35);
+        }
+    }
+    machine_start(&machine, MACHINE_USER64);
+    v->seg[SEG_CS] =
+        (struct segment){.selector = SEL_USER_CODE32, .limit = 0xffffffff, .attr = CODE_RX | DPL3};
+    vcpu_set_cpl(v, 3);
+    v->sysenter_cs = SEL_CODE64;
+    EXPECT_CODE(VEC_UD, 0x0f, 0x34);
+}
+END_TEST
+
+/* The same of the host's own processor, in 64-bit and 32-bit code of this kernel's long mode. */
+START_TEST(sysenter_of_the_host)
+{
+    const u8 sysenter[] = {0x0f, 0x34};
+    struct probe *p = probe_create();
+
+    if (!p) {
+        puts("sysenter_of_the_host: not asked, this environment allows no tracing");
+        return;
+    }
+    __builtin_cpu_init();
+    for (unsigned code_size = 8; code_size >= 4; code_size /= 2) {
+        enum probe_result r = probe_run(p, code_size, sysenter, sizeof(sysenter));
+
+        ck_assert_int_eq(r == PROBE_UD, __builtin_cpu_is("amd") != 0);
+    }
+    probe_destroy(p);
+}
+END_TEST
+
 START_TEST(swapgs)
 {
     machine_start(&machine, MACHINE_LONG);
@@ -633,9 +725,14 @@ int main(void)
     tcase_add_test(t, bases_survive_a_return_with_null_selectors);
     tcase_add_test(t, far_instructions);
     tcase_add_test(t, syscall_pair);
+    tcase_add_test(t, syscall_selectors);
+    tcase_add_test(t, sysret_stack_segment);
+    tcase_add_test(t, sysret_flags);
     tcase_add_test(t, sysret_checks);
     tcase_add_test(t, syscall_of_amd_outside_64bit_mode);
     tcase_add_test(t, sysenter_pair);
+    tcase_add_test(t, sysenter_and_sysexit_of_amd_in_long_mode);
+    tcase_add_test(t, sysenter_of_the_host);
     tcase_add_test(t, swapgs);
     suite_add_tcase(s, t);
     return system_run(s);
