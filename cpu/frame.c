@@ -83,13 +83,6 @@ bool frame_write(struct vcpu *v, const struct frame *f)
 
 /* -- stacks of inner rings -- */
 
-static bool tss_read(struct vcpu *v, u32 offset, unsigned size, u64 *value)
-{
-    u64 gla = v->tr.base + offset;
-
-    return sys_read(v, v->long_mode ? gla : (u32)gla, size, value);
-}
-
 /* Long mode: SS becomes null with RPL = CPL (SDM 3A 6.14.2). */
 static bool ring_stack_long(struct vcpu *v, unsigned cpl, unsigned ist, u32 ext,
                             struct ring_stack *stack)

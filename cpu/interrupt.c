@@ -81,17 +81,15 @@ static bool deliver_real(struct vcpu *v, const struct event *e)
  * 20.3.3). A bitmap outside the TSS is #GP(0). */
 static bool vme_redirects(struct vcpu *v, u8 vector, bool *to_8086)
 {
-    u64 map, byte;
-    u32 at;
+    u64 byte;
+    u32 map, at;
 
-    if (v->tr.limit < 0x67)
-        return raise_gp(v, 0);
-    if (!sys_read(v, (u32)(v->tr.base + 0x66), 2, &map))
+    if (!tss_io_map(v, &map))
         return false;
-    at = (u32)map - 32 + vector / 8;
+    at = map - 32 + vector / 8;
     if (at > v->tr.limit)
         return raise_gp(v, 0);
-    if (!sys_read(v, (u32)(v->tr.base + at), 1, &byte))
+    if (!tss_read(v, at, 1, &byte))
         return false;
     *to_8086 = !(byte >> (vector % 8) & 1);
     return true;

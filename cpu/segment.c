@@ -9,6 +9,8 @@
 
 #include "cpu/cpuid.h"
 
+enum { TSS_IO_MAP = 0x66 }; /* where the TSS keeps the I/O map base (SDM 3A figure 7-2) */
+
 bool vcpu_canonical_base(const struct vcpu *v, u64 gla)
 {
     unsigned shift = 64 - v->model->linear_bits;
@@ -88,6 +90,26 @@ bool segment_covers(const struct segment *s, u64 offset, unsigned size)
     if ((s->attr & (ATTR_CODE | ATTR_EXPAND_DOWN)) == ATTR_EXPAND_DOWN)
         return offset > s->limit && last <= (s->attr & ATTR_DB ? 0xffffffffull : 0xffffull);
     return last <= s->limit || s->limit == 0xffffffff;
+}
+
+bool tss_read(struct vcpu *v, u32 offset, unsigned size, u64 *value)
+{
+    u64 gla = v->tr.base + offset;
+
+    return sys_read(v, v->long_mode ? gla : (u32)gla, size, value);
+}
+
+bool tss_io_map(struct vcpu *v, u32 *map)
+{
+    u64 base;
+
+    if ((v->tr.attr & ATTR_NULL) || attr_sys_type(v->tr.attr & ~2u) != SYS_TSS ||
+        v->tr.limit < TSS_IO_MAP + 1)
+        return raise_gp(v, 0);
+    if (!tss_read(v, TSS_IO_MAP, 2, &base))
+        return false;
+    *map = (u32)base;
+    return true;
 }
 
 void segment_load_real(struct vcpu *v, enum seg seg, u16 selector)

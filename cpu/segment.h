@@ -85,6 +85,12 @@ bool descriptor_touch(struct vcpu *v, struct descriptor *d);
 /* Base of a 16-byte (long mode) or 8-byte (else) TSS or LDT descriptor. */
 u64 descriptor_system_base(const struct vcpu *v, const struct descriptor *d);
 
+/* Reads size bytes of the current TSS; the limit is the caller's business. */
+bool tss_read(struct vcpu *v, u32 offset, unsigned size, u64 *value);
+/* The I/O map base of the current TSS. A 16-bit TSS has none (SDM 3A 7.6): #GP(0), as without room
+ * for the field. */
+bool tss_io_map(struct vcpu *v, u32 *map);
+
 /* MOV/POP/Lxs to a data segment register or SS, in any mode, with every check of the SDM's MOV page
  * (#GP, #SS, #NP with the selector as error code); sets the accessed bit in memory. */
 bool segment_load(struct vcpu *v, enum seg seg, u16 selector);

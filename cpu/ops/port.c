@@ -7,25 +7,21 @@
  */
 #include "cpu/control.h"
 #include "cpu/ops/string.h"
-
-enum { TSS_IO_MAP_BASE = 0x66, TSS_MIN_LIMIT = 0x67 };
+#include "cpu/segment.h"
 
 /* The I/O permission bitmap of a 32- or 64-bit TSS. Two bytes are always read, so that a port range
  * that crosses a byte is seen (SDM 1 19.5.2). */
 static bool io_bitmap_permits(struct vcpu *v, u16 port, unsigned size)
 {
-    const struct segment *tr = &v->tr;
-    u64 base, bits, offset;
+    u64 bits;
+    u32 map, offset;
 
-    if ((tr->attr & ATTR_NULL) || (tr->attr & ATTR_TYPE & ~2u) != SYS_TSS ||
-        tr->limit < TSS_MIN_LIMIT)
-        return raise_gp(v, 0);
-    if (!sys_read(v, tr->base + TSS_IO_MAP_BASE, 2, &base))
+    if (!tss_io_map(v, &map))
         return false;
-    offset = base + port / 8;
-    if (offset + 1 > tr->limit)
+    offset = map + port / 8;
+    if (offset + 1 > v->tr.limit)
         return raise_gp(v, 0);
-    if (!sys_read(v, tr->base + offset, 2, &bits))
+    if (!tss_read(v, offset, 2, &bits))
         return false;
     return !(bits >> port % 8 & (BIT(size) - 1)) || raise_gp(v, 0);
 }

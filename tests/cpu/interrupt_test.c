@@ -302,6 +302,11 @@ START_TEST(vme_redirects)
     put_redirection(0);
     v->tr.limit = 0x68 + 0x21 / 8 - 1;
     expect_fault(interrupt_software(v, 0x21), VEC_GP, 0);
+    /* A 16-bit TSS has no bitmap, whatever its limit. */
+    start_v86(0);
+    put_redirection(0);
+    v->tr.attr = ATTR_P | SYS_TSS16_BUSY;
+    expect_fault(interrupt_software(v, 0x21), VEC_GP, 0);
 }
 END_TEST
 
