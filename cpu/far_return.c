@@ -40,21 +40,10 @@ static void set_flags(struct vcpu *v, u64 value, u64 mask)
 
 static bool return_code_check(struct vcpu *v, struct far_target *t)
 {
-    u32 attr, error = selector_error(t->cs, 0);
-
     t->cpl = t->cs & 3;
-    if (selector_is_null(t->cs))
-        return raise_gp(v, 0);
-    if (!descriptor_fetch(v, t->cs, false, VEC_GP, 0, &t->code))
-        return false;
-    attr = descriptor_attr(&t->code);
-    if (!attr_is_code(attr) || t->cpl < v->cpl)
-        return raise_gp(v, error);
-    if (v->long_mode && (attr & ATTR_L) && (attr & ATTR_DB))
-        return raise_gp(v, error);
-    if (attr_is_conforming(attr) ? attr_dpl(attr) > t->cpl : attr_dpl(attr) != t->cpl)
-        return raise_gp(v, error);
-    return attr & ATTR_P || raise_np(v, error);
+    if (t->cpl < v->cpl)
+        return raise_gp(v, selector_error(t->cs, 0));
+    return code_fetch(v, t->cs, t->cpl, VEC_GP, 0, &t->code);
 }
 
 static bool return_64bit(const struct vcpu *v, const struct far_target *t)
@@ -62,23 +51,14 @@ static bool return_64bit(const struct vcpu *v, const struct far_target *t)
     return v->long_mode && (descriptor_attr(&t->code) & ATTR_L);
 }
 
+/* A null SS is for 64-bit mode below CPL 3, with RPL = CPL (SDM 2 "RET", "IRET"). */
 static bool return_stack_check(struct vcpu *v, struct far_target *t)
 {
-    u32 attr, error = selector_error(t->ss, 0);
-
     t->load_ss = true;
     t->null_ss = selector_is_null(t->ss);
-    if (t->null_ss) {
-        if (!return_64bit(v, t) || t->cpl == 3 || (t->ss & 3u) != t->cpl)
-            return raise_gp(v, 0);
-        return true;
-    }
-    if (!descriptor_fetch(v, t->ss, false, VEC_GP, 0, &t->stack))
-        return false;
-    attr = descriptor_attr(&t->stack);
-    if ((t->ss & 3u) != t->cpl || !attr_is_writable_data(attr) || attr_dpl(attr) != t->cpl)
-        return raise_gp(v, error);
-    return attr & ATTR_P || raise_ss(v, error);
+    if (!t->null_ss)
+        return stack_fetch(v, t->ss, t->cpl, VEC_GP, 0, &t->stack);
+    return (return_64bit(v, t) && t->cpl != 3 && (t->ss & 3u) == t->cpl) || raise_gp(v, 0);
 }
 
 static bool return_rip_check(struct vcpu *v, const struct far_target *t)

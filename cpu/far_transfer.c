@@ -60,18 +60,10 @@ static bool enter_same(struct vcpu *v, u16 selector, struct descriptor *d, u64 o
 static bool far_code(struct vcpu *v, u16 selector, struct descriptor *d, u64 offset, unsigned osz,
                      bool call)
 {
-    u32 attr = descriptor_attr(d), error = selector_error(selector, 0);
-
-    if (v->long_mode && (attr & ATTR_L) && (attr & ATTR_DB))
-        return raise_gp(v, error);
-    if (attr_is_conforming(attr)) {
-        if (attr_dpl(attr) > v->cpl)
-            return raise_gp(v, error);
-    } else if ((selector & 3) > v->cpl || attr_dpl(attr) != v->cpl) {
-        return raise_gp(v, error);
-    }
-    if (!(attr & ATTR_P))
-        return raise_np(v, error);
+    if (!attr_is_conforming(descriptor_attr(d)) && (selector & 3) > v->cpl)
+        return raise_gp(v, selector_error(selector, 0));
+    if (!code_check(v, selector, v->cpl, VEC_GP, 0, d))
+        return false;
     return enter_same(v, selector, d, offset, call ? osz : 0, 0);
 }
 
@@ -142,15 +134,9 @@ static bool gate_target(struct vcpu *v, const struct call_gate *g, bool call)
     u32 attr, error = selector_error(g->selector, 0);
     bool same;
 
-    if (selector_is_null(g->selector))
-        return raise_gp(v, 0);
-    if (!descriptor_fetch(v, g->selector, false, VEC_GP, 0, &d))
+    if (!gate_code_fetch(v, g->selector, 0, &d))
         return false;
     attr = descriptor_attr(&d);
-    if (!attr_is_code(attr) || attr_dpl(attr) > v->cpl)
-        return raise_gp(v, error);
-    if (v->long_mode && (attr & (ATTR_L | ATTR_DB)) != ATTR_L)
-        return raise_gp(v, error);
     same = attr_is_conforming(attr) || attr_dpl(attr) == v->cpl;
     if (!call && !same)
         return raise_gp(v, error);

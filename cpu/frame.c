@@ -100,20 +100,11 @@ static bool ring_stack_long(struct vcpu *v, unsigned cpl, unsigned ist, u32 ext,
 static bool ring_stack_check(struct vcpu *v, unsigned cpl, u16 selector, u32 ext,
                              struct ring_stack *stack)
 {
-    u32 attr, error = selector_error(selector, ext);
-
-    if (selector_is_null(selector))
-        return raise_ts(v, error);
-    if (!descriptor_fetch(v, selector, false, VEC_TS, ext, &stack->d))
+    if (!stack_fetch(v, selector, cpl, VEC_TS, ext, &stack->d))
         return false;
-    attr = descriptor_attr(&stack->d);
-    if ((selector & 3u) != cpl || attr_dpl(attr) != cpl || !attr_is_writable_data(attr))
-        return raise_ts(v, error);
-    if (!(attr & ATTR_P))
-        return raise_ss(v, error);
     stack->ss = segment_from_descriptor(selector, &stack->d);
     stack->has_descriptor = true;
-    stack->width = attr & ATTR_DB ? 4 : 2;
+    stack->width = stack->ss.attr & ATTR_DB ? 4 : 2;
     return true;
 }
 

@@ -153,15 +153,9 @@ static bool handler_check(struct vcpu *v, const struct event *e, const struct id
 {
     u32 attr, error = selector_error(g->selector, e->ext);
 
-    if (selector_is_null(g->selector))
-        return raise_gp(v, e->ext);
-    if (!descriptor_fetch(v, g->selector, false, VEC_GP, e->ext, code))
+    if (!gate_code_fetch(v, g->selector, e->ext, code))
         return false;
     attr = descriptor_attr(code);
-    if (!attr_is_code(attr) || attr_dpl(attr) > v->cpl)
-        return raise_gp(v, error);
-    if (v->long_mode && (attr & (ATTR_L | ATTR_DB)) != ATTR_L)
-        return raise_gp(v, error);
     /* V86 mode can be left for ring 0 only (SDM 3B 20.3.1.1). */
     if (vcpu_v86(v) && (attr_is_conforming(attr) || attr_dpl(attr) != 0))
         return raise_gp(v, error);

@@ -71,9 +71,14 @@ struct segment segment_from_descriptor(u16 selector, const struct descriptor *d)
                             .attr = descriptor_attr(d)};
 }
 
-void segment_set(struct vcpu *v, enum seg seg, u16 selector, const struct descriptor *d)
+bool segment_commit(struct vcpu *v, enum seg seg, u16 selector, struct descriptor *d)
 {
+    if (!descriptor_touch(v, d))
+        return false;
     v->seg[seg] = segment_from_descriptor(selector, d);
+    if (seg == SEG_CS || seg == SEG_SS)
+        vcpu_update_mode(v);
+    return true;
 }
 
 struct segment segment_null(u16 selector, unsigned dpl)
@@ -127,10 +132,81 @@ void segment_load_v86(struct vcpu *v, enum seg seg, u16 selector)
                                    .attr = ATTR_P | ATTR_DPL | ATTR_S | ATTR_WRITE | ATTR_ACCESSED};
 }
 
+/* -- checks -- */
+
+bool code_check(struct vcpu *v, u16 selector, unsigned cpl, enum vector bad, u32 ext,
+                const struct descriptor *d)
+{
+    u32 attr = descriptor_attr(d), error = selector_error(selector, ext);
+    unsigned dpl = attr_dpl(attr);
+
+    if (!attr_is_code(attr) || (attr_is_conforming(attr) ? dpl > cpl : dpl != cpl))
+        return raise_fault_error(v, bad, error);
+    /* L and D together are reserved (SDM 3A 5.2.1). */
+    if (v->long_mode && (attr & ATTR_L) && (attr & ATTR_DB))
+        return raise_fault_error(v, bad, error);
+    return attr & ATTR_P || raise_np(v, error);
+}
+
+bool code_fetch(struct vcpu *v, u16 selector, unsigned cpl, enum vector bad, u32 ext,
+                struct descriptor *d)
+{
+    if (selector_is_null(selector))
+        return raise_fault_error(v, bad, ext);
+    return descriptor_fetch(v, selector, false, bad, ext, d) &&
+           code_check(v, selector, cpl, bad, ext, d);
+}
+
+bool stack_fetch(struct vcpu *v, u16 selector, unsigned cpl, enum vector bad, u32 ext,
+                 struct descriptor *d)
+{
+    u32 attr, error = selector_error(selector, ext);
+
+    if (selector_is_null(selector))
+        return raise_fault_error(v, bad, ext);
+    if (!descriptor_fetch(v, selector, false, bad, ext, d))
+        return false;
+    attr = descriptor_attr(d);
+    if ((selector & 3u) != cpl || !attr_is_writable_data(attr) || attr_dpl(attr) != cpl)
+        return raise_fault_error(v, bad, error);
+    return attr & ATTR_P || raise_ss(v, error);
+}
+
+bool data_fetch(struct vcpu *v, u16 selector, enum vector bad, u32 ext, struct descriptor *d)
+{
+    u32 attr, error = selector_error(selector, ext);
+    unsigned dpl;
+
+    if (!descriptor_fetch(v, selector, false, bad, ext, d))
+        return false;
+    attr = descriptor_attr(d);
+    dpl = attr_dpl(attr);
+    if (!attr_is_readable(attr))
+        return raise_fault_error(v, bad, error);
+    if (!attr_is_conforming(attr) && (dpl < v->cpl || dpl < (selector & 3u)))
+        return raise_fault_error(v, bad, error);
+    return attr & ATTR_P || raise_np(v, error);
+}
+
+bool gate_code_fetch(struct vcpu *v, u16 selector, u32 ext, struct descriptor *d)
+{
+    u32 attr, error = selector_error(selector, ext);
+
+    if (selector_is_null(selector))
+        return raise_gp(v, ext);
+    if (!descriptor_fetch(v, selector, false, VEC_GP, ext, d))
+        return false;
+    attr = descriptor_attr(d);
+    if (!attr_is_code(attr) || attr_dpl(attr) > v->cpl)
+        return raise_gp(v, error);
+    return !v->long_mode || (attr & (ATTR_L | ATTR_DB)) == ATTR_L || raise_gp(v, error);
+}
+
+/* -- loads -- */
+
 static bool load_ss(struct vcpu *v, u16 selector)
 {
     struct descriptor d;
-    u32 attr, error = selector_error(selector, 0);
 
     if (selector_is_null(selector)) {
         /* SDM 2 "MOV": a null SS only in 64-bit mode below CPL 3, with RPL = CPL. */
@@ -139,25 +215,13 @@ static bool load_ss(struct vcpu *v, u16 selector)
         v->seg[SEG_SS] = segment_null(selector, v->cpl);
         return true;
     }
-    if (!descriptor_fetch(v, selector, false, VEC_GP, 0, &d))
-        return false;
-    attr = descriptor_attr(&d);
-    if ((selector & 3) != v->cpl || !attr_is_writable_data(attr) || attr_dpl(attr) != v->cpl)
-        return raise_gp(v, error);
-    if (!(attr & ATTR_P))
-        return raise_ss(v, error);
-    if (!descriptor_touch(v, &d))
-        return false;
-    segment_set(v, SEG_SS, selector, &d);
-    vcpu_update_mode(v);
-    return true;
+    return stack_fetch(v, selector, v->cpl, VEC_GP, 0, &d) &&
+           segment_commit(v, SEG_SS, selector, &d);
 }
 
 static bool load_data(struct vcpu *v, enum seg seg, u16 selector)
 {
     struct descriptor d;
-    u32 attr, error = selector_error(selector, 0);
-    unsigned dpl;
 
     if (selector_is_null(selector)) {
         /* The bases of FS and GS become 0, as on Intel and on AMD with NullSelectorClearsBase
@@ -165,20 +229,7 @@ static bool load_data(struct vcpu *v, enum seg seg, u16 selector)
         v->seg[seg] = segment_null(selector, 0);
         return true;
     }
-    if (!descriptor_fetch(v, selector, false, VEC_GP, 0, &d))
-        return false;
-    attr = descriptor_attr(&d);
-    dpl = attr_dpl(attr);
-    if (!attr_is_readable(attr))
-        return raise_gp(v, error);
-    if (!attr_is_conforming(attr) && (dpl < v->cpl || dpl < (selector & 3u)))
-        return raise_gp(v, error);
-    if (!(attr & ATTR_P))
-        return raise_np(v, error);
-    if (!descriptor_touch(v, &d))
-        return false;
-    segment_set(v, seg, selector, &d);
-    return true;
+    return data_fetch(v, selector, VEC_GP, 0, &d) && segment_commit(v, seg, selector, &d);
 }
 
 bool segment_load(struct vcpu *v, enum seg seg, u16 selector)
@@ -228,7 +279,7 @@ bool code_rip_check(struct vcpu *v, u32 attr, u32 limit, u64 rip, u32 error)
 
 void code_enter(struct vcpu *v, u16 selector, unsigned cpl, const struct descriptor *d, u64 rip)
 {
-    segment_set(v, SEG_CS, (u16)((selector & 0xfffc) | cpl), d);
+    v->seg[SEG_CS] = segment_from_descriptor((u16)((selector & 0xfffc) | cpl), d);
     v->next_rip = code_rip(v, descriptor_attr(d), rip);
     vcpu_set_cpl(v, cpl);
 }

@@ -82,6 +82,22 @@ bool descriptor_fetch(struct vcpu *v, u16 selector, bool wide, enum vector vecto
                       struct descriptor *d);
 /* Sets the accessed bit of a code or data descriptor in memory and in *d, if it is clear. */
 bool descriptor_touch(struct vcpu *v, struct descriptor *d);
+/* The checks that loads of CS, SS and data segment registers share, whatever loads them (SDM 2
+ * "MOV", "CALL", "RET"; SDM 3A table 7-1). A bad selector or descriptor is the fault bad, #GP or
+ * #TS, with the selector and ext as error code; an absent segment is #NP or, for SS, #SS. Nothing
+ * is loaded and the accessed bit stays. cpl: the privilege level that the segment is for. */
+bool code_fetch(struct vcpu *v, u16 selector, unsigned cpl, enum vector bad, u32 ext,
+                struct descriptor *d);
+/* The same for a descriptor that was read already. */
+bool code_check(struct vcpu *v, u16 selector, unsigned cpl, enum vector bad, u32 ext,
+                const struct descriptor *d);
+bool stack_fetch(struct vcpu *v, u16 selector, unsigned cpl, enum vector bad, u32 ext,
+                 struct descriptor *d);
+/* At the current privilege level; a null selector is the caller's business. */
+bool data_fetch(struct vcpu *v, u16 selector, enum vector bad, u32 ext, struct descriptor *d);
+/* The code segment that a call, interrupt or trap gate names: #GP unless it is code that the
+ * current privilege level may enter through a gate. Whether it is present is not looked at. */
+bool gate_code_fetch(struct vcpu *v, u16 selector, u32 ext, struct descriptor *d);
 /* Base of a 16-byte (long mode) or 8-byte (else) TSS or LDT descriptor. */
 u64 descriptor_system_base(const struct vcpu *v, const struct descriptor *d);
 
@@ -101,8 +117,8 @@ void segment_load_real(struct vcpu *v, enum seg seg, u16 selector);
 void segment_load_v86(struct vcpu *v, enum seg seg, u16 selector);
 /* The hidden part that a checked descriptor gives. */
 struct segment segment_from_descriptor(u16 selector, const struct descriptor *d);
-/* Writes the hidden part from a checked descriptor. */
-void segment_set(struct vcpu *v, enum seg seg, u16 selector, const struct descriptor *d);
+/* Writes the hidden part from a checked descriptor, whose accessed bit it sets in memory first. */
+bool segment_commit(struct vcpu *v, enum seg seg, u16 selector, struct descriptor *d);
 /* A register that holds a null selector; dpl matters for SS in 64-bit mode only. */
 struct segment segment_null(u16 selector, unsigned dpl);
 /* Whether size bytes at offset are inside a segment, expand-down ones too. */

@@ -177,68 +177,27 @@ static bool load_ldt(struct vcpu *v, u16 selector, u32 ext)
 
 static bool load_cs(struct vcpu *v, u16 selector, u32 ext)
 {
-    u32 attr, error = selector_error(selector, ext);
     struct descriptor d;
 
-    if (selector_is_null(selector))
-        return raise_ts(v, error);
-    if (!descriptor_fetch(v, selector, false, VEC_TS, ext, &d))
-        return false;
-    attr = descriptor_attr(&d);
-    if (!attr_is_code(attr))
-        return raise_ts(v, error);
-    if (attr_is_conforming(attr) ? attr_dpl(attr) > v->cpl : attr_dpl(attr) != v->cpl)
-        return raise_ts(v, error);
-    if (!(attr & ATTR_P))
-        return raise_np(v, error);
-    if (!descriptor_touch(v, &d))
-        return false;
-    segment_set(v, SEG_CS, selector, &d);
-    vcpu_update_mode(v);
-    return true;
+    return code_fetch(v, selector, v->cpl, VEC_TS, ext, &d) &&
+           segment_commit(v, SEG_CS, selector, &d);
 }
 
 static bool load_ss(struct vcpu *v, u16 selector, u32 ext)
 {
-    u32 attr, error = selector_error(selector, ext);
     struct descriptor d;
 
-    if (selector_is_null(selector))
-        return raise_ts(v, error);
-    if (!descriptor_fetch(v, selector, false, VEC_TS, ext, &d))
-        return false;
-    attr = descriptor_attr(&d);
-    if (!attr_is_writable_data(attr) || attr_dpl(attr) != v->cpl || (selector & 3) != v->cpl)
-        return raise_ts(v, error);
-    if (!(attr & ATTR_P))
-        return raise_ss(v, error);
-    if (!descriptor_touch(v, &d))
-        return false;
-    segment_set(v, SEG_SS, selector, &d);
-    vcpu_update_mode(v);
-    return true;
+    return stack_fetch(v, selector, v->cpl, VEC_TS, ext, &d) &&
+           segment_commit(v, SEG_SS, selector, &d);
 }
 
 static bool load_data(struct vcpu *v, enum seg seg, u16 selector, u32 ext)
 {
-    u32 attr, error = selector_error(selector, ext);
     struct descriptor d;
 
     if (selector_is_null(selector))
         return true;
-    if (!descriptor_fetch(v, selector, false, VEC_TS, ext, &d))
-        return false;
-    attr = descriptor_attr(&d);
-    if (!attr_is_readable(attr))
-        return raise_ts(v, error);
-    if (!attr_is_conforming(attr) && (attr_dpl(attr) < v->cpl || attr_dpl(attr) < (selector & 3u)))
-        return raise_ts(v, error);
-    if (!(attr & ATTR_P))
-        return raise_np(v, error);
-    if (!descriptor_touch(v, &d))
-        return false;
-    segment_set(v, seg, selector, &d);
-    return true;
+    return data_fetch(v, selector, VEC_TS, ext, &d) && segment_commit(v, seg, selector, &d);
 }
 
 static bool segments_load(struct vcpu *v, const struct task_state *s, u32 ext)
