@@ -202,6 +202,24 @@ bool gate_code_fetch(struct vcpu *v, u16 selector, u32 ext, struct descriptor *d
     return !v->long_mode || (attr & (ATTR_L | ATTR_DB)) == ATTR_L || raise_gp(v, error);
 }
 
+bool system_fetch(struct vcpu *v, u16 selector, u32 types, enum vector bad, enum vector absent,
+                  u32 ext, struct descriptor *d)
+{
+    u32 attr, error = selector_error(selector, ext);
+
+    if (selector_is_null(selector) || (selector & 4))
+        return raise_fault_error(v, bad, error);
+    if (!descriptor_fetch(v, selector, v->long_mode, bad, ext, d))
+        return false;
+    attr = descriptor_attr(d);
+    if ((attr & ATTR_S) || !(types >> (attr & ATTR_TYPE) & 1))
+        return raise_fault_error(v, bad, error);
+    /* The upper half of a 16-byte descriptor has a type field that must be 0 (SDM 3A 7.2.3). */
+    if ((d->high >> 40 & 0x1f) || !vcpu_canonical_base(v, descriptor_system_base(v, d)))
+        return raise_fault_error(v, bad, error);
+    return attr & ATTR_P || raise_fault_error(v, absent, error);
+}
+
 /* -- loads -- */
 
 static bool load_ss(struct vcpu *v, u16 selector)

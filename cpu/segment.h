@@ -98,6 +98,10 @@ bool data_fetch(struct vcpu *v, u16 selector, enum vector bad, u32 ext, struct d
 /* The code segment that a call, interrupt or trap gate names: #GP unless it is code that the
  * current privilege level may enter through a gate. Whether it is present is not looked at. */
 bool gate_code_fetch(struct vcpu *v, u16 selector, u32 ext, struct descriptor *d);
+/* A descriptor of the GDT, 16 bytes in long mode, with one of the types (bits 1 << enum sys_type):
+ * else the fault bad, or absent, with the selector and ext as error code. */
+bool system_fetch(struct vcpu *v, u16 selector, u32 types, enum vector bad, enum vector absent,
+                  u32 ext, struct descriptor *d);
 /* Base of a 16-byte (long mode) or 8-byte (else) TSS or LDT descriptor. */
 u64 descriptor_system_base(const struct vcpu *v, const struct descriptor *d);
 

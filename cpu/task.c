@@ -156,21 +156,15 @@ static void registers_commit(struct vcpu *v, const struct task_request *r,
     vcpu_update_mode(v);
 }
 
+/* Without an LDT none of its selectors is valid; an absent one is #TS, not #NP (table 7-1). */
 static bool load_ldt(struct vcpu *v, u16 selector, u32 ext)
 {
-    u32 error = selector_error(selector, ext);
     struct descriptor d;
-    u32 attr;
 
     if (selector_is_null(selector))
         return true;
-    if (selector & 4)
-        return raise_ts(v, error);
-    if (!descriptor_fetch(v, selector, false, VEC_TS, ext, &d))
+    if (!system_fetch(v, selector, BIT(SYS_LDT), VEC_TS, VEC_TS, ext, &d))
         return false;
-    attr = descriptor_attr(&d);
-    if (attr_sys_type(attr) != SYS_LDT || !(attr & ATTR_P))
-        return raise_ts(v, error);
     v->ldtr = segment_from_descriptor(selector, &d);
     return true;
 }
@@ -256,29 +250,14 @@ static bool switch_to(struct vcpu *v, const struct task_request *r, const struct
     return code_rip_check(v, v->seg[SEG_CS].attr, v->seg[SEG_CS].limit, s.ip, r->ext);
 }
 
-/* The descriptor of the new task: in the GDT (SDM 3A 7.2.2), available or, for IRET, busy (7.3),
- * present. Table 7-1: #GP for JMP, CALL and events, #TS for IRET; #NP. */
-static bool tss_fetch(struct vcpu *v, const struct task_request *r, struct descriptor *d)
-{
-    enum vector vector = r->reason == TASK_IRET ? VEC_TS : VEC_GP;
-    u32 attr, busy = r->reason == TASK_IRET ? BUSY : 0;
-    u32 error = selector_error(r->selector, r->ext);
-    int type;
-
-    if (selector_is_null(r->selector) || (r->selector & 4))
-        return raise_fault_error(v, vector, error);
-    if (!descriptor_fetch(v, r->selector, false, vector, r->ext, d))
-        return false;
-    attr = descriptor_attr(d);
-    type = attr_sys_type(attr ^ busy);
-    if (type != SYS_TSS && type != SYS_TSS16)
-        return raise_fault_error(v, vector, error);
-    return attr & ATTR_P || raise_np(v, error);
-}
-
+/* The new task's TSS is in the GDT (SDM 3A 7.2.2), available or, for IRET, busy (7.3). Table 7-1:
+ * #GP for JMP, CALL and events, #TS for IRET; #NP. */
 bool task_switch(struct vcpu *v, const struct task_request *r)
 {
+    bool iret = r->reason == TASK_IRET;
+    u32 types = iret ? BIT(SYS_TSS_BUSY) | BIT(SYS_TSS16_BUSY) : BIT(SYS_TSS) | BIT(SYS_TSS16);
     struct descriptor d;
 
-    return tss_fetch(v, r, &d) && switch_to(v, r, &d);
+    return system_fetch(v, r->selector, types, iret ? VEC_TS : VEC_GP, VEC_NP, r->ext, &d) &&
+           switch_to(v, r, &d);
 }

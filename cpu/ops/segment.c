@@ -192,18 +192,22 @@ bool op_ARPL_EwGw(struct vcpu *v, const struct insn *i)
     return true;
 }
 
-/* Reads a descriptor that the current CPL and RPL may see. false: a page fault; *visible: exists
- * and is not hidden by its privilege level. */
-static bool descriptor_look(struct vcpu *v, u16 selector, struct descriptor *d, bool *visible)
+/* Reads the descriptor that the operand selects, if the current CPL and RPL may see it. false: a
+ * fault; *visible: exists and is not hidden by its privilege level. */
+static bool descriptor_look(struct vcpu *v, const struct insn *i, struct descriptor *d,
+                            bool *visible)
 {
     unsigned dpl;
     bool out_of_limit;
+    u64 selector;
     u32 attr;
 
     *visible = false;
-    if (selector_is_null(selector))
+    if (!rm_read(v, i, 2, &selector))
+        return false;
+    if (selector_is_null((u16)selector))
         return true;
-    if (!descriptor_read(v, selector, false, d, &out_of_limit))
+    if (!descriptor_read(v, (u16)selector, false, d, &out_of_limit))
         return out_of_limit;
     attr = descriptor_attr(d);
     dpl = attr_dpl(attr);
@@ -230,10 +234,9 @@ static bool type_accepted(const struct vcpu *v, u32 attr, bool gates)
 bool op_LAR_GvEw(struct vcpu *v, const struct insn *i)
 {
     struct descriptor d;
-    u64 selector;
     bool ok;
 
-    if (!rm_read(v, i, 2, &selector) || !descriptor_look(v, (u16)selector, &d, &ok))
+    if (!descriptor_look(v, i, &d, &ok))
         return false;
     ok = ok && type_accepted(v, descriptor_attr(&d), true);
     if (ok)
@@ -245,10 +248,9 @@ bool op_LAR_GvEw(struct vcpu *v, const struct insn *i)
 bool op_LSL_GvEw(struct vcpu *v, const struct insn *i)
 {
     struct descriptor d;
-    u64 selector;
     bool ok;
 
-    if (!rm_read(v, i, 2, &selector) || !descriptor_look(v, (u16)selector, &d, &ok))
+    if (!descriptor_look(v, i, &d, &ok))
         return false;
     ok = ok && type_accepted(v, descriptor_attr(&d), false);
     if (ok)
@@ -260,10 +262,9 @@ bool op_LSL_GvEw(struct vcpu *v, const struct insn *i)
 bool op_VERR_Ew(struct vcpu *v, const struct insn *i)
 {
     struct descriptor d;
-    u64 selector;
     bool ok;
 
-    if (!rm_read(v, i, 2, &selector) || !descriptor_look(v, (u16)selector, &d, &ok))
+    if (!descriptor_look(v, i, &d, &ok))
         return false;
     set_zf(v, ok && attr_is_readable(descriptor_attr(&d)));
     return true;
@@ -272,10 +273,9 @@ bool op_VERR_Ew(struct vcpu *v, const struct insn *i)
 bool op_VERW_Ew(struct vcpu *v, const struct insn *i)
 {
     struct descriptor d;
-    u64 selector;
     bool ok;
 
-    if (!rm_read(v, i, 2, &selector) || !descriptor_look(v, (u16)selector, &d, &ok))
+    if (!descriptor_look(v, i, &d, &ok))
         return false;
     set_zf(v, ok && attr_is_writable_data(descriptor_attr(&d)));
     return true;
@@ -291,24 +291,6 @@ bool op_SLDT_EwRv(struct vcpu *v, const struct insn *i)
 bool op_STR_EwRv(struct vcpu *v, const struct insn *i)
 {
     return umip_check(v) && store_word(v, i, v->tr.selector);
-}
-
-/* The descriptor of an LDT or available TSS in the GDT, 16 bytes in long mode. */
-static bool system_fetch(struct vcpu *v, u16 selector, u32 types, struct descriptor *d)
-{
-    u32 attr, error = selector_error(selector, 0);
-
-    if (selector & 4)
-        return raise_gp(v, error);
-    if (!descriptor_fetch(v, selector, v->long_mode, VEC_GP, 0, d))
-        return false;
-    attr = descriptor_attr(d);
-    if ((attr & ATTR_S) || !(types >> (attr & ATTR_TYPE) & 1))
-        return raise_gp(v, error);
-    /* The upper half of a 16-byte descriptor has a type field that must be 0 (SDM 3A 7.2.3). */
-    if ((d->high >> 40 & 0x1f) || !vcpu_canonical_base(v, descriptor_system_base(v, d)))
-        return raise_gp(v, error);
-    return attr & ATTR_P || raise_np(v, error);
 }
 
 static struct segment system_segment(const struct vcpu *v, u16 selector, const struct descriptor *d)
@@ -332,7 +314,7 @@ bool op_LLDT_Ew(struct vcpu *v, const struct insn *i)
         v->ldtr = segment_null((u16)selector, 0);
         return true;
     }
-    if (!system_fetch(v, (u16)selector, BIT(SYS_LDT), &d))
+    if (!system_fetch(v, (u16)selector, BIT(SYS_LDT), VEC_GP, VEC_NP, 0, &d))
         return false;
     v->ldtr = system_segment(v, (u16)selector, &d);
     return true;
@@ -348,9 +330,8 @@ bool op_LTR_Ew(struct vcpu *v, const struct insn *i)
         return raise_gp(v, 0);
     if (!rm_read(v, i, 2, &selector))
         return false;
-    if (selector_is_null((u16)selector))
-        return raise_gp(v, 0);
-    if (!system_fetch(v, (u16)selector, types, &d) || !sys_set_bits(v, d.gla + 5, 2))
+    if (!system_fetch(v, (u16)selector, types, VEC_GP, VEC_NP, 0, &d) ||
+        !sys_set_bits(v, d.gla + 5, 2))
         return false;
     v->tr = system_segment(v, (u16)selector, &d);
     v->tr.attr |= 2; /* busy */
