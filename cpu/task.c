@@ -14,7 +14,9 @@
 
 enum { BUSY = 2 }; /* bit of the type byte of a TSS descriptor */
 
-/* Where a TSS keeps what (SDM 3A figures 7-2 and 7-10). */
+/* Where a TSS keeps what (SDM 3A figures 7-2 and 7-10). The SDM calls 2CH the smallest limit of a
+ * 16-bit TSS (table 6-6, 7.6); that is its size, and its last byte is 2BH, as 67H is of the other.
+ * A 16-bit TSS saves neither FS and GS nor the upper halves of EIP and EFLAGS (7.6). */
 struct tss_layout {
     u8 size; /* of registers */
     u8 ip;   /* IP, FLAGS, then the eight registers */
@@ -51,7 +53,8 @@ static bool state_read(struct vcpu *v, const struct tss_layout *l, u32 base, str
     for (unsigned r = 0; r < 8; r++) {
         if (!sys_read(v, base + l->ip + (r + 2) * l->size, l->size, &s->gpr[r]))
             return false;
-        /* As on hardware, a 16-bit TSS leaves ones in the upper halves. */
+        /* SDM 3A 7.6: the upper halves are "modified and not maintained", without a value (APM 2
+         * has none either). Ones, as in other emulators; not measured on hardware. */
         if (l->size == 2)
             s->gpr[r] |= 0xffff0000;
     }
@@ -91,6 +94,8 @@ static bool stores_probe(struct vcpu *v, const struct task_request *r, u32 new_b
     const struct tss_layout *old = layout_of(v->tr.attr);
     u32 base = (u32)v->tr.base;
 
+    /* Table 6-6: "Stores to the old TSS encounter a fault condition" is #TS with the selector of a
+     * TSS; that it is the old one's is our reading. */
     if (v->tr.limit < old->saved_limit)
         return raise_ts(v, selector_error(v->tr.selector, r->ext));
     if (!probe_range(v, base + old->ip, base + old->saved_limit))
@@ -107,6 +112,7 @@ static bool stores_probe(struct vcpu *v, const struct task_request *r, u32 new_b
 static bool state_save(struct vcpu *v, const struct task_request *r)
 {
     const struct tss_layout *l = layout_of(v->tr.attr);
+    /* 7.3 step 8: IRET clears NT in the saved image. LDTR and CR3 are static fields (7.2.1). */
     u64 flags = r->reason == TASK_IRET ? r->rflags & ~(u64)F_NT : r->rflags;
     u32 base = (u32)v->tr.base;
 
@@ -124,6 +130,8 @@ static bool state_save(struct vcpu *v, const struct task_request *r)
     return true;
 }
 
+/* Table 7-2: JMP and IRET free the old task, CALL and events leave it busy and link to it; the new
+ * one becomes busy, or is so already for IRET. */
 static bool busy_and_link(struct vcpu *v, const struct task_request *r, u32 new_base)
 {
     if (leaves_task(v, r) && !sys_clear_bits(v, gdt_type_byte(v, v->tr.selector), BUSY))
@@ -140,15 +148,18 @@ static void registers_commit(struct vcpu *v, const struct task_request *r,
 {
     v->tr = segment_from_descriptor(r->selector, tss);
     v->tr.attr |= BUSY;
-    v->cr0 |= CR0_TS;
+    v->cr0 |= CR0_TS; /* SDM 3A 2.5 */
+    /* NT: table 7-2. */
     v->rflags = (s->flags & F_ALL) | F_1 | (is_nested(r) ? F_NT : 0);
     v->rip = v->next_rip = s->ip;
     for (unsigned n = 0; n < 8; n++)
         v->gpr[n] = s->gpr[n];
+    /* No manual says what FS and GS are in a 16-bit task; null is what a 286 program cannot notice.
+     */
     for (unsigned n = 0; n < SEG_COUNT; n++)
         v->seg[n] = segment_null((u16)s->seg[n], 0);
     v->ldtr = segment_null((u16)s->ldt, 0);
-    /* SDM 3B 17.2.4: local breakpoint enables end with the task. */
+    /* SDM 3B 17.2.4: L0 to L3 and LE end with the task. */
     v->dr7 &= ~0x155ull;
     v->shadow = 0;
     v->cpl = v->rflags & F_VM ? 3 : s->seg[SEG_CS] & 3;
@@ -215,6 +226,8 @@ static bool segments_load(struct vcpu *v, const struct task_state *s, u32 ext)
     return true;
 }
 
+/* SDM 2 "INT n", TASK-GATE: the error code goes onto the new task's stack, #SS(EXT) without room.
+ */
 static bool push_error(struct vcpu *v, const struct task_request *r, unsigned size)
 {
     struct frame f;
@@ -236,13 +249,17 @@ static bool switch_to(struct vcpu *v, const struct task_request *r, const struct
         return raise_ts(v, selector_error(r->selector, r->ext));
     if (!state_read(v, l, base, &s) || !stores_probe(v, r, base))
         return false;
-    if (!state_save(v, r) || !busy_and_link(v, r, base))
+    /* Saving comes before loading (7.3 steps 9 and 12), and both TSSs may share memory. */
+    if (!state_save(v, r) || !busy_and_link(v, r, base) || !state_read(v, l, base, &s))
         return false;
-    registers_commit(v, r, tss, &s);
+    /* A 16-bit task runs in the address space of the one before (7.6). Bad PDPTEs are a fault of
+     * step 12, which belongs to the old task's environment. */
     if (l->size == 4 && (v->cr0 & CR0_PG) && !control_load_cr3_task(v, s.cr3))
         return false;
+    registers_commit(v, r, tss, &s);
     if (!segments_load(v, &s, r->ext) || !push_error(v, r, l->size))
         return false;
+    /* SDM 3B 17.3.1.5: the T flag traps before the first instruction of the new task. */
     if (s.trap & 1) {
         v->pending_db |= DR6_BT;
         vcpu_signal(v, EVENT_TRAP);

@@ -375,6 +375,44 @@ START_TEST(address_space)
 }
 END_TEST
 
+/* SDM 3A 7.3: step 9 saves the old state, step 12 loads the new one; here they are the same. */
+START_TEST(task_that_links_to_itself)
+{
+    start();
+    machine_put_uint(&machine, OLD_TSS, OLD, 2);
+    for (unsigned n = T_ES; n <= T_GS; n += 4)
+        machine_put_uint(&machine, OLD_TSS + n, 0, 4);
+    v->rflags |= F_NT;
+    expect_ok(interrupt_return(v, 4));
+    ck_assert_uint_eq(v->tr.selector, OLD);
+    ck_assert_uint_eq(v->rip, 0x11223344);
+    ck_assert_uint_eq(v->rflags, F_1 | F_CF);
+    ck_assert_uint_eq(v->gpr[RSI], 0xb0000 + RSI);
+    ck_assert_uint_eq(v->seg[SEG_CS].selector, SEL_CODE32);
+}
+END_TEST
+
+/* SDM 3A 7.3: an error in step 12 is handled in the environment of the old task. */
+START_TEST(reserved_bits_in_pdptes_of_the_new_task)
+{
+    start();
+    for (unsigned n = 0; n < 4; n++) {
+        machine_put_uint(&machine, 0x60000 + n * 8, 0x62001, 8);
+        machine_put_uint(&machine, 0x61000 + n * 8, 0x621e7, 8);
+    }
+    machine_put_uint(&machine, 0x62000, 0xe7, 8); /* 2 MiB pages at 0 */
+    v->cr3 = 0x60000;
+    v->cr4 |= CR4_PAE;
+    expect_ok(control_write_cr0(v, v->cr0 | CR0_PG));
+    put_new(T_CR3, 0x61000, 4);
+    expect_fault(far_jump(v, NEW, 0, 4), VEC_GP, 0);
+    ck_assert_uint_eq(v->tr.selector, OLD);
+    ck_assert_uint_eq(v->cr3, 0x60000);
+    ck_assert_uint_eq(v->gpr[RSI], 0xb0000 + RSI);
+    ck_assert_uint_eq(v->next_rip, 0x11223344);
+}
+END_TEST
+
 START_TEST(page_fault_before_the_switch)
 {
     start_paging();
@@ -407,6 +445,8 @@ int main(void)
     tcase_add_test(t, late_fault_runs_handler_of_new_task);
     tcase_add_test(t, error_code_needs_a_stack);
     tcase_add_test(t, address_space);
+    tcase_add_test(t, task_that_links_to_itself);
+    tcase_add_test(t, reserved_bits_in_pdptes_of_the_new_task);
     tcase_add_test(t, page_fault_before_the_switch);
     suite_add_tcase(s, t);
     return system_run(s);
