@@ -4,23 +4,7 @@
  * registers, 32-bit code. An argument seeds the operands.
  */
 #include "cpu/decode_cache.h"
-#include "tests/cpu/simd_edge.h"
-
-#include <check.h>
-
-static struct simd_edge edge;
-static u64 seed;
-
-static void setup(void)
-{
-    edge_create(&edge);
-    edge.o.seed ^= seed << 8;
-}
-
-static void teardown(void)
-{
-    edge_destroy(&edge);
-}
+#include "tests/cpu/simd_program.h"
 
 START_TEST(every_evex_row_agrees_with_the_host)
 {
@@ -30,25 +14,11 @@ START_TEST(every_evex_row_agrees_with_the_host)
 }
 END_TEST
 
-static int run(const void *code, size_t size)
-{
-    machine_code(&edge.o.m, code, size);
-    machine_run(&edge.o.m);
-    return machine_vector(&edge.o.m);
-}
-#define RUN(...)       run((const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
 #define VADDPS_ZMM(p2) 0x62, 0xf1, 0x74, p2, 0x58, 0xc2 /* vaddps zmm0, zmm1, zmm2 */
 #define VADDSS_XMM     0x62, 0xf1, 0x76, 0x08, 0x58, 0xc2
 #define VPERMD_YMM     0x62, 0xf2, 0x75, 0x28, 0x36, 0xc2
 #define VMOVD_XMM0_EAX 0x62, 0xf1, 0x7d, 0x08, 0x6e, 0xc0
 enum { L128 = 0x08, L256 = 0x28, L512 = 0x48, ROUND_UP = 0x58 };
-
-static struct vcpu *start(enum machine_mode mode)
-{
-    machine_start(&edge.o.m, mode);
-    edge.o.m.v->gpr[RDI] = MACHINE_DATA;
-    return edge.o.m.v;
-}
 
 START_TEST(availability)
 {
@@ -176,29 +146,19 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("cpu/evex");
-    TCase *tcase = tcase_create("evex");
-    SRunner *runner;
-    int failed;
+    const TTest *const tests[] = {
+        every_evex_row_agrees_with_the_host,
+        availability,
+        short_vectors_need_vl,
+        reserved_bits_depend_on_the_vendor,
+        unmasked_exceptions_and_suppression,
+        fields_outside_64_bit_mode,
+        scatter_order_and_faults,
+    };
 
     if (!simd_host_has(FEAT_AVX512BW) || !simd_host_has(FEAT_AVX512VL)) {
         printf("The host has no AVX-512: nothing can run.\n");
         return 0;
     }
-    seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 0;
-    suite_add_tcase(suite, tcase);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 100);
-    tcase_add_test(tcase, every_evex_row_agrees_with_the_host);
-    tcase_add_test(tcase, availability);
-    tcase_add_test(tcase, short_vectors_need_vl);
-    tcase_add_test(tcase, reserved_bits_depend_on_the_vendor);
-    tcase_add_test(tcase, unmasked_exceptions_and_suppression);
-    tcase_add_test(tcase, fields_outside_64_bit_mode);
-    tcase_add_test(tcase, scatter_order_and_faults);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return simd_program("cpu/evex", tests, ARRAY_SIZE(tests), argc > 1 ? argv[1] : "0");
 }

@@ -3,23 +3,7 @@
  * AVX, AVX2, FMA, F16C and opmask rows against the host processor, and what the host cannot be
  * asked: control registers, modes, faults through the run loop. An argument seeds the operands.
  */
-#include "tests/cpu/simd_edge.h"
-
-#include <check.h>
-
-static struct simd_edge edge;
-static u64 seed;
-
-static void setup(void)
-{
-    edge_create(&edge);
-    edge.o.seed ^= seed << 8;
-}
-
-static void teardown(void)
-{
-    edge_destroy(&edge);
-}
+#include "tests/cpu/simd_program.h"
 
 START_TEST(every_vex_row_agrees_with_the_host)
 {
@@ -29,25 +13,11 @@ START_TEST(every_vex_row_agrees_with_the_host)
 }
 END_TEST
 
-static int run(const void *code, size_t size)
-{
-    machine_code(&edge.o.m, code, size);
-    machine_run(&edge.o.m);
-    return machine_vector(&edge.o.m);
-}
-#define RUN(...)             run((const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
 #define VADDPS_YMM0_1_2      0xc5, 0xf4, 0x58, 0xc2
 #define VZEROUPPER           0xc5, 0xf8, 0x77
 #define VZEROALL             0xc5, 0xfc, 0x77
 #define KMOVW_K1_K2          0xc5, 0xf8, 0x90, 0xca
 #define VPGATHERDD_0_1_RDI_2 0xc4, 0xe2, 0x69, 0x90, 0x04, 0x8f /* xmm0, [rdi+xmm1*4], xmm2 */
-
-static struct vcpu *start(enum machine_mode mode)
-{
-    machine_start(&edge.o.m, mode);
-    edge.o.m.v->gpr[RDI] = MACHINE_DATA;
-    return edge.o.m.v;
-}
 
 START_TEST(availability)
 {
@@ -207,29 +177,19 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("cpu/vex");
-    TCase *tcase = tcase_create("vex");
-    SRunner *runner;
-    int failed;
+    const TTest *const tests[] = {
+        every_vex_row_agrees_with_the_host,
+        availability,
+        host_without_the_instruction,
+        vzero_clears_the_registers_of_the_mode,
+        registers_above_seven_outside_64_bit_mode,
+        gather_resumes_after_a_fault,
+        gather_addresses,
+    };
 
     if (!simd_host_has(FEAT_AVX2)) {
         printf("The host has no AVX2: nothing can run.\n");
         return 0;
     }
-    seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 0;
-    suite_add_tcase(suite, tcase);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 100);
-    tcase_add_test(tcase, every_vex_row_agrees_with_the_host);
-    tcase_add_test(tcase, availability);
-    tcase_add_test(tcase, host_without_the_instruction);
-    tcase_add_test(tcase, vzero_clears_the_registers_of_the_mode);
-    tcase_add_test(tcase, registers_above_seven_outside_64_bit_mode);
-    tcase_add_test(tcase, gather_resumes_after_a_fault);
-    tcase_add_test(tcase, gather_addresses);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return simd_program("cpu/vex", tests, ARRAY_SIZE(tests), argc > 1 ? argv[1] : "0");
 }
