@@ -15,6 +15,7 @@
 #include "bios/e820.h"
 #include "mem/base/bits.h"
 #include "mem/physmap.h"
+#include "tests/suite.h"
 
 struct bench {
     struct log log;
@@ -114,13 +115,7 @@ static inline void bench_bzimage(struct blob *file, u64 kernel_size)
 static inline int bench_main(const char *name, TCase *tcase)
 {
     Suite *suite = suite_create(name);
-    SRunner *runner;
-    int failed;
 
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 
 #include "mem/bus.h"
 #include "tests/cpu/body.h"
+#include "tests/suite.h"
 
 static struct machine machine;
 
@@ -364,8 +365,6 @@ int main(void)
 {
     Suite *suite = suite_create("cpu/access");
     TCase *tests = tcase_create("access");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, limit_covers_the_last_byte);
@@ -382,8 +381,5 @@ int main(void)
     tcase_add_test(tests, device_registers_are_touched_once);
     tcase_add_test(tests, fetch_stops_at_limit_and_page);
     suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

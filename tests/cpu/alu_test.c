@@ -7,6 +7,7 @@
 
 #include "mem/base/bits.h"
 #include "tests/cpu/oracle.h"
+#include "tests/suite.h"
 
 enum { ROUNDS = 400 };
 
@@ -293,14 +294,9 @@ int main(void)
 {
     Suite *suite = suite_create("cpu/alu");
     TCase *tests = tcase_create("host");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, every_form_as_on_the_host);
     suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

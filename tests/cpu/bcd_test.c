@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "tests/cpu/body.h"
+#include "tests/suite.h"
 
 enum { USER32_CS = 0x23, USER_DS = 0x2b, REGS = 0x800, FAR_POINTER = 0x810, ENTRY = 0x900 };
 
@@ -176,8 +177,6 @@ int main(void)
 {
     Suite *suite = suite_create("cpu/bcd");
     TCase *tests = tcase_create("bcd");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, setup, teardown);
@@ -185,8 +184,5 @@ int main(void)
     tcase_add_test(tests, multiply_and_divide);
     tcase_add_test(tests, aam_by_zero);
     suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include <check.h>
 
 #include "tests/cpu/body.h"
+#include "tests/suite.h"
 
 static struct machine machine;
 
@@ -255,8 +256,6 @@ int main(void)
 {
     Suite *suite = suite_create("cpu/branch");
     TCase *tests = tcase_create("branch");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, relative_targets);
@@ -269,8 +268,5 @@ int main(void)
     tcase_add_test(tests, moves_without_a_host);
     tcase_add_test(tests, cmpxchg16b_alignment);
     suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

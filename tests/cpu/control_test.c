@@ -4,6 +4,7 @@
  * flushed, and the instructions that reach them.
  */
 #include "tests/cpu/system.h"
+#include "tests/suite.h"
 
 /* -- CR0 -- */
 
@@ -341,5 +342,5 @@ int main(void)
     tcase_add_test(t, general_detect);
     tcase_add_test(t, watched_pages_follow_dr7);
     suite_add_tcase(s, t);
-    return system_run(s);
+    return suite_run(s);
 }

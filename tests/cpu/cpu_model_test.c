@@ -7,6 +7,7 @@
 #include <cpuid.h>
 
 #include "tests/cpu/machine.h"
+#include "tests/suite.h"
 
 static const struct cpu_topology one = {1, 1, 1};
 static struct cpu_model model;
@@ -450,8 +451,6 @@ int main(void)
 {
     Suite *suite = suite_create("cpu_model");
     TCase *tc = tcase_create("cpu_model");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, max_is_the_default);
@@ -473,9 +472,5 @@ int main(void)
     tcase_add_test(tc, hidden_tzcnt_lzcnt_are_bsf_bsr);
     tcase_add_test(tc, some_need_no_feature);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

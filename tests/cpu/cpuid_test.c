@@ -7,6 +7,7 @@
 
 #include "cpu/msr.h"
 #include "tests/cpu/machine.h"
+#include "tests/suite.h"
 
 static struct machine m;
 
@@ -494,8 +495,6 @@ int main(void)
 {
     Suite *suite = suite_create("cpuid");
     TCase *tc = tcase_create("cpuid");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -518,9 +517,5 @@ int main(void)
     tcase_add_test(tc, address_sizes);
     tcase_add_test(tc, a_higher_layer_can_add_leaves);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 
 #include "cpu/decode_cache.h"
 #include "tests/cpu/machine.h"
+#include "tests/suite.h"
 
 static struct machine m;
 
@@ -177,8 +178,6 @@ int main(void)
 {
     Suite *suite = suite_create("decode_cache");
     TCase *c = tcase_create("runs");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, run_ends_at_a_branch);
@@ -193,9 +192,5 @@ int main(void)
     tcase_add_test(c, fetch_faults_are_recorded);
     tcase_add_test(c, flush_forgets);
     suite_add_tcase(suite, c);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

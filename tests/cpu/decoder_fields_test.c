@@ -9,6 +9,7 @@
 #include "cpu/cpuid.h"
 #include "cpu/insn.h"
 #include "cpu/regs.h"
+#include "tests/suite.h"
 
 static struct decode_ctx context = {.code_size = 8, .protected_mode = true};
 static struct insn insn;
@@ -382,8 +383,6 @@ int main(void)
 {
     Suite *suite = suite_create("decoder_fields");
     TCase *c = tcase_create("fields");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(c, setup, NULL);
     tcase_add_test(c, byte_registers);
@@ -403,9 +402,5 @@ int main(void)
     tcase_add_test(c, memory_sizes);
     tcase_add_test(c, description);
     suite_add_tcase(suite, c);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

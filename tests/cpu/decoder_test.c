@@ -14,6 +14,7 @@
 #include "cpu/insn.h"
 #include "tests/cpu/host_model.h"
 #include "tests/cpu/host_probe.h"
+#include "tests/suite.h"
 
 enum {
     GROUP_PROBES = 6
@@ -421,8 +422,6 @@ int main(void)
 {
     Suite *suite = suite_create("decoder");
     TCase *capstone_case = tcase_create("capstone");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(capstone_case, 100);
     tcase_add_loop_test(capstone_case, legacy_maps_agree, 0, 3);
@@ -430,9 +429,5 @@ int main(void)
     tcase_add_test(capstone_case, random_bytes_agree);
     tcase_add_test(capstone_case, host_confirms_random_encodings);
     suite_add_tcase(suite, capstone_case);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
  */
 #include "tests/cpu/host_probe.h"
 #include "tests/cpu/system.h"
+#include "tests/suite.h"
 
 enum { TARGET = 0x31234 };
 
@@ -735,5 +736,5 @@ int main(void)
     tcase_add_test(t, sysenter_of_the_host);
     tcase_add_test(t, swapgs);
     suite_add_tcase(s, t);
-    return system_run(s);
+    return suite_run(s);
 }

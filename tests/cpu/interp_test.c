@@ -7,6 +7,7 @@
 
 #include "cpu/ops/operand.h"
 #include "tests/cpu/machine.h"
+#include "tests/suite.h"
 
 static struct machine m;
 
@@ -564,8 +565,6 @@ int main(void)
 {
     Suite *suite = suite_create("interp");
     TCase *c = group(suite, "exits");
-    SRunner *runner;
-    int failed;
 
     tcase_add_loop_test(c, budget_is_exact, 0, 7);
     tcase_add_test(c, halt_is_idle);
@@ -602,9 +601,5 @@ int main(void)
     tcase_add_test(c, limit_inside_a_decoded_run);
     tcase_add_test(c, ip_wraps_in_real_mode);
     tcase_add_test(c, code_outside_ram_runs);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
  * double and triple faults, VME, and the instructions that raise events.
  */
 #include "tests/cpu/system.h"
+#include "tests/suite.h"
 
 enum { HANDLER = 0x31234, FLAGS = F_1 | F_IF | F_TF | F_NT | F_AC | F_CF };
 
@@ -596,5 +597,5 @@ int main(void)
     tcase_add_test(t, software_interrupts);
     tcase_add_test(t, sti_shadow);
     suite_add_tcase(s, t);
-    return system_run(s);
+    return suite_run(s);
 }

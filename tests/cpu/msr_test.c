@@ -7,6 +7,7 @@
 
 #include "cpu/msr.h"
 #include "tests/cpu/machine.h"
+#include "tests/suite.h"
 
 enum who { BOTH, AMD, INTEL };
 
@@ -527,8 +528,6 @@ int main(void)
 {
     Suite *suite = suite_create("msr");
     TCase *tc = tcase_create("msr");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -553,9 +552,5 @@ int main(void)
     tcase_add_test(tc, ranges_are_limited);
     tcase_add_test(tc, random_accesses_do_no_harm);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -3,6 +3,7 @@
  * MMX and SSE rows against the host processor.
  */
 #include "tests/cpu/simd_oracle.h"
+#include "tests/suite.h"
 
 #include <check.h>
 
@@ -268,8 +269,6 @@ int main(void)
 {
     Suite *suite = suite_create("cpu/native");
     TCase *tcase = tcase_create("native");
-    SRunner *runner;
-    int failed;
 
     suite_add_tcase(suite, tcase);
     tcase_add_checked_fixture(tcase, setup, teardown);
@@ -283,9 +282,5 @@ int main(void)
     tcase_add_test(tcase, maskmovdqu_touches_only_its_bytes);
     tcase_add_test(tcase, thunk_cache_overflows);
     tcase_add_test(tcase, protected_mode_code);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

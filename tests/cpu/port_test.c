@@ -5,6 +5,7 @@
 #include <check.h>
 
 #include "tests/cpu/body.h"
+#include "tests/suite.h"
 
 enum { PORT = 0x100, BITMAP = 0x200 };
 
@@ -182,8 +183,6 @@ int main(void)
 {
     Suite *suite = suite_create("cpu/port");
     TCase *tests = tcase_create("port");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, sizes);
@@ -193,8 +192,5 @@ int main(void)
     tcase_add_test(tests, ins_checks_its_destination_before_the_port);
     tcase_add_test(tests, port_strings_stop_for_events);
     suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

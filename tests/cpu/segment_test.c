@@ -3,6 +3,7 @@
  * Segment register loads with every check, and the instructions that look at descriptors.
  */
 #include "tests/cpu/system.h"
+#include "tests/suite.h"
 
 struct load_case {
     enum seg seg;
@@ -358,5 +359,5 @@ int main(void)
     tcase_add_test(t, upper_halves_of_system_descriptors);
     tcase_add_test(t, privilege_and_umip);
     suite_add_tcase(s, t);
-    return system_run(s);
+    return suite_run(s);
 }

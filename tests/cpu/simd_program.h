@@ -8,6 +8,7 @@
 #include <check.h>
 
 #include "tests/cpu/simd_edge.h"
+#include "tests/suite.h"
 
 static struct simd_edge edge;
 static u64 simd_seed;
@@ -45,8 +46,6 @@ static inline int simd_program(const char *name, const TTest *const *tests, unsi
 {
     Suite *suite = suite_create(name);
     TCase *tcase = tcase_create(name);
-    SRunner *runner;
-    int failed;
 
     simd_seed = strtoull(text, NULL, 0);
     suite_add_tcase(suite, tcase);
@@ -54,9 +53,5 @@ static inline int simd_program(const char *name, const TTest *const *tests, unsi
     tcase_set_timeout(tcase, 100);
     for (unsigned n = 0; n < count; n++)
         tcase_add_test(tcase, tests[n]);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

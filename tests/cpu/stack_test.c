@@ -5,6 +5,7 @@
 #include <check.h>
 
 #include "tests/cpu/body.h"
+#include "tests/suite.h"
 
 static struct machine machine;
 
@@ -190,8 +191,6 @@ int main(void)
 {
     Suite *suite = suite_create("cpu/stack");
     TCase *tests = tcase_create("stack");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, push_and_pop_of_rsp);
@@ -204,8 +203,5 @@ int main(void)
     tcase_add_test(tests, enter_with_a_16_bit_operand);
     tcase_add_test(tests, enter_faults_before_any_change);
     suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include <check.h>
 
 #include "tests/cpu/body.h"
+#include "tests/suite.h"
 
 enum { ROUNDS = 300 };
 
@@ -227,8 +228,6 @@ int main(void)
 {
     Suite *suite = suite_create("cpu/string");
     TCase *host = tcase_create("host"), *tests = tcase_create("string");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
     tcase_set_timeout(host, 60);
     tcase_add_loop_test(host, as_on_the_host, 0, 2);
@@ -241,8 +240,5 @@ int main(void)
     tcase_add_test(tests, stores_to_code_pages_are_noticed);
     suite_add_tcase(suite, host);
     suite_add_tcase(suite, tests);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -112,14 +112,3 @@ static inline void set_user(unsigned cpl)
     v->seg[SEG_CS].selector = (u16)((v->seg[SEG_CS].selector & ~3) | cpl);
     vcpu_set_cpl(v, cpl);
 }
-
-static inline int system_run(Suite *s)
-{
-    SRunner *runner = srunner_create(s);
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
-}

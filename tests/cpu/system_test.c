@@ -7,6 +7,7 @@
 
 #include "cpu/msr.h"
 #include "tests/cpu/machine.h"
+#include "tests/suite.h"
 
 static struct machine m;
 
@@ -743,11 +744,5 @@ static Suite *make_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(make_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(make_suite());
 }

@@ -10,6 +10,7 @@
 
 #include "cpu/decode_internal.h"
 #include "cpu/regs.h"
+#include "tests/suite.h"
 
 static bool has_field(const struct insn_row *row, unsigned field)
 {
@@ -307,8 +308,6 @@ int main(void)
 {
     Suite *suite = suite_create("table");
     TCase *lint = tcase_create("lint");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(lint, 60);
     tcase_add_test(lint, every_operand_kind_has_a_meaning);
@@ -316,9 +315,5 @@ int main(void)
     tcase_add_test(lint, overlapping_rows_are_ordered);
     tcase_add_test(lint, rows_are_consistent);
     suite_add_tcase(suite, lint);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
  * of every check, before and after the commit point.
  */
 #include "tests/cpu/system.h"
+#include "tests/suite.h"
 
 enum { OLD = SEL_A, NEW = SEL_B, NEW_TSS = 0x50000, OLD_TSS = 0x51000, ENTRY = 0x31234 };
 
@@ -449,5 +450,5 @@ int main(void)
     tcase_add_test(t, reserved_bits_in_pdptes_of_the_new_task);
     tcase_add_test(t, page_fault_before_the_switch);
     suite_add_tcase(s, t);
-    return system_run(s);
+    return suite_run(s);
 }

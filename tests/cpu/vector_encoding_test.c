@@ -12,6 +12,7 @@
 #include "cpu/decode_internal.h"
 #include "tests/cpu/encoding_probe.h"
 #include "tests/cpu/host_model.h"
+#include "tests/suite.h"
 
 enum { VARIATIONS = 3, SHOWN = 20 };
 
@@ -232,8 +233,6 @@ int main(int argc, char **argv)
 {
     Suite *suite = suite_create("cpu/vector_encoding");
     TCase *tcase = tcase_create("vector_encoding");
-    SRunner *runner;
-    int failed;
 
     if (argc > 1)
         seed ^= strtoull(argv[1], NULL, 0) << 8;
@@ -248,9 +247,5 @@ int main(int argc, char **argv)
     tcase_add_test(tcase, host_takes_what_the_decoder_takes_in_64_bit_code);
     tcase_add_test(tcase, host_takes_what_the_decoder_takes_in_32_bit_code);
     tcase_add_test(tcase, capstone_gives_the_same_names_and_lengths);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

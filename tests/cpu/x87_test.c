@@ -3,6 +3,7 @@
  * x87 rows against the host processor, and the paths of x87 errors: #NM, #MF, FERR#.
  */
 #include "tests/cpu/simd_oracle.h"
+#include "tests/suite.h"
 
 #include <check.h>
 
@@ -185,8 +186,6 @@ int main(void)
 {
     Suite *suite = suite_create("cpu/x87");
     TCase *tcase = tcase_create("x87");
-    SRunner *runner;
-    int failed;
 
     suite_add_tcase(suite, tcase);
     tcase_add_checked_fixture(tcase, setup, teardown);
@@ -198,9 +197,5 @@ int main(void)
     tcase_add_test(tcase, real_mode_environments_are_linear);
     tcase_add_test(tcase, ferr_waits_for_the_interrupt);
     tcase_add_test(tcase, ferr_without_interrupts_goes_on);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
  * that only a kernel could provoke.
  */
 #include "tests/cpu/simd_oracle.h"
+#include "tests/suite.h"
 
 #include <check.h>
 
@@ -421,16 +422,10 @@ int main(void)
     };
     Suite *suite = suite_create("cpu/xsave");
     TCase *tcase = tcase_create("xsave");
-    SRunner *runner;
-    int failed;
 
     suite_add_tcase(suite, tcase);
     tcase_add_checked_fixture(tcase, setup, teardown);
     for (unsigned n = 0; n < ARRAY_SIZE(tests); n++)
         tcase_add_test(tcase, tests[n]);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite_run(suite);
 }

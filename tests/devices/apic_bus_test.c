@@ -3,6 +3,7 @@
  * APIC bus: membership, lowest-priority arbitration, MSI.
  */
 #include "tests/devices/apic_fixture.h"
+#include "tests/suite.h"
 
 static struct fixture f;
 
@@ -118,11 +119,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

@@ -15,6 +15,7 @@
 #include "devices/backend/chardev_memory.h"
 #include "devices/backend/chardev_null.h"
 #include "devices/backend/chardev_stdio.h"
+#include "tests/suite.h"
 
 /* A device that takes room bytes and remembers them. */
 struct probe {
@@ -366,8 +367,6 @@ int main(void)
 {
     Suite *suite = suite_create("chardev");
     TCase *tc = tcase_create("chardev");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tc, 30);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -385,9 +384,5 @@ int main(void)
     tcase_add_test(tc, stdio_leaves_the_callers_flags_alone);
     tcase_add_test(tc, stdio_continues_a_redirected_file);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "devices/clock.h"
+#include "tests/suite.h"
 
 static u64 now_ns;
 static char trace[64];
@@ -149,8 +150,6 @@ int main(void)
 {
     Suite *suite = suite_create("clock");
     TCase *tc = tcase_create("queue");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, NULL);
     tcase_add_test(tc, fires_by_deadline_then_by_arming);
@@ -161,9 +160,5 @@ int main(void)
     tcase_add_test(tc, tells_when_the_earliest_deadline_moves_up);
     tcase_add_test(tc, wall_clock_starts_where_it_was_told);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include "devices/legacy/debug_exit.h"
 #include "devices/legacy/debugcon.h"
 #include "tests/devices/harness.h"
+#include "tests/suite.h"
 
 static struct harness h;
 
@@ -107,5 +108,5 @@ int main(void)
     tcase_add_test(tc, exit_code_is_value_times_2_plus_1);
     tcase_add_test(tc, exit_refuses_bad_ports);
     suite_add_tcase(suite, tc);
-    return harness_main(suite);
+    return suite_run(suite);
 }

@@ -156,14 +156,3 @@ static inline void harness_fuzz(struct harness *h, const u16 *ports, unsigned co
             h->type->reset(h->self);
     }
 }
-
-static inline int harness_main(Suite *suite)
-{
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

@@ -4,6 +4,7 @@
  */
 #include "devices/pci/i440fx.h"
 #include "tests/devices/board.h"
+#include "tests/suite.h"
 
 #include <string.h>
 
@@ -208,11 +209,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

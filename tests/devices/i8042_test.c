@@ -4,6 +4,7 @@
  */
 #include "devices/legacy/i8042.h"
 #include "tests/devices/harness.h"
+#include "tests/suite.h"
 
 static struct harness h;
 
@@ -233,5 +234,5 @@ int main(void)
     tcase_add_test(tc, output_port_a20_and_reset);
     tcase_add_test(tc, survives_random_accesses);
     suite_add_tcase(suite, tc);
-    return harness_main(suite);
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
  */
 #include "devices/legacy/i8254.h"
 #include "tests/devices/harness.h"
+#include "tests/suite.h"
 
 static struct harness h;
 
@@ -428,5 +429,5 @@ int main(void)
     tcase_add_test(tc, closed_form_equals_single_steps);
     tcase_add_test(tc, survives_random_accesses);
     suite_add_tcase(suite, tc);
-    return harness_main(suite);
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
  */
 #include "devices/legacy/i8259.h"
 #include "tests/devices/harness.h"
+#include "tests/suite.h"
 
 static struct harness h;
 
@@ -323,5 +324,5 @@ int main(void)
     tcase_add_test(tc, masked_until_programmed);
     tcase_add_test(tc, survives_random_accesses);
     suite_add_tcase(suite, tc);
-    return harness_main(suite);
+    return suite_run(suite);
 }

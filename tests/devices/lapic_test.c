@@ -3,6 +3,7 @@
  * Local APIC: interrupt queue and priorities, LVT and pins, modes of IA32_APIC_BASE.
  */
 #include "tests/devices/apic_fixture.h"
+#include "tests/suite.h"
 
 static struct fixture f;
 
@@ -357,11 +358,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

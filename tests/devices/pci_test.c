@@ -3,6 +3,7 @@
  * PCI bus: configuration mechanism #1, header masks, BARs, capabilities, interrupt wires.
  */
 #include "tests/devices/board.h"
+#include "tests/suite.h"
 
 #include "mem/base/bits.h"
 
@@ -358,11 +359,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

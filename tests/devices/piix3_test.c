@@ -4,6 +4,7 @@
  */
 #include "devices/pci/piix3.h"
 #include "tests/devices/board.h"
+#include "tests/suite.h"
 
 static struct board b;
 static struct pci_function cards[2]; /* INTA of device 3 (PIRQ 2) and of device 4 (PIRQ 3) */
@@ -144,11 +145,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

@@ -4,6 +4,7 @@
  */
 #include "devices/pci/piix4_pm.h"
 #include "tests/devices/board.h"
+#include "tests/suite.h"
 
 static struct board b;
 static struct piix4_pm *pm;
@@ -282,11 +283,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

@@ -3,6 +3,7 @@
  * PIIX4 SMBus host controller: write masks, block buffer, interrupt condition.
  */
 #include "devices/pci/piix4_smbus.h"
+#include "tests/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -73,11 +74,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite());
 }

@@ -4,6 +4,7 @@
  */
 #include "devices/legacy/port92.h"
 #include "tests/devices/harness.h"
+#include "tests/suite.h"
 
 static struct harness h;
 
@@ -65,5 +66,5 @@ int main(void)
     tcase_add_test(tc, reset_on_the_rising_edge_only);
     tcase_add_test(tc, survives_random_accesses);
     suite_add_tcase(suite, tc);
-    return harness_main(suite);
+    return suite_run(suite);
 }

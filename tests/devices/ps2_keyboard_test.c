@@ -7,6 +7,7 @@
 
 #include "devices/legacy/i8042.h"
 #include "tests/devices/harness.h"
+#include "tests/suite.h"
 
 static struct harness h;
 
@@ -273,5 +274,5 @@ int main(void)
     tcase_add_test(tc, commands);
     tcase_add_test(tc, overrun_after_16_bytes_and_recovery);
     suite_add_tcase(suite, tc);
-    return harness_main(suite);
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 
 #include "devices/legacy/rtc.h"
 #include "tests/devices/harness.h"
+#include "tests/suite.h"
 
 static struct harness h;
 
@@ -335,5 +336,5 @@ int main(void)
     tcase_add_test(tc, reset_keeps_the_battery_backed_state);
     tcase_add_test(tc, survives_random_accesses);
     suite_add_tcase(suite, tc);
-    return harness_main(suite);
+    return suite_run(suite);
 }

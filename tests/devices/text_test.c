@@ -6,6 +6,7 @@
 
 #include "devices/display/text.h"
 #include "tests/devices/harness.h"
+#include "tests/suite.h"
 
 static struct harness h;
 static char screen[65536];
@@ -316,5 +317,5 @@ int main(void)
     tcase_add_test(tc, retrace_timing);
     tcase_add_test(tc, survives_random_accesses);
     suite_add_tcase(suite, tc);
-    return harness_main(suite);
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include "devices/backend/chardev_memory.h"
 #include "devices/legacy/uart16550.h"
 #include "tests/devices/harness.h"
+#include "tests/suite.h"
 
 enum { RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR, THR = RBR, FCR = IIR };
 enum { CAPACITY = 64 };
@@ -342,5 +343,5 @@ int main(void)
     tcase_add_test(tc, no_cable);
     tcase_add_test(tc, survives_random_accesses);
     suite_add_tcase(suite, tc);
-    return harness_main(suite);
+    return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "frontend/cli/options.h"
+#include "tests/suite.h"
 
 static struct cli_options o;
 static struct error err;
@@ -300,8 +301,6 @@ int main(void)
 {
     Suite *suite = suite_create("options");
     TCase *tc = tcase_create("options");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tc, nothing_is_the_default_machine);
     tcase_add_test(tc, sizes);
@@ -319,9 +318,5 @@ int main(void)
     tcase_add_test(tc, questions);
     tcase_add_test(tc, help_is_true);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

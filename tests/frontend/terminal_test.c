@@ -5,6 +5,7 @@
  */
 #include "frontend/cli/terminal.h"
 #include "tests/machine/guests.h"
+#include "tests/suite.h"
 
 static struct terminal terminal;
 static struct guest_machine g;
@@ -135,5 +136,5 @@ int main(void)
     tcase_add_test(tc, s_shows_the_screen);
     tcase_add_test(tc, without_a_terminal_nothing_happens);
     suite_add_tcase(suite, tc);
-    return guest_main(suite);
+    return suite_run(suite);
 }

@@ -128,15 +128,3 @@ static inline void *stop_later(void *machine)
     machine_stop(machine);
     return NULL;
 }
-
-/* main() of a test program: one suite, no fork with CK_FORK=no. */
-static inline int guest_main(Suite *suite)
-{
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

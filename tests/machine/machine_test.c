@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "tests/machine/guests.h"
+#include "tests/suite.h"
 
 START_TEST(defaults_make_a_machine)
 {
@@ -190,5 +191,5 @@ int main(void)
     tcase_add_test(tc, text_screen_shows_what_the_guest_wrote);
     tcase_add_test(tc, dump_has_every_processor);
     suite_add_tcase(suite, tc);
-    return guest_main(suite);
+    return suite_run(suite);
 }

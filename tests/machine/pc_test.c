@@ -4,6 +4,7 @@
  */
 #include "machine/internal.h"
 #include "tests/machine/guests.h"
+#include "tests/suite.h"
 
 static struct guest_machine g;
 static struct machine *m;
@@ -170,5 +171,5 @@ int main(void)
     tcase_add_test(tc, x87_errors_arrive_as_irq_13);
     tcase_add_test(tc, survives_random_port_accesses);
     suite_add_tcase(suite, tc);
-    return guest_main(suite);
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include "machine/internal.h"
 #include "cpu/msr.h"
 #include "tests/machine/guests.h"
+#include "tests/suite.h"
 
 static const struct cpu_topology topologies[] = {
     {1, 1, 1}, {1, 1, 2}, {1, 2, 1}, {2, 1, 1}, {1, 4, 2}, {2, 3, 1}, {3, 3, 2}, {1, 5, 1},
@@ -169,5 +170,5 @@ int main(void)
     tcase_add_test(tc, cpuid_hides_a_disabled_apic);
     tcase_add_test(tc, random_numbers_repeat_in_counted_time_only);
     suite_add_tcase(suite, tc);
-    return guest_main(suite);
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
  * that counted time makes two runs the same run.
  */
 #include "tests/machine/guests.h"
+#include "tests/suite.h"
 
 static u64 host_ms(void)
 {
@@ -269,5 +270,5 @@ int main(void)
     tcase_add_test(tc, power_button_wakes_the_guest);
     tcase_add_test(tc, serial_goes_both_ways);
     suite_add_tcase(suite, tc);
-    return guest_main(suite);
+    return suite_run(suite);
 }

@@ -5,6 +5,7 @@
  */
 #include "machine/internal.h"
 #include "tests/machine/guests.h"
+#include "tests/suite.h"
 
 /* A multiboot kernel at 1 MiB: three starts, counted at 2 MiB, each of which must find the byte at
  * 100100h as the file has it (5). Its code is that byte plus 1, or 0x55 for a wrong magic. */
@@ -128,5 +129,5 @@ int main(void)
     tcase_add_test(tc, firmware_starts_at_the_reset_vector);
     tcase_add_test(tc, chipset_is_programmed_without_firmware);
     suite_add_tcase(suite, tc);
-    return guest_main(suite);
+    return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 
 #include "devices/clock.h"
 #include "machine/time.h"
+#include "tests/suite.h"
 
 static struct time_source source;
 
@@ -195,8 +196,6 @@ int main(void)
 {
     Suite *suite = suite_create("time");
     TCase *tc = tcase_create("time");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, real_time_follows_the_host);
@@ -209,9 +208,5 @@ int main(void)
     tcase_add_test(tc, a_tsc_in_centuries_is_never);
     tcase_add_test(tc, counted_time_survives_a_year);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

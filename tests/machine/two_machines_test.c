@@ -3,6 +3,7 @@
  * Two machines in one process, on two threads at once: nothing that one does shows in the other.
  */
 #include "tests/machine/guests.h"
+#include "tests/suite.h"
 
 enum { ROUNDS = 2 };
 
@@ -108,5 +109,5 @@ int main(void)
     tcase_add_test(tc, different_work);
     tcase_add_test(tc, one_sleeps_one_works);
     suite_add_tcase(suite, tc);
-    return guest_main(suite);
+    return suite_run(suite);
 }

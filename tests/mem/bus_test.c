@@ -4,6 +4,7 @@
  * the ends of the port space, handlers that change claims, and the trace.
  */
 #include "mem/bus.h"
+#include "tests/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -244,8 +245,6 @@ int main(void)
 {
     Suite *suite = suite_create("bus");
     TCase *tc = tcase_create("bus");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, accepted_sizes_go_whole);
@@ -259,9 +258,5 @@ int main(void)
     tcase_add_test(tc, handlers_may_change_claims);
     tcase_add_test(tc, traces_every_access);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

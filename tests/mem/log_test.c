@@ -11,6 +11,7 @@
 
 #include "mem/base/log.h"
 #include "mem/base/status.h"
+#include "tests/suite.h"
 
 static struct log log_;
 static char *text;
@@ -118,8 +119,6 @@ int main(void)
 {
     Suite *suite = suite_create("log");
     TCase *tc = tcase_create("log");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, traces_need_their_category);
@@ -129,9 +128,5 @@ int main(void)
     tcase_add_test_raise_signal(tc, a_broken_invariant_aborts, SIGABRT);
     tcase_add_test(tc, errors_are_formatted_and_cut);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
  * made by running handlers and beside lookups, and random layouts against a page-by-page model.
  */
 #include "mem/physmap.h"
+#include "tests/suite.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -700,8 +701,6 @@ int main(void)
 {
     Suite *suite = suite_create("physmap");
     TCase *tc = tcase_create("physmap");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -725,9 +724,5 @@ int main(void)
     tcase_add_test(tc, random_layouts_match_the_model);
     tcase_add_test(tc, lookups_beside_changes_see_whole_views);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

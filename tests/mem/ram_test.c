@@ -4,6 +4,7 @@
  * racing with invalidations.
  */
 #include "mem/ram.h"
+#include "tests/suite.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -213,8 +214,6 @@ int main(void)
 {
     Suite *suite = suite_create("ram");
     TCase *tc = tcase_create("ram");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, refuses_bad_sizes);
@@ -229,9 +228,5 @@ int main(void)
     tcase_add_test(tc, writers_that_came_back_are_not_forgotten);
     tcase_add_test(tc, marks_survive_concurrent_invalidation);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

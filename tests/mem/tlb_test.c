@@ -5,6 +5,7 @@
  * in which every tag must agree with the page tables.
  */
 #include "mem/tlb.h"
+#include "tests/suite.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -748,8 +749,6 @@ int main(void)
 {
     Suite *suite = suite_create("tlb");
     TCase *tc = tcase_create("tlb");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -776,9 +775,5 @@ int main(void)
     tcase_add_test(tc, random_run_agrees_with_the_tables);
     tcase_add_test(tc, a_mark_beside_a_fill_leaves_no_write_tag);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
  */
 #include "mem/base/bits.h"
 #include "mem/walk.h"
+#include "tests/suite.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -646,8 +647,6 @@ int main(void)
 {
     Suite *suite = suite_create("walk");
     TCase *tc = tcase_create("walk");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -667,9 +666,5 @@ int main(void)
     tcase_add_test(tc, tables_in_rom_and_shadow);
     tcase_add_test(tc, updates_lose_no_other_store);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }
