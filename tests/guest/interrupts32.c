@@ -4,77 +4,17 @@
  * stack switches, error codes, double faults, IRET, SYSENTER/SYSEXIT, I/O rights (SDM 3A chapter
  * 6).
  */
-#include "guest.h"
+#include "events.h"
+#include "returns.h"
 
 enum { SEL = FREE_SEL, SEL2 = FREE_SEL + 8, RING1_CS = FREE_SEL + 16, RING1_SS = FREE_SEL + 24 };
 
 static u8 ring1_stack[4096] __attribute__((aligned(16)));
 
-SNIPPET(32, nothing, "nop");
-SNIPPET(32, int80, "int $0x80");
-SNIPPET(32, ud2_insn, "ud2");
-SNIPPET(32, raise_gp, "mov $0x3333, %eax; mov %eax, %es");
-SNIPPET(32, divide, "div %ecx");
-
 static void gates(void)
 {
-    struct context c;
-    struct gate good;
-
     group_begin("gates");
-    for (u32 type = 0; type < 32; type++) {
-        bool legal = type == 6 || type == 7 || type == INTERRUPT_GATE || type == TRAP_GATE;
-
-        idt_set(0x80, trap_entries[0x80], K_CS, (u8)(PRESENT | DPL3 | type));
-        if (type == TASK_GATE || legal)
-            continue;
-        struct context u = context_flat(3);
-        context_at(&u, int80);
-        check_end(&u, GP, 0x80 * 8 + 2, 0, "type %x", type);
-    }
-    idt_set(0x80, trap_entries[0x80], K_CS, PRESENT | INTERRUPT_GATE);
-    c = context_flat(3);
-    context_at(&c, int80);
-    check_end(&c, GP, 0x80 * 8 + 2, 0, "DPL 0 from CPL 3");
-    c = context_flat(0);
-    context_at(&c, int80);
-    check_end(&c, 0x80, 0, 2, "DPL 0 from CPL 0");
-    idt_set(0x80, trap_entries[0x80], K_CS, PRESENT | DPL3 | INTERRUPT_GATE);
-    good = idt[0x80];
-    c = context_flat(3);
-    context_at(&c, int80);
-    check_end(&c, 0x80, 0, 2, "DPL 3 from CPL 3");
-    idt[0x80].type &= (u8)~PRESENT;
-    context_at(&c, int80);
-    check_end(&c, NP, 0x80 * 8 + 2, 0, "absent");
-    static const struct {
-        u16 selector, vector, error;
-        const char *name;
-    } targets[] = {
-        {0, GP, 0, "null"},
-        {K_DS, GP, K_DS, "data"},
-        {TSS_SEL, GP, TSS_SEL, "system"},
-        {SEL, NP, SEL, "absent code"},
-        {0x400, GP, 0x400, "beyond the table"},
-        {0x0c, GP, 0x0c, "in an absent LDT"},
-        {U_CS32 & ~3, GP, U_CS32 & ~3, "DPL 3 from CPL 0"},
-    };
-    descriptor_set(SEL, descriptor(0, 0xfffff, 0x1b, 0xc));
-    for (u32 i = 0; i < ARRAY_SIZE(targets); i++) {
-        idt[0x80] = good;
-        idt[0x80].selector = targets[i].selector;
-        c = context_flat(0);
-        context_at(&c, int80);
-        check_end(&c, targets[i].vector, targets[i].error, 0, "selector: %s", targets[i].name);
-    }
-    idt[0x80] = good;
-    idt_pointer.limit = 0x80 * 8 + 6;
-    asm volatile("lidt %0" ::"m"(idt_pointer));
-    c = context_flat(3);
-    context_at(&c, int80);
-    check_end(&c, GP, 0x80 * 8 + 2, 0, "gate beyond the limit");
-    idt_pointer.limit = 256 * 8 - 1;
-    asm volatile("lidt %0" ::"m"(idt_pointer));
+    gate_facts();
     group_end();
 }
 
@@ -155,30 +95,8 @@ static void frames(void)
 
 static void double_faults(void)
 {
-    struct context c;
-    struct gate gp = idt[GP], ud = idt[UD], de = idt[DE];
-
     group_begin("faults while delivering");
-    idt[UD].type &= (u8)~PRESENT;
-    c = context_flat(3);
-    context_at(&c, ud2_insn);
-    check_end(&c, NP, UD * 8 + 3, 0, "#UD then #NP");
-    idt[UD] = ud;
-    idt[UD].selector = K_DS;
-    context_at(&c, ud2_insn);
-    check_end(&c, GP, K_DS + 1, 0, "#UD then #GP");
-    idt[UD] = ud;
-    idt[GP].type &= (u8)~PRESENT;
-    c = context_flat(3);
-    context_at(&c, raise_gp);
-    check_end(&c, DF, 0, -1, "#GP then #NP is #DF");
-    idt[GP] = gp;
-    idt[DE].selector = 0;
-    c = context_flat(3);
-    c.cx = 0;
-    context_at(&c, divide);
-    check_end(&c, DF, 0, -1, "#DE then #GP is #DF");
-    idt[DE] = de;
+    double_fault_facts();
     group_end();
 }
 
@@ -189,42 +107,12 @@ static void iret(void)
 {
     struct context c;
     u32 *stack;
-    static const struct {
-        u32 ip, cs, flags, ss, vector, error;
-        const char *name;
-    } cases[] = {
-        {0, 0, 2, 0, GP, 0, "null CS"},
-        {0, K_DS, 2, 0, GP, K_DS, "CS is data"},
-        {0, SEL, 2, 0, NP, SEL, "absent CS"},
-        {0, 0x400, 2, 0, GP, 0x400, "CS beyond the table"},
-        {0, K_CS32 | 3, 2, U_DS, GP, K_CS32, "CS.DPL 0 with RPL 3"},
-        {0, U_CS32, 2, 0, GP, 0, "null SS"},
-        {0, U_CS32, 2, K_DS | 3, GP, K_DS, "SS.DPL 0"},
-        {0, U_CS32, 2, U_DS & ~3, GP, U_DS & ~3, "SS.RPL 0"},
-        {0, U_CS32, 2, U_CS32, GP, U_CS32 & ~3, "SS is code"},
-        {0, U_CS32, 2, SEL2 | 3, SS, SEL2, "absent SS"},
-        {0x2000, RING1_CS, 2, 0, GP, 0, "EIP beyond the limit"},
-        {0, U_CS32, 2, U_DS, END, 0, "to CPL 3"},
-        {0, K_CS32, 2, 0, END, 0, "same privilege"},
-    };
+    const struct return_case beyond = {0x2000, SEL, K_DS, GP, 0, "EIP beyond the limit"};
 
     group_begin("IRET");
-    descriptor_set(SEL, descriptor(0, 0xfffff, 0x1b, 0xc));
-    descriptor_set(SEL2, descriptor(0, 0xfffff, 0x73, 0xc));
-    descriptor_set(RING1_CS, descriptor(0, 0xfff, 0x9b, 4));
-    for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
-        c = context_flat(0);
-        stack = (u32 *)(c.sp -= 64);
-        stack[0] = cases[i].ip ? cases[i].ip : (u32)nothing, stack[1] = cases[i].cs;
-        stack[2] = cases[i].flags, stack[3] = context_flat(3).sp, stack[4] = cases[i].ss;
-        context_at(&c, iret_insn);
-        check_end(&c, cases[i].vector, cases[i].error, cases[i].vector == END ? -1 : 0, "%s",
-                  cases[i].name);
-        if (cases[i].vector == END)
-            check_eq(c.cs, cases[i].cs, "%s: CS", cases[i].name);
-        else
-            check_eq(c.sp, (u32)stack, "%s: ESP", cases[i].name);
-    }
+    return_facts(iret_insn, true);
+    descriptor_set(SEL, descriptor(0, 0xfff, 0x9b, 4));
+    return_check(&beyond, iret_insn, true);
     c = context_flat(3);
     stack = (u32 *)(c.sp -= 64);
     stack[0] = (u32)nothing, stack[1] = U_CS32;
@@ -249,42 +137,12 @@ static void iret(void)
     group_end();
 }
 
-SNIPPET(32, sysenter_insn, "sysenter");
 SNIPPET(32, sysexit_insn, "sysexit");
 
 static void sysenter(void)
 {
-    struct context c;
-
     group_begin("SYSENTER and SYSEXIT");
-    wrmsr(MSR_SYSENTER_CS, 0);
-    c = context_flat(3);
-    context_at(&c, sysenter_insn);
-    check_end(&c, GP, 0, 0, "SYSENTER with a null CS");
-    c = context_flat(0);
-    context_at(&c, sysexit_insn);
-    check_end(&c, GP, 0, 0, "SYSEXIT with a null CS");
-    wrmsr(MSR_SYSENTER_CS, K_CS32);
-    wrmsr(MSR_SYSENTER_EIP, (u32)nothing);
-    wrmsr(MSR_SYSENTER_ESP, (u32)ring1_stack + 4096);
-    c = context_flat(3);
-    c.flags |= FL_IF | FL_CF;
-    context_at(&c, sysenter_insn);
-    check_end(&c, END, 0, -1, "SYSENTER");
-    check_eq(c.ip, (u32)nothing_end, "EIP");
-    check_eq(c.cs, K_CS32, "CS");
-    check_eq(c.flags & (FL_IF | FL_CF), FL_CF, "IF");
-    check_eq(c.sp, (u32)ring1_stack + 4096, "ESP");
-    c = context_flat(3);
-    context_at(&c, sysexit_insn);
-    check_end(&c, GP, 0, 0, "SYSEXIT at CPL 3");
-    c = context_flat(0);
-    c.dx = (u32)nothing, c.cx = 0x7000;
-    context_at(&c, sysexit_insn);
-    check_end(&c, END, 0, -1, "SYSEXIT");
-    check_eq(c.cs, K_CS32 + 0x13, "its CS");
-    check_eq(c.ss, K_CS32 + 0x1b, "its SS");
-    check_eq(c.sp, 0x7000, "its ESP");
+    sysenter_facts(sysexit_insn, K_CS32 + 0x13);
     group_end();
 }
 

@@ -4,7 +4,8 @@
  * faults, shadows, priorities, IRET, SYSCALL/SYSRET, SYSENTER/SYSEXIT, SWAPGS (SDM 3A chapter 6,
  * SDM 2).
  */
-#include "guest.h"
+#include "events.h"
+#include "returns.h"
 
 #define NON_CANONICAL 0x0000800000000000ul
 
@@ -20,17 +21,13 @@ static void record(struct frame *f)
     seen_count++;
 }
 
-SNIPPET(64, nothing, "nop");
-SNIPPET(64, int80, "int $0x80");
 SNIPPET(64, int3_one, "int3");
 SNIPPET(64, int3_two, ".byte 0xcd, 3");
 SNIPPET(64, icebp, ".byte 0xf1");
-SNIPPET(64, ud2, "ud2");
 SNIPPET(64, into64, ".byte 0xce");
 SNIPPET(64, bound64, ".byte 0x62, 0x00");
 SNIPPET(32, into32, "into");
 SNIPPET(32, bound32, "bound %eax, (%ebx)");
-SNIPPET(64, divide, "div %ecx");
 SNIPPET(64, divide_min, "idiv %rcx");
 SNIPPET(64, long_insn, ".fill 15, 1, 0x2e; nop");
 SNIPPET(64, lock_nop, ".byte 0xf0, 0x90");
@@ -50,7 +47,7 @@ static void software(void)
     context_at(&c, icebp);
     check_end(&c, DB, 0, 1, "INT1");
     check_eq(c.dr6 & 0xf00f, 0, "INT1 leaves DR6");
-    context_at(&c, ud2);
+    context_at(&c, ud2_insn);
     check_end(&c, UD, 0, 0, "UD2");
     check(c.flags & FL_RF, "RF in the image of a fault");
     c = context_flat(3);
@@ -93,71 +90,19 @@ static void software(void)
     group_end();
 }
 
-/* Gates: DPL against CPL, presence, type, selector; error codes with IDT and EXT bits. */
 static void gates(void)
 {
     struct context c;
     struct gate good;
 
     group_begin("gates");
-    idt_set(0x80, trap_entries[0x80], K_CS, PRESENT | INTERRUPT_GATE);
-    c = context_flat(3);
-    context_at(&c, int80);
-    check_end(&c, GP, 0x80 * 8 + 2, 0, "DPL 0 gate from CPL 3");
+    gate_facts();
     good = idt[0x80];
-    good.type |= DPL3;
-    idt[0x80] = good;
-    c = context_flat(3);
-    context_at(&c, int80);
-    check_end(&c, 0x80, 0, 2, "DPL 3 gate from CPL 3");
-    idt[0x80].type &= (u8)~PRESENT;
-    context_at(&c, int80);
-    check_end(&c, NP, 0x80 * 8 + 2, 0, "absent gate");
-    for (u32 type = 0; type < 32; type++) {
-        if ((type & 0xf) == INTERRUPT_GATE || (type & 0xf) == TRAP_GATE)
-            if (type < 16)
-                continue;
-        idt[0x80] = good;
-        idt[0x80].type = (u8)(PRESENT | DPL3 | type);
-        c = context_flat(3);
-        context_at(&c, int80);
-        check_end(&c, GP, 0x80 * 8 + 2, 0, "gate type %x", type);
-    }
-    static const struct {
-        u16 selector;
-        u16 vector, error;
-        const char *name;
-    } targets[] = {
-        {0, GP, 0, "null"},
-        {K_DS, GP, K_DS, "data"},
-        {K_CS32, GP, K_CS32, "32-bit code"},
-        {TSS_SEL, GP, TSS_SEL, "system"},
-        {FREE_SEL, NP, FREE_SEL, "absent 64-bit code"},
-        {0x3f8 + 8, GP, 0x400, "beyond the table"},
-        {4, GP, 4, "LDT without LDT"},
-        {U_CS64 & ~3, GP, U_CS64 & ~3, "DPL 3 code from CPL 0"},
-    };
-    descriptor_set(FREE_SEL, descriptor(0, 0xfffff, 0x1b, 0xa));
-    for (u32 i = 0; i < ARRAY_SIZE(targets); i++) {
-        idt[0x80] = good;
-        idt[0x80].selector = targets[i].selector;
-        c = context_flat(0);
-        context_at(&c, int80);
-        check_end(&c, targets[i].vector, targets[i].error, 0, "selector: %s", targets[i].name);
-    }
-    idt[0x80] = good;
     idt[0x80].offset_high = 0x8000;
     c = context_flat(0);
     context_at(&c, int80);
     check_end(&c, GP, 0, 0, "non-canonical target");
     idt[0x80] = good;
-    idt_pointer.limit = 0x80 * 16 + 14;
-    asm volatile("lidt %0" ::"m"(idt_pointer));
-    c = context_flat(3);
-    context_at(&c, int80);
-    check_end(&c, GP, 0x80 * 8 + 2, 0, "gate beyond the limit");
-    idt_pointer.limit = 0xfff;
-    asm volatile("lidt %0" ::"m"(idt_pointer));
     group_end();
 }
 
@@ -225,35 +170,14 @@ static void stacks(void)
     group_end();
 }
 
-/* SDM 3A table 6-5: which second fault makes a double fault. */
 static void double_faults(void)
 {
     struct context c;
-    struct gate gp = idt[GP], ud = idt[UD], pf = idt[PF], np = idt[NP], de = idt[DE];
+    struct gate ud = idt[UD], pf = idt[PF], np = idt[NP];
 
-    SNIPPET(64, raise_gp, "mov $0x3333, %eax; mov %eax, %es");
     SNIPPET(64, raise_pf, "movabs 0x700000000000, %rax");
     group_begin("faults while delivering");
-    idt[UD].type &= (u8)~PRESENT;
-    c = context_flat(3);
-    context_at(&c, ud2);
-    check_end(&c, NP, UD * 8 + 3, 0, "#UD then #NP is #NP, EXT set");
-    idt[UD] = ud;
-    idt[UD].selector = K_DS;
-    context_at(&c, ud2);
-    check_end(&c, GP, K_DS + 1, 0, "#UD then #GP is #GP, EXT set");
-    idt[UD] = ud;
-    idt[GP].type &= (u8)~PRESENT;
-    c = context_flat(3);
-    context_at(&c, raise_gp);
-    check_end(&c, DF, 0, -1, "#GP then #NP is #DF");
-    idt[GP] = gp;
-    idt[DE].type &= (u8)~PRESENT;
-    c = context_flat(3);
-    c.cx = 0;
-    context_at(&c, divide);
-    check_end(&c, DF, 0, -1, "#DE then #NP is #DF");
-    idt[DE] = de;
+    double_fault_facts();
     idt[PF].type &= (u8)~PRESENT;
     c = context_flat(3);
     context_at(&c, raise_pf);
@@ -263,14 +187,14 @@ static void double_faults(void)
     idt[NP].type &= (u8)~PRESENT;
     idt[UD].type &= (u8)~PRESENT;
     c = context_flat(3);
-    context_at(&c, ud2);
+    context_at(&c, ud2_insn);
     check_end(&c, DF, 0, -1, "#UD, #NP, then #NP is #DF");
     idt[NP] = np;
     idt[UD] = ud;
     idt[UD].ist = 2;
     tss.ist[1] = 0x700000000000;
     c = context_flat(3);
-    context_at(&c, ud2);
+    context_at(&c, ud2_insn);
     check_end(&c, PF, 2, 0, "#UD with its stack absent is #PF");
     check_eq(c.cr2, 0x700000000000 - 8, "CR2 of that #PF");
     idt[UD] = ud;
@@ -286,6 +210,7 @@ static void double_faults(void)
 /* -- IRET ----------------------------------------------------------------------------------- */
 
 /* The frame at R8 is returned through with IRETQ at CPL 0. */
+SNIPPET(64, iretq_insn, "iretq");
 SNIPPET(64, iretq_from, "mov %r8, %rsp; iretq");
 SNIPPET(64, iretl_from, "mov %r8, %rsp; iret");
 
@@ -294,43 +219,25 @@ static void iret(void)
     static u64 stack[8];
     static u32 stack32[8];
     struct context c;
-    static const struct {
-        u64 ip, cs, flags, sp, ss;
-        i32 vector, error;
-        const char *name;
-    } cases[] = {
-        {NON_CANONICAL, K_CS, 2, 0, K_DS, GP, 0, "non-canonical RIP"},
-        {NON_CANONICAL, U_CS64, 2, 0, U_DS, GP, 0, "non-canonical RIP at CPL 3"},
-        {0, 0, 2, 0, K_DS, GP, 0, "null CS"},
-        {0, K_DS, 2, 0, K_DS, GP, K_DS, "CS is data"},
-        {0, 0x3fc | 4, 2, 0, K_DS, GP, 0x3fc, "CS in an absent LDT"},
-        {0, 0x408, 2, 0, K_DS, GP, 0x408, "CS beyond the table"},
-        {0, FREE_SEL, 2, 0, K_DS, NP, FREE_SEL, "CS absent"},
-        {0, K_CS | 3, 2, 0, U_DS, GP, K_CS, "CS.DPL 0 with RPL 3"},
-        {0, U_CS64, 2, 0, 0, GP, 0, "null SS to CPL 3"},
-        {0, U_CS64, 2, 0, K_DS | 3, GP, K_DS, "SS.DPL 0 for CPL 3"},
-        {0, U_CS64, 2, 0, U_DS & ~3, GP, U_DS & ~3, "SS.RPL 0 for CPL 3"},
-        {0, U_CS64, 2, 0, U_CS32, GP, U_CS32 & ~3, "SS is code"},
-        {0, U_CS64, 2, 0, (FREE_SEL + 8) | 3, SS, FREE_SEL + 8, "SS absent"},
-        {0, U_CS32, 2, 0, 3, GP, 0, "null SS to compatibility mode"},
-        {1, K_CS32, 2, 0, 0, GP, 0, "null SS to compatibility mode at CPL 0"},
-        {0, FREE_SEL + 16, 2, 0, K_DS, GP, FREE_SEL + 16, "CS with L and D"},
+    static const struct return_case canonical[] = {
+        {NON_CANONICAL, K_CS, K_DS, GP, 0, "non-canonical RIP"},
+        {NON_CANONICAL, U_CS64, U_DS, GP, 0, "non-canonical RIP at CPL 3"},
+    };
+    /* What QEMU lets pass. */
+    static const struct return_case strict[] = {
+        {0, U_CS32, 3, GP, 0, "null SS to compatibility mode"},
+        {1, K_CS32, 0, GP, 0, "null SS to compatibility mode at CPL 0"},
+        {0, FREE_SEL, K_DS, GP, FREE_SEL, "CS with L and D"},
     };
 
-    descriptor_set(FREE_SEL, descriptor(0, 0xfffff, 0x1b, 0xa));
-    descriptor_set(FREE_SEL + 8, descriptor(0, 0xfffff, 0x73, 0xc));
-    descriptor_set(FREE_SEL + 16, descriptor(0, 0xfffff, 0x9b, 0xe));
+    descriptor_set(FREE_SEL, descriptor(0, 0xfffff, 0x9b, 0xe));
     group_begin("IRETQ");
-    for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
-        if (i >= 13 && skip_on_qemu(cases[i].name))
-            continue;
-        stack[0] = cases[i].ip ? cases[i].ip : (u64)nothing, stack[1] = cases[i].cs;
-        stack[2] = cases[i].flags, stack[3] = 0x5000, stack[4] = cases[i].ss;
-        c = context_flat(0);
-        c.r8 = (u64)stack;
-        context_at(&c, iretq_from);
-        check_end(&c, (u32)cases[i].vector, cases[i].error, 3, "%s", cases[i].name);
-        check_eq(c.cs, K_CS, "%s: still in the old segment", cases[i].name);
+    return_facts(iretq_insn, true);
+    for (u32 i = 0; i < ARRAY_SIZE(canonical); i++)
+        return_check(&canonical[i], iretq_insn, true);
+    for (u32 i = 0; i < ARRAY_SIZE(strict); i++) {
+        if (!skip_on_qemu(strict[i].name))
+            return_check(&strict[i], iretq_insn, true);
     }
     stack[0] = (u64)nothing, stack[1] = K_CS, stack[2] = FL_ONE | FL_NT | FL_RF, stack[4] = K_DS;
     c = context_flat(0);
@@ -418,7 +325,7 @@ static void syscalls(void)
 
     wrmsr(MSR_STAR, (u64)U_CS32 << 48 | (u64)K_CS64 << 32);
     wrmsr(MSR_LSTAR, (u64)nothing);
-    wrmsr(MSR_CSTAR, (u64)ud2);
+    wrmsr(MSR_CSTAR, (u64)ud2_insn);
     wrmsr(MSR_FMASK, FL_IF | FL_TF | FL_DF);
     group_begin("SYSCALL and SYSRET");
     c = context_flat(3);
@@ -438,7 +345,7 @@ static void syscalls(void)
         check_end(&c, UD, 0, 0, "SYSCALL in compatibility mode on Intel");
     } else {
         check_end(&c, UD, 0, -1, "SYSCALL in compatibility mode on AMD");
-        check_eq(c.ip, (u64)ud2, "goes to CSTAR");
+        check_eq(c.ip, (u64)ud2_insn, "goes to CSTAR");
     }
     c = context_flat(0);
     c.cx = (u64)nothing, c.r11 = FL_CF | FL_RF | FL_VM | FL_IF | FL_NT | FL_ID | 0x8028;
@@ -477,7 +384,6 @@ static void syscalls(void)
     group_end();
 }
 
-SNIPPET(64, do_sysenter, "sysenter");
 SNIPPET(64, do_sysexitq, "sysexitq");
 SNIPPET(64, do_sysexitl, "sysexitl");
 
@@ -487,41 +393,17 @@ static void sysenter(void)
 
     group_begin("SYSENTER and SYSEXIT in long mode");
     if (!cpu_is_intel()) {
-        c = context_flat(3);
         wrmsr(MSR_SYSENTER_CS, K_CS32);
-        context_at(&c, do_sysenter);
+        c = ran(3, sysenter_insn);
         check_end(&c, UD, 0, 0, "SYSENTER on AMD");
-        c = context_flat(0);
-        context_at(&c, do_sysexitq);
+        c = ran(0, do_sysexitq);
         check_end(&c, UD, 0, 0, "SYSEXIT on AMD");
     } else {
-        wrmsr(MSR_SYSENTER_CS, 0);
-        c = context_flat(3);
-        context_at(&c, do_sysenter);
-        check_end(&c, GP, 0, 0, "SYSENTER with a null CS");
-        wrmsr(MSR_SYSENTER_CS, K_CS32);
-        wrmsr(MSR_SYSENTER_EIP, (u64)nothing);
-        wrmsr(MSR_SYSENTER_ESP, (u64)stack2 + 4096);
-        c = context_flat(3);
-        c.flags |= FL_IF;
-        context_at(&c, do_sysenter);
-        check_eq(c.ip, (u64)nothing_end, "SYSENTER target");
-        check_eq(c.sp, (u64)stack2 + 4096, "SYSENTER stack");
-        check_eq(c.cs, K_CS32, "SYSENTER CS");
-        check_eq(c.flags & FL_IF, 0, "SYSENTER clears IF");
-        c = context_flat(0);
-        c.dx = (u64)nothing, c.cx = 0x5000;
-        context_at(&c, do_sysexitq);
-        check_end(&c, END, 0, -1, "SYSEXITQ");
-        check_eq(c.cs, K_CS32 + 35, "SYSEXITQ CS");
-        check_eq(c.sp, 0x5000, "SYSEXITQ RSP");
+        sysenter_facts(do_sysexitq, K_CS32 + 35);
         c = context_flat(0);
         c.dx = NON_CANONICAL;
         context_at(&c, do_sysexitq);
         check_end(&c, GP, 0, 0, "SYSEXITQ to a non-canonical address");
-        c = context_flat(3);
-        context_at(&c, do_sysexitq);
-        check_end(&c, GP, 0, 0, "SYSEXIT at CPL 3");
         c = context_flat(0);
         c.dx = (u64)nothing, c.cx = 0x5000;
         context_at(&c, do_sysexitl);
@@ -656,7 +538,7 @@ static void priorities(void)
     group_begin("priorities");
     c = context_flat(0);
     c.flags |= FL_TF;
-    context_at(&c, ud2);
+    context_at(&c, ud2_insn);
     check_end(&c, UD, 0, 0, "#UD before the trap of TF");
     c = context_flat(0);
     c.flags |= FL_TF | FL_IF;

@@ -4,7 +4,7 @@
  * type checks on accesses, call gates and far returns across privileges, LAR, LSL, VERR, VERW,
  * ARPL.
  */
-#include "guest.h"
+#include "call_gates.h"
 
 enum {
     SEL = FREE_SEL, /* the descriptor under test, then others */
@@ -344,63 +344,30 @@ static void types(void)
 SNIPPET(32, gate_call, "lcall $0x88, $0");
 SNIPPET(32, gate_call_rpl3, "lcall $0x8b, $0");
 SNIPPET(32, gate_jump, "ljmp $0x88, $0");
-SNIPPET(32, gate_target, "nop");
 SNIPPET(32, gate_return, "lret $8");
-
-static u64 call_gate(u16 selector, ulong offset, u32 parameters, u8 access)
-{
-    return (offset & 0xffff) | (u64)selector << 16 | (u64)(parameters & 31) << 32 |
-           (u64)access << 40 | (u64)(offset >> 16) << 48;
-}
 
 static void call_gates(void)
 {
     struct context c;
     u32 esp0 = tss.esp0, *stack, *user;
-    static const struct {
-        u16 target;
-        u8 gate;
-        u32 vector, error;
-        const char *name;
-    } cases[] = {
-        {K_CS32, 0x8c, GP, SEL, "gate DPL 0 from CPL 3"},
-        {K_CS32, 0x6c, NP, SEL, "absent gate"},
-        {0, 0xec, GP, 0, "null target"},
-        {K_DS, 0xec, GP, K_DS, "target is data"},
-        {SEL2, 0xec, NP, SEL2, "absent target"},
-        {0x400, 0xec, GP, 0x400, "target beyond the table"},
-        {K_CS32, 0xe0, GP, SEL, "type 0"},
-        {K_CS32, 0xe8, GP, SEL, "type 8"},
-        {K_CS32, 0xea, GP, SEL, "type a"},
-        {K_CS32, 0xed, GP, SEL, "type d"},
-        {K_CS32, 0xee, GP, SEL, "interrupt gate"},
-        {K_CS32, 0xef, GP, SEL, "trap gate"},
-    };
 
-    descriptor_set(SEL2, descriptor(0, 0xfffff, 0x1b, 0xc));
     group_begin("call gates");
-    for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
-        descriptor_set(SEL, call_gate(cases[i].target, (ulong)gate_target, 0, cases[i].gate));
-        c = context_flat(3);
-        context_at(&c, gate_call);
-        check_end(&c, cases[i].vector, cases[i].error, 0, "%s", cases[i].name);
-        check_eq(c.sp, context_flat(3).sp, "%s: ESP", cases[i].name);
-    }
+    call_gate_facts(gate_call);
     for (u32 wide = 0; wide < 2; wide++) {
         u32 unit = wide ? 4 : 2;
 
         for (u32 n = 0; n < 32; n++) {
             u32 got;
 
-            descriptor_set(SEL, call_gate(K_CS32, (ulong)gate_target, n, wide ? 0xec : 0xe4));
+            call_gate_set(K_CS32, (ulong)transfer_target, n, wide ? 0xec : 0xe4);
             c = context_flat(3);
             user = (u32 *)(c.sp -= 256);
             for (u32 i = 0; i < 64; i++)
                 user[i] = 0x1000100 * (i + 1) + i;
             if (!wide) /* a 16-bit gate has a 16-bit offset */
-                descriptor_set(SEL3, descriptor((ulong)gate_target, 0xffff, 0x9b, 4));
+                descriptor_set(SEL3, descriptor((ulong)transfer_target, 0xffff, 0x9b, 4));
             if (!wide)
-                descriptor_set(SEL, call_gate(SEL3, 0, n, 0xe4));
+                call_gate_set(SEL3, 0, n, 0xe4);
             context_at(&c, gate_call);
             check_eq(c.vector, END, "wide %u, %u parameters", wide, n);
             check_eq(c.cs, wide ? K_CS32 : SEL3, "wide %u, CS", wide);
@@ -418,7 +385,7 @@ static void call_gates(void)
             }
         }
     }
-    descriptor_set(SEL, call_gate(K_CS32, (ulong)gate_target, 0, 0xec));
+    call_gate_set(K_CS32, (ulong)transfer_target, 0, 0xec);
     c = context_flat(3);
     context_at(&c, gate_call_rpl3);
     check_end(&c, END, 0, -1, "RPL 3 in the call");
@@ -429,11 +396,11 @@ static void call_gates(void)
     context_at(&c, gate_call);
     check_eq(c.vector, END, "same privilege");
     check_eq(context_flat(0).sp - c.sp, 8, "same privilege: only the return address");
-    descriptor_set(SEL, call_gate(U_CS32, (ulong)gate_target, 0, 0xec));
+    call_gate_set(U_CS32, (ulong)transfer_target, 0, 0xec);
     c = context_flat(0);
     context_at(&c, gate_call);
     check_end(&c, GP, U_CS32 & ~3u, 0, "outwards");
-    descriptor_set(SEL, call_gate(K_CS32, (ulong)gate_target, 0, 0x8c));
+    call_gate_set(K_CS32, (ulong)transfer_target, 0, 0x8c);
     c = context_flat(0);
     context_at(&c, gate_call_rpl3);
     check_end(&c, GP, SEL, 0, "RPL above the gate's DPL");
@@ -444,7 +411,7 @@ static void call_gates(void)
     descriptor_set(SEL2, descriptor(0, 0xfffff, 0xbb, 0xc));
     descriptor_set(SEL3, descriptor(0, 0xfffff, 0xb3, 0xc));
     descriptor_set(SEL4, descriptor(0, 0xfffff, 0x33, 0xc));
-    descriptor_set(SEL, call_gate(SEL2, (ulong)gate_target, 1, 0xec));
+    call_gate_set(SEL2, (ulong)transfer_target, 1, 0xec);
     static const struct {
         u16 ss1;
         u32 vector, error;
@@ -482,39 +449,15 @@ static void far_returns(void)
 {
     struct context c;
     u32 *stack;
-    static const struct {
-        u32 cs, ip, ss, vector, error;
-        const char *name;
-    } cases[] = {
-        {0, 0, 0, GP, 0, "null CS"},
-        {K_DS, 0, 0, GP, K_DS, "CS is data"},
-        {SEL2, 0, 0, NP, SEL2, "absent CS"},
-        {0x400, 0, 0, GP, 0x400, "beyond the table"},
-        {K_CS32 | 3, 0, U_DS, GP, K_CS32, "RPL 3, DPL 0"},
-        {U_CS32 & ~3, 0, 0, GP, U_CS32 & ~3, "RPL 0, DPL 3"},
-        {U_CS32, 0, 0, GP, 0, "null SS"},
-        {U_CS32, 0, K_DS | 3, GP, K_DS, "SS.DPL 0"},
-        {U_CS32, 0, U_DS & ~3, GP, U_DS & ~3, "SS.RPL 0"},
-        {U_CS32, 0, SEL3 | 3, SS, SEL3, "absent SS"},
-        {U_CS32, 0, U_CS32, GP, U_CS32 & ~3, "SS is code"},
-        {SEL4, 0x2000, 0, GP, 0, "EIP beyond the limit"},
-    };
+    const struct return_case beyond = {0x2000, SEL4, K_DS, GP, 0, "EIP beyond the limit"};
 
     group_begin("far returns");
-    descriptor_set(SEL2, descriptor(0, 0xfffff, 0x1b, 0xc));
-    descriptor_set(SEL3, descriptor(0, 0xfffff, 0x73, 0xc));
+    return_facts(far_return, false);
     descriptor_set(SEL4, descriptor(0, 0xfff, 0x9b, 4));
-    for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
-        c = context_flat(0);
-        stack = (u32 *)(c.sp -= 64);
-        stack[0] = cases[i].ip ? cases[i].ip : (u32)gate_target, stack[1] = cases[i].cs;
-        stack[2] = 0x7000, stack[3] = cases[i].ss;
-        context_at(&c, far_return);
-        check_end(&c, cases[i].vector, cases[i].error, 0, "%s", cases[i].name);
-    }
+    return_check(&beyond, far_return, false);
     c = context_flat(0);
     stack = (u32 *)(c.sp -= 64);
-    stack[0] = (u32)gate_target, stack[1] = U_CS32;
+    stack[0] = (u32)transfer_target, stack[1] = U_CS32;
     stack[4] = 0x7000, stack[5] = U_DS;
     c.ds = K_DS, c.es = U_DS, c.fs = 0;
     c.gs = K_DS;
@@ -526,7 +469,7 @@ static void far_returns(void)
     check_eq(c.es, U_DS, "ES of DPL 3 stays");
     c = context_flat(3);
     stack = (u32 *)(c.sp -= 64);
-    stack[0] = (u32)gate_target, stack[1] = K_CS32;
+    stack[0] = (u32)transfer_target, stack[1] = K_CS32;
     context_at(&c, far_return);
     check_end(&c, GP, K_CS32, 0, "RETF inwards");
     /* Conforming code runs with the caller's privilege. */

@@ -3,9 +3,9 @@
  * Segmentation in long mode (SDM 3A 3.4.2, 3.5, 5.8.3.1): which loads still check, bases and limits
  * that do not count, 64-bit call gates, far transfers between 64-bit and compatibility mode.
  */
-#include "guest.h"
+#include "call_gates.h"
 
-enum { SEL = FREE_SEL, SEL2 = FREE_SEL + 16, SEL3 = FREE_SEL + 24 };
+enum { SEL = FREE_SEL, SEL3 = FREE_SEL + 24 };
 
 static u8 memory[8192] __attribute__((aligned(4096)));
 
@@ -147,58 +147,34 @@ static void loads(void)
 SNIPPET(64, gate_call, "lcall *gate_pointer(%rip)");
 SNIPPET(64, gate_jump, "ljmp *gate_pointer(%rip)");
 SNIPPET(64, gate_pointer_code, "gate_pointer: .long 0; .word 0x88");
-SNIPPET(64, gate_target, "nop");
 SNIPPET(32, gate_call32, "lcall $0x88, $0");
-
-static void gate_set(u16 selector, u64 offset, u8 access)
-{
-    descriptor_set(SEL, (offset & 0xffff) | (u64)selector << 16 | (u64)access << 40 |
-                            (offset >> 16 & 0xffff) << 48);
-    descriptor_set(SEL + 8, offset >> 32);
-}
 
 static void call_gates(void)
 {
     struct context c;
     u64 *stack;
-    static const struct {
-        u16 target;
-        u8 gate;
-        u32 vector, error;
-        const char *name;
-    } cases[] = {
-        {K_CS64, 0x8c, GP, SEL, "DPL 0 from CPL 3"},
-        {K_CS64, 0x6c, NP, SEL, "absent gate"},
-        {0, 0xec, GP, 0, "null target"},
-        {K_DS, 0xec, GP, K_DS, "data"},
+    static const struct gate_case cases[] = {
         {K_CS32, 0xec, GP, K_CS32, "32-bit code"},
-        {SEL2, 0xec, NP, SEL2, "absent code"},
         {SEL3, 0xec, GP, SEL3, "code with L and D"},
-        {0x400, 0xec, GP, 0x400, "beyond the table"},
         {K_CS64, 0xe4, GP, SEL, "16-bit gate"},
         {K_CS64, 0xe5, GP, SEL, "task gate"},
-        {K_CS64, 0xee, GP, SEL, "interrupt gate"},
     };
 
-    descriptor_set(SEL2, descriptor(0, 0xfffff, 0x1b, 0xa));
     descriptor_set(SEL3, descriptor(0, 0xfffff, 0x9b, 0xe));
     group_begin("64-bit call gates");
-    for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
-        gate_set(cases[i].target, (u64)gate_target, cases[i].gate);
-        c = context_flat(3);
-        context_at(&c, gate_call);
-        check_end(&c, cases[i].vector, cases[i].error, 0, "%s", cases[i].name);
-    }
-    gate_set(K_CS64, 0x0000800000000000, 0xec);
+    call_gate_facts(gate_call);
+    for (u32 i = 0; i < ARRAY_SIZE(cases); i++)
+        call_gate_check(&cases[i], gate_call);
+    call_gate_set(K_CS64, 0x0000800000000000, 0, 0xec);
     c = context_flat(3);
     context_at(&c, gate_call);
     check_end(&c, GP, cpu_is_intel() ? SEL : -1, 0, "non-canonical target");
-    gate_set(K_CS64, (u64)gate_target, 0xec);
+    call_gate_set(K_CS64, (u64)transfer_target, 0, 0xec);
     descriptor_set(SEL + 8, (u64)0x01 << 40);
     c = context_flat(3);
     context_at(&c, gate_call);
     check_end(&c, GP, SEL, 0, "upper half with a type");
-    gate_set(K_CS64, (u64)gate_target, 0xec);
+    call_gate_set(K_CS64, (u64)transfer_target, 0, 0xec);
     c = context_flat(3);
     context_at(&c, gate_jump);
     check_end(&c, GP, K_CS64, 0, "a jump inwards");
@@ -213,7 +189,7 @@ static void call_gates(void)
         check_eq(c.ss, 0, "compat %u SS", compat);
         check_eq(c.sp, tss.rsp[0] - 32, "compat %u RSP", compat);
     }
-    gate_set(U_CS64, (u64)gate_target, 0xec);
+    call_gate_set(U_CS64, (u64)transfer_target, 0, 0xec);
     c = context_flat(3);
     context_at(&c, gate_call);
     check_eq(c.vector, END, "same privilege");
@@ -233,34 +209,18 @@ SNIPPET(64, far_call_m32, "lcall *(%rdi)");
 static void transfers(void)
 {
     struct context c;
-    u64 *stack;
-    static const struct {
-        u64 ip, cs, ss;
-        u32 vector, error;
-        const char *name;
-    } cases[] = {
+    static const struct return_case cases[] = {
         {0x0000800000000000, K_CS64, K_DS, GP, 0, "non-canonical RIP"},
         {0x0000800000000000, U_CS64, U_DS, GP, 0, "non-canonical RIP outwards"},
         {0, SEL3, K_DS, GP, SEL3, "L and D"},
-        {0, U_CS64, 0, GP, 0, "null SS at CPL 3"},
         {0, U_CS32, 3, GP, 0, "null SS, compatibility mode"},
-        {0, U_CS64, U_DS, END, 0, "to CPL 3"},
         {0, U_CS32, U_DS, END, 0, "to compatibility mode"},
-        {0, K_CS64, 0, END, 0, "same privilege"},
     };
 
     group_begin("far transfers");
-    for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
-        c = context_flat(0);
-        stack = (u64 *)(c.sp -= 64);
-        stack[0] = cases[i].ip ? cases[i].ip : (u64)gate_target, stack[1] = cases[i].cs;
-        stack[2] = 0x7000, stack[3] = cases[i].ss;
-        context_at(&c, far_return64);
-        check_end(&c, cases[i].vector, cases[i].error, cases[i].vector == END ? -1 : 0, "%s",
-                  cases[i].name);
-        if (cases[i].vector == END)
-            check_eq(c.cs, cases[i].cs, "%s: CS", cases[i].name);
-    }
+    return_facts(far_return64, false);
+    for (u32 i = 0; i < ARRAY_SIZE(cases); i++)
+        return_check(&cases[i], far_return64, false);
     c = context_flat(3);
     c.cs = U_CS32;
     context_at(&c, to_long);
@@ -271,14 +231,14 @@ static void transfers(void)
     context_at(&c, jump_long);
     check_end(&c, END, 0, -1, "JMP to 64-bit code");
     check_eq(c.cs, U_CS64, "its CS");
-    *(u32 *)memory = (u32)(u64)gate_target, *(u16 *)(memory + 4) = U_CS64;
+    *(u32 *)memory = (u32)(u64)transfer_target, *(u16 *)(memory + 4) = U_CS64;
     c = context_flat(3);
     c.di = (ulong)memory;
     context_at(&c, far_call_m32);
     check_end(&c, END, 0, -1, "CALL m16:32");
     check_eq(context_flat(3).sp - c.sp, 8, "pushes 8 bytes");
     if (cpu_is_intel()) {
-        *(u64 *)memory = (u64)gate_target, *(u16 *)(memory + 8) = U_CS64;
+        *(u64 *)memory = (u64)transfer_target, *(u16 *)(memory + 8) = U_CS64;
         c = context_flat(3);
         c.di = (ulong)memory;
         context_at(&c, far_call_m);

@@ -251,6 +251,13 @@ struct context {
         "\nint $0x7f\n.global " #name "_end\n" #name "_end:\n.code" HOST_BITS "\n.popsection\n");  \
     extern u8 name[], name##_end[] __attribute__((unused))
 
+/* The same in code of the image's own width. */
+#ifdef __x86_64__
+#define SNIPPET_NATIVE(name, text) SNIPPET(64, name, text)
+#else
+#define SNIPPET_NATIVE(name, text) SNIPPET(32, name, text)
+#endif
+
 /* A flat context at this privilege (0 or 3) with a stack of its own. */
 struct context context_flat(u32 cpl);
 extern u8 context_stack[2][8192], snippets_start[], snippets_end[];

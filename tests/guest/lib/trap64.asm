@@ -9,23 +9,7 @@ global trap_entries, frame_enter, frame_leave
 extern trap_handle, monitor_sp
 
 section .text
-%macro ENTRY 1
-    align 16
-%if %1 == 8 || (%1 >= 10 && %1 <= 14) || %1 == 17 || %1 == 21 || %1 == 29 || %1 == 30
-%else
-    push 0
-%endif
-    push %1
-    jmp near trap_common
-%endmacro
-
-align 16
-trap_entries:
-%assign n 0
-%rep 256
-    ENTRY n
-%assign n n + 1
-%endrep
+%include "entries.inc"
 
 trap_common:
     push rax
