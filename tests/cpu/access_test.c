@@ -8,19 +8,6 @@
 #include "tests/cpu/body.h"
 #include "tests/suite.h"
 
-static struct machine machine;
-
-static void setup(void)
-{
-    machine_create(&machine);
-    machine_start(&machine, MACHINE_LONG);
-}
-
-static void teardown(void)
-{
-    machine_destroy(&machine);
-}
-
 static bool reads(enum seg seg, u64 offset, unsigned size, u64 *value)
 {
     machine.v->fault.pending = false;
@@ -366,7 +353,7 @@ int main(void)
     Suite *suite = suite_create("cpu/access");
     TCase *tests = tcase_create("access");
 
-    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_checked_fixture(tests, body_setup, body_teardown);
     tcase_add_test(tests, limit_covers_the_last_byte);
     tcase_add_test(tests, expand_down_is_valid_above_the_limit);
     tcase_add_test(tests, type_and_null_are_checked_in_protected_mode);

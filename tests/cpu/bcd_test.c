@@ -14,7 +14,6 @@
 
 enum { USER32_CS = 0x23, USER_DS = 0x2b, REGS = 0x800, FAR_POINTER = 0x810, ENTRY = 0x900 };
 
-static struct machine machine;
 static u8 *page; /* below 4 GiB */
 
 static void setup(void)

@@ -14,6 +14,20 @@ enum {
     BODY_PAGE_TABLE = 0x100000 /* their page table */
 };
 
+static struct machine machine;
+
+/* A fixture: a machine per test, in 64-bit mode. */
+static inline void body_setup(void)
+{
+    machine_create(&machine);
+    machine_start(&machine, MACHINE_LONG);
+}
+
+static inline void body_teardown(void)
+{
+    machine_destroy(&machine);
+}
+
 /* Runs the body of the instruction at v->rip; next_rip is set before and not committed after. */
 static inline bool body_run(struct machine *m, const void *bytes, unsigned size)
 {

@@ -8,19 +8,6 @@
 #include "tests/cpu/body.h"
 #include "tests/suite.h"
 
-static struct machine machine;
-
-static void setup(void)
-{
-    machine_create(&machine);
-    machine_start(&machine, MACHINE_LONG);
-}
-
-static void teardown(void)
-{
-    machine_destroy(&machine);
-}
-
 START_TEST(relative_targets)
 {
     struct vcpu *v = machine.v;
@@ -257,7 +244,7 @@ int main(void)
     Suite *suite = suite_create("cpu/branch");
     TCase *tests = tcase_create("branch");
 
-    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_checked_fixture(tests, body_setup, body_teardown);
     tcase_add_test(tests, relative_targets);
     tcase_add_test(tests, call_and_return);
     tcase_add_test(tests, loops_count_in_the_address_size);

@@ -426,6 +426,17 @@ static inline int machine_vector(const struct machine *m)
     return (int)(at / 16);
 }
 
+/* Runs code at MACHINE_CODE until it halts, as the processor is: the vector that ended it, or -1.
+ */
+static inline int machine_execute(struct machine *m, const void *code, size_t size)
+{
+    machine_code(m, code, size);
+    machine_run(m);
+    return machine_vector(m);
+}
+#define MACHINE_EXECUTE(m, ...)                                                                    \
+    machine_execute(m, (const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+
 /* The n-th value on the stack of a stub in 64-bit (32-bit, 16-bit) mode: n = 0 is the error code or
  * the return address. */
 static inline u64 machine_stack(struct machine *m, unsigned n, unsigned size)

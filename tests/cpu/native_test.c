@@ -41,14 +41,7 @@ END_TEST
 
 /* -- single instructions through the run loop -- */
 
-/* Runs code at MACHINE_CODE until it halts; the vector that ended it, or -1. */
-static int run(const void *code, size_t size)
-{
-    machine_code(&oracle.m, code, size);
-    machine_run(&oracle.m);
-    return machine_vector(&oracle.m);
-}
-#define RUN(...)        run((const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+#define RUN(...)        MACHINE_EXECUTE(&oracle.m, __VA_ARGS__)
 #define MOVAPS_XMM0_RDI 0x0f, 0x28, 0x07
 #define ADDPS_XMM0_RDI  0x0f, 0x58, 0x07
 #define DIVPS_XMM0_XMM1 0x0f, 0x5e, 0xc1

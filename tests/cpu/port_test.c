@@ -15,7 +15,6 @@ struct latch {
     u64 offset, value;
 };
 
-static struct machine machine;
 static struct latch latch;
 
 static u64 latch_read(void *self, u64 offset, unsigned size)
@@ -42,15 +41,9 @@ static const struct io_ops latch_ops = {latch_read, latch_write, SIZE_ANY};
 
 static void setup(void)
 {
-    machine_create(&machine);
-    machine_start(&machine, MACHINE_LONG);
+    body_setup();
     latch = (struct latch){0};
     ck_assert_int_eq(pio_claim(&machine.pio, PORT, 16, &latch_ops, &latch, "latch"), ST_OK);
-}
-
-static void teardown(void)
-{
-    machine_destroy(&machine);
 }
 
 START_TEST(sizes)
@@ -184,7 +177,7 @@ int main(void)
     Suite *suite = suite_create("cpu/port");
     TCase *tests = tcase_create("port");
 
-    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_checked_fixture(tests, setup, body_teardown);
     tcase_add_test(tests, sizes);
     tcase_add_test(tests, bitmap);
     tcase_add_test(tests, v86_always_asks_the_bitmap);

@@ -126,10 +126,7 @@ static inline bool edge_check_row(struct simd_edge *e, unsigned id, unsigned cou
         e->o.done++;
         if (edge_compare(e, bytes, length, (int)simd_below(&e->o, 96) - 16, why, sizeof(why)))
             continue;
-        printf("%s:", row->name);
-        for (unsigned b = 0; b < length; b++)
-            printf(" %02x", bytes[b]);
-        printf(": %s\n", why);
+        simd_report(row, bytes, length, why);
         return false;
     }
     return true;

@@ -645,6 +645,15 @@ static inline unsigned simd_encode(struct simd_oracle *o, const struct insn_row 
     return simd_encode_as(o, row, bytes, simd_below(o, 2));
 }
 
+static inline void simd_report(const struct insn_row *row, const u8 *bytes, unsigned length,
+                               const char *why)
+{
+    printf("%s:", row->name);
+    for (unsigned b = 0; b < length; b++)
+        printf(" %02x", bytes[b]);
+    printf(": %s\n", why);
+}
+
 /* Compares a row count times. Stops at the first difference and prints it. */
 static inline bool simd_check_row(struct simd_oracle *o, unsigned id, unsigned count)
 {
@@ -664,10 +673,7 @@ static inline bool simd_check_row(struct simd_oracle *o, unsigned id, unsigned c
         o->done++;
         if (simd_compare(o, bytes, length, why, sizeof(why)))
             continue;
-        printf("%s:", row->name);
-        for (unsigned b = 0; b < length; b++)
-            printf(" %02x", bytes[b]);
-        printf(": %s\n", why);
+        simd_report(row, bytes, length, why);
         return false;
     }
     return true;

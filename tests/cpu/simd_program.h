@@ -31,14 +31,7 @@ static inline struct vcpu *start(enum machine_mode mode)
     return edge.o.m.v;
 }
 
-/* The vector that ended the code, or -1: its own HLT. */
-static inline int run(const void *code, size_t size)
-{
-    machine_code(&edge.o.m, code, size);
-    machine_run(&edge.o.m);
-    return machine_vector(&edge.o.m);
-}
-#define RUN(...) run((const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+#define RUN(...) MACHINE_EXECUTE(&edge.o.m, __VA_ARGS__)
 
 /* Runs the tests; text is the number that seeds their operands. Returns the exit status. */
 static inline int simd_program(const char *name, const TTest *const *tests, unsigned count,

@@ -7,19 +7,6 @@
 #include "tests/cpu/body.h"
 #include "tests/suite.h"
 
-static struct machine machine;
-
-static void setup(void)
-{
-    machine_create(&machine);
-    machine_start(&machine, MACHINE_LONG);
-}
-
-static void teardown(void)
-{
-    machine_destroy(&machine);
-}
-
 START_TEST(push_and_pop_of_rsp)
 {
     struct vcpu *v = machine.v;
@@ -192,7 +179,7 @@ int main(void)
     Suite *suite = suite_create("cpu/stack");
     TCase *tests = tcase_create("stack");
 
-    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_checked_fixture(tests, body_setup, body_teardown);
     tcase_add_test(tests, push_and_pop_of_rsp);
     tcase_add_test(tests, operand_sizes);
     tcase_add_test(tests, sixteen_bit_stack_wraps_and_keeps_the_upper_half);

@@ -13,7 +13,6 @@
 enum { ROUNDS = 300 };
 
 static struct oracle oracle;
-static struct machine machine;
 
 static void describe(const u8 *bytes, unsigned size, const struct oracle_state *host,
                      const struct oracle_state *guest)
@@ -100,17 +99,6 @@ START_TEST(as_on_the_host)
 END_TEST
 
 /* -- one instruction in a machine -- */
-
-static void setup(void)
-{
-    machine_create(&machine);
-    machine_start(&machine, MACHINE_LONG);
-}
-
-static void teardown(void)
-{
-    machine_destroy(&machine);
-}
 
 START_TEST(fault_in_the_middle_leaves_completed_iterations)
 {
@@ -231,7 +219,7 @@ int main(void)
 
     tcase_set_timeout(host, 60);
     tcase_add_loop_test(host, as_on_the_host, 0, 2);
-    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_checked_fixture(tests, body_setup, body_teardown);
     tcase_add_test(tests, fault_in_the_middle_leaves_completed_iterations);
     tcase_add_test(tests, long_runs_ask_to_be_repeated);
     tcase_add_test(tests, overlapping_copy_repeats_the_pattern);

@@ -34,13 +34,7 @@ END_TEST
 
 /* -- single instructions through the run loop -- */
 
-static int run(const void *code, size_t size)
-{
-    machine_code(&oracle.m, code, size);
-    machine_run(&oracle.m);
-    return machine_vector(&oracle.m);
-}
-#define RUN(...)      run((const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+#define RUN(...)      MACHINE_EXECUTE(&oracle.m, __VA_ARGS__)
 #define FLD1          0xd9, 0xe8
 #define FWAIT         0x9b
 #define FNSTSW_AX     0xdf, 0xe0

@@ -39,13 +39,7 @@ static struct vcpu *start(enum machine_mode mode)
     return v;
 }
 
-static int run(const void *code, size_t size)
-{
-    machine_code(&oracle.m, code, size);
-    machine_run(&oracle.m);
-    return machine_vector(&oracle.m);
-}
-#define RUN(...)   run((const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+#define RUN(...)   MACHINE_EXECUTE(&oracle.m, __VA_ARGS__)
 /* All on [rdi]. */
 #define FXSAVE64   0x48, 0x0f, 0xae, 0x07
 #define FXRSTOR64  0x48, 0x0f, 0xae, 0x0f
@@ -285,7 +279,7 @@ START_TEST(initial_components)
         v->gpr[RDX] = 0;
         for (unsigned at = 0; at < AREA; at += 8)
             machine_put_uint(&oracle.m, AREA_AT + at, old, 8);
-        ck_assert_int_eq(run(code[n], 4), -1);
+        ck_assert_int_eq(machine_execute(&oracle.m, code[n], 4), -1);
         if (n == 2)
             ck_assert_uint_eq(machine_get(&oracle.m, AREA_AT + HEADER, 8), XCR0_SSE | XCR0_AVX);
         else /* bits that are not asked for stay */
