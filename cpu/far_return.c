@@ -38,6 +38,7 @@ static void set_flags(struct vcpu *v, u64 value, u64 mask)
 
 /* -- checks that RETF and IRET share -- */
 
+/* SDM 2 "RET": never inwards, then what a code segment of the return's RPL needs. */
 static bool return_code_check(struct vcpu *v, struct far_target *t)
 {
     t->cpl = t->cs & 3;
@@ -92,6 +93,7 @@ static void return_commit(struct vcpu *v, const struct far_target *t)
 
 /* -- RETF -- */
 
+/* SDM 2 "RET", REAL-ADDRESS-MODE. */
 static bool far_return_real(struct vcpu *v, unsigned osz, u16 pop_bytes)
 {
     u64 rip, cs;
@@ -106,6 +108,7 @@ static bool far_return_real(struct vcpu *v, unsigned osz, u16 pop_bytes)
     return true;
 }
 
+/* SDM 2 "RET", PROTECTED-MODE: the count of bytes is taken from both stacks. */
 bool far_return(struct vcpu *v, unsigned osz, u16 pop_bytes)
 {
     struct far_target t = {.load_ss = false};
@@ -178,6 +181,7 @@ static bool iret_v86(struct vcpu *v, unsigned osz)
     return true;
 }
 
+/* SDM 2 "IRET", RETURN-TO-VIRTUAL-8086-MODE: EFLAGS is loaded as it comes, at CPL 0. */
 static bool iret_to_v86(struct vcpu *v, const u64 value[3])
 {
     static const u8 order[] = {SEG_SS, SEG_ES, SEG_DS, SEG_FS, SEG_GS};
@@ -216,6 +220,7 @@ static bool iret_task(struct vcpu *v)
     return task_switch(v, &r);
 }
 
+/* SDM 2 "IRET", RETURN-TO-SAME-PRIVILEGE-LEVEL; by the CPL before the return. */
 static u64 iret_flag_mask(const struct vcpu *v, unsigned osz)
 {
     u64 mask = F_CF | F_PF | F_AF | F_ZF | F_SF | F_TF | F_DF | F_OF | F_NT;
@@ -259,6 +264,7 @@ static bool iret_protected(struct vcpu *v, unsigned osz)
     return true;
 }
 
+/* NT in long mode is #GP(0) (SDM 2 "IRET", IA-32e-MODE). */
 bool interrupt_return(struct vcpu *v, unsigned osz)
 {
     v->nmi_blocked = false;

@@ -16,6 +16,7 @@ struct call_gate {
     unsigned size; /* of what is pushed: 2, 4 or 8 */
 };
 
+/* SDM 2 "CALL", REAL-ADDRESS-MODE: the offset is held against the limit that CS has and keeps. */
 static bool far_real(struct vcpu *v, u16 selector, u64 offset, unsigned osz, bool call)
 {
     struct frame f;
@@ -57,6 +58,7 @@ static bool enter_same(struct vcpu *v, u16 selector, struct descriptor *d, u64 o
     return true;
 }
 
+/* SDM 2 "CALL", CONFORMING and NONCONFORMING-CODE-SEGMENT: the RPL counts for the latter only. */
 static bool far_code(struct vcpu *v, u16 selector, struct descriptor *d, u64 offset, unsigned osz,
                      bool call)
 {
@@ -100,6 +102,8 @@ static bool push_params(struct vcpu *v, struct frame *f, const struct call_gate 
     return true;
 }
 
+/* SDM 2 "CALL", MORE-PRIVILEGE: SS:rSP of the caller, parameters, CS:rIP of the caller; a 64-bit
+ * gate has no parameters and a null SS (SDM 3A 5.8.5.1). */
 static bool gate_inner(struct vcpu *v, const struct call_gate *g, struct descriptor *code)
 {
     unsigned cpl = attr_dpl(descriptor_attr(code));
@@ -128,6 +132,7 @@ static bool gate_inner(struct vcpu *v, const struct call_gate *g, struct descrip
     return true;
 }
 
+/* SDM 2 "CALL", "JMP", CALL-GATE: a jump stays at its level, a call may go inwards. */
 static bool gate_target(struct vcpu *v, const struct call_gate *g, bool call)
 {
     struct descriptor d;
@@ -167,6 +172,7 @@ static bool far_gate(struct vcpu *v, u16 selector, struct descriptor *d, bool ca
 
 /* -- tasks -- */
 
+/* SDM 2 "CALL", TASK-GATE and TASK-STATE-SEGMENT. */
 static bool far_task(struct vcpu *v, u16 selector, const struct descriptor *d, bool call)
 {
     struct task_request r = {.selector = selector,
@@ -182,6 +188,8 @@ static bool far_task(struct vcpu *v, u16 selector, const struct descriptor *d, b
     return task_switch(v, &r);
 }
 
+/* SDM 2 "CALL": DPL against CPL and RPL is #GP before presence is #NP, for gates and TSSs alike.
+ * Long mode has 64-bit call gates only (SDM 3A 5.8.3.1, 7.7). */
 static bool far_system(struct vcpu *v, u16 selector, struct descriptor *d, bool call)
 {
     u32 attr = descriptor_attr(d), error = selector_error(selector, 0);

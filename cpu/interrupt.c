@@ -140,6 +140,7 @@ static bool gate_read(struct vcpu *v, const struct event *e, struct idt_gate *g)
     return true;
 }
 
+/* SDM 2 "INT n", PROTECTED-MODE and IA-32e-MODE. */
 static bool gate_type_valid(const struct vcpu *v, const struct idt_gate *g)
 {
     if (g->type == SYS_INT_GATE || g->type == SYS_TRAP_GATE)
@@ -195,6 +196,7 @@ static bool build_long(struct vcpu *v, const struct event *e, const struct idt_g
     return true;
 }
 
+/* SDM 2 "INT n", INTER-PRIVILEGE-LEVEL-INTERRUPT and INTERRUPT-FROM-VIRTUAL-8086-MODE. */
 static bool build_legacy(struct vcpu *v, const struct event *e, const struct idt_gate *g,
                          unsigned cpl, struct ring_stack *stack, struct frame *f)
 {
@@ -254,6 +256,8 @@ static bool deliver_gate(struct vcpu *v, const struct event *e, const struct idt
     return true;
 }
 
+/* IF stays what the new task has, and RF is in the image that the old one saves (SDM 3A 7.3, 3B
+ * 17.3.1.1). */
 static bool deliver_task(struct vcpu *v, const struct event *e, const struct idt_gate *g)
 {
     const struct task_request r = {.selector = g->selector,
@@ -270,6 +274,7 @@ static bool deliver_task(struct vcpu *v, const struct event *e, const struct idt
     return true;
 }
 
+/* The order of SDM 2 "INT n": type, DPL for software interrupts only, presence. */
 static bool deliver_protected(struct vcpu *v, const struct event *e)
 {
     struct idt_gate g = {.type = 0};
@@ -283,6 +288,7 @@ static bool deliver_protected(struct vcpu *v, const struct event *e)
     return g.type == SYS_TASK_GATE ? deliver_task(v, e, &g) : deliver_gate(v, e, &g);
 }
 
+/* EXT is clear for INT n, INT3 and INTO alone (SDM 3A 6.13). */
 bool interrupt_deliver(struct vcpu *v, u8 vector, enum event_kind kind, bool has_error, u32 error,
                        u64 return_rip)
 {
