@@ -13,16 +13,24 @@ static u64 item(const struct fw_cfg_store *store, u16 key, unsigned size)
     return load_le(blob->data, size);
 }
 
+/* The standard PC with this much memory, and what it tells the firmware. */
+static void store_build(struct fw_cfg_store *store, struct platform *platform, u64 ram_size)
+{
+    struct ram_layout layout = ram_layout_split(ram_size, RAM_HOLE_BASE);
+    struct error err;
+
+    pc_build(platform, &layout);
+    ck_assert_int_eq(fw_cfg_store_create(store, &err), ST_OK);
+    ck_assert_int_eq(platform_to_fw_cfg(platform, store, &err), ST_OK);
+}
+
 START_TEST(firmware_finds_every_item)
 {
-    struct ram_layout layout = ram_layout_split(GIB(5), RAM_HOLE_BASE);
     struct fw_cfg_store store;
     struct platform platform;
     struct error err;
 
-    pc_build(&platform, &layout);
-    ck_assert_int_eq(fw_cfg_store_create(&store, &err), ST_OK);
-    ck_assert_int_eq(platform_to_fw_cfg(&platform, &store, &err), ST_OK);
+    store_build(&store, &platform, GIB(5));
     ck_assert_int_eq(fw_cfg_seal(&store, &err), ST_OK);
     ck_assert_uint_eq(item(&store, FW_CFG_RAM_SIZE, 8), GIB(5));
     ck_assert_uint_eq(item(&store, FW_CFG_NB_CPUS, 2), 2);
@@ -43,15 +51,11 @@ END_TEST
 START_TEST(loader_script_in_the_store_links_the_tables)
 {
     static const char *const names[] = {"etc/acpi/tables", "etc/acpi/rsdp"};
-    struct ram_layout layout = ram_layout_split(GIB(1), RAM_HOLE_BASE);
     struct loader loader = {0};
     struct fw_cfg_store store;
     struct platform platform;
-    struct error err;
 
-    pc_build(&platform, &layout);
-    ck_assert_int_eq(fw_cfg_store_create(&store, &err), ST_OK);
-    ck_assert_int_eq(platform_to_fw_cfg(&platform, &store, &err), ST_OK);
+    store_build(&store, &platform, GIB(1));
     for (unsigned i = 0; i < 2; i++)
         loader_add(&loader, names[i], fw_cfg_find_file(&store, names[i]));
     loader_run(&loader, fw_cfg_find_file(&store, "etc/table-loader"));

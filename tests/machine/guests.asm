@@ -10,6 +10,24 @@ org 0
 %define DEBUG_EXIT 0xf4
 %define PM_BASE 0x600
 
+; LISTEN IRQ, HANDLER: both 8259s with this line (and the cascade) alone unmasked. Changes EAX.
+%macro LISTEN 2
+%if %1 < 8
+%define SLOT (8 + %1)
+%define MASK (0xffff & ~(1 << %1))
+%else
+%define SLOT (0x70 + %1 - 8)
+%define MASK (0xffff & ~(1 << %1 | 1 << 2))
+%endif
+    mov word [ss:SLOT * 4], %2
+    mov word [ss:SLOT * 4 + 2], 0xf000
+    call pic_init
+    mov al, MASK & 0xff
+    out 0x21, al
+    mov al, MASK >> 8
+    out 0xa1, al
+%endmacro
+
 start:
     cli
     cld
@@ -70,13 +88,7 @@ guest_power_off:
 ; Waits for the power button with the SCI as IRQ 9, then switches off. Sends '?' when ready.
 guest_power_button:
     call pm_enable
-    mov word [ss:(0x70 + 1) * 4], power_isr
-    mov word [ss:(0x70 + 1) * 4 + 2], 0xf000
-    call pic_init
-    mov al, 0xfb
-    out 0x21, al
-    mov al, 0xfd
-    out 0xa1, al
+    LISTEN 9, power_isr
     mov dx, PM_BASE + 2
     mov ax, 0x100
     out dx, ax
@@ -272,14 +284,8 @@ pic_init:
 
 ; IRQ 0 at CX counts of the 8254, counted at 0:600h.
 timer_init:
-    mov word [ss:8 * 4], timer_isr
-    mov word [ss:8 * 4 + 2], 0xf000
     mov dword [ss:0x600], 0
-    call pic_init
-    mov al, 0xfe
-    out 0x21, al
-    mov al, 0xff
-    out 0xa1, al
+    LISTEN 0, timer_isr
     mov al, 0x34
     out 0x43, al
     mov al, cl
@@ -435,13 +441,7 @@ guest_smp_reset:
 
 ; An x87 error with CR0.NE = 0 arrives as IRQ 13; a write to port F0h takes it away. The code is 3.
 guest_fpu:
-    mov word [ss:(0x70 + 5) * 4], fpu_isr
-    mov word [ss:(0x70 + 5) * 4 + 2], 0xf000
-    call pic_init
-    mov al, 0xfb
-    out 0x21, al
-    mov al, 0xdf
-    out 0xa1, al
+    LISTEN 13, fpu_isr
     fninit
     mov word [ss:0x730], 0x37b
     fldcw [ss:0x730]
