@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * Timers and interrupt controllers of the PC: 8254, 8259, RTC, ACPI PM timer, local APIC (xAPIC and
- * x2APIC), I/O APIC. Under a real clock the host may be busy, so bounds are wide above and exact
- * below; with "counted" on the command line the clock is the instruction count and bounds are
- * tight.
+ * x2APIC), I/O APIC. Under a real clock a busy host takes the machine away for milliseconds, which
+ * no PC does: what must happen within a time is tried again until the time was kept, and interrupts
+ * are counted against the time in which the machine ran. With "counted" on the command line the
+ * clock is the instruction count, and nothing is tried twice.
  */
 #include "guest.h"
 
@@ -50,13 +51,48 @@ static void on_io_rtc(struct frame *f)
     on_lapic(f);
 }
 
-/* A busy host makes a measured time longer, and the next one, that it is compared with, shorter. */
+enum { TRIES = 100 };
+
+/* Whether what began at `start` was over within the time. If not, the caller does it again. */
+static bool undisturbed(u64 start, u32 microseconds)
+{
+    return counted || rdtsc() - start < tsc_cycles(microseconds);
+}
+
 static void check_rate(u64 got, u64 want, const char *name)
 {
-    u64 low = counted ? want - want / 500 : want / 2;
-    u64 high = counted ? want + want / 500 : want * 4;
+    u64 slack = want / (counted ? 500 : 50);
 
-    check(got >= low && got <= high, "%s: %llu, expected %llu", name, got, want);
+    check(got >= want - slack && got <= want + slack, "%s: %llu, expected %llu", name, got, want);
+}
+
+/* Waits with interrupts on until the machine has run for the time, and checks how often a source of
+ * hz interrupts a second came meanwhile. A request that is pending already takes no second one (SDM
+ * 3A 10.8.4; 8259A, IRR), so while the host is away all of its interrupts but one are lost. */
+static void check_interrupts(volatile u32 *count, u32 hz, u32 milliseconds, const char *name)
+{
+    u64 away = tsc_cycles(300), longest = tsc_cycles(milliseconds * 20000);
+    u64 start, last, now, ran = 0, least, most;
+    u32 gaps = 0;
+
+    *count = 0;
+    start = last = rdtsc();
+    asm volatile("sti");
+    do {
+        asm volatile("pause");
+        now = rdtsc();
+        if (now - last < away)
+            ran += now - last;
+        else
+            gaps++;
+        last = now;
+    } while (ran < tsc_cycles(milliseconds * 1000) && now - start < longest);
+    asm volatile("cli");
+    least = ran * hz / tsc_hz();
+    least -= least < gaps + 2 ? least : gaps + 2;
+    most = (now - start) * hz / tsc_hz() + 2;
+    check(*count >= least && *count <= most, "%s: %u interrupts, expected %llu to %llu", name,
+          *count, least, most);
 }
 
 static u8 cmos_read(u8 index)
@@ -84,6 +120,95 @@ static u8 pit_status(u32 channel)
     return inb((u16)(PIT + channel));
 }
 
+static void pit_mode_0(void)
+{
+    bool low = false, high = false;
+    u16 stopped = 0, still = 0, after = 0;
+    u64 start, last, now, took = 0;
+
+    for (u32 i = 0; i < TRIES; i++) {
+        start = rdtsc();
+        pit_program(2, 0, 2386); /* 2 ms */
+        low = !pit_out2();
+        if (!undisturbed(start, 50))
+            continue;
+        now = rdtsc();
+        do
+            last = now, now = rdtsc();
+        while (!pit_out2());
+        took = rdtsc() - start;
+        if (undisturbed(last, 20))
+            break;
+    }
+    check(low, "mode 0: OUT is low after the control word");
+    check_rate(took, tsc_hz() / 500, "mode 0: OUT rises after the count");
+    for (u32 i = 0; i < TRIES; i++) {
+        start = rdtsc();
+        pit_program(2, 0, 1193);
+        delay_us(1500);
+        high = pit_out2();
+        after = pit_read(2);
+        if (undisturbed(start, 25000))
+            break;
+    }
+    check(high, "mode 0: OUT stays high");
+    check(after > 0x8000, "mode 0: the counter wraps and goes on");
+    for (u32 i = 0; i < TRIES; i++) {
+        start = rdtsc();
+        pit_program(2, 0, 60000);
+        outb(0x61, inb(0x61) & ~1u);
+        delay_us(100);
+        stopped = pit_read(2);
+        delay_us(500);
+        still = pit_read(2);
+        outb(0x61, inb(0x61) | 1);
+        delay_us(500);
+        after = pit_read(2);
+        if (undisturbed(start, 40000))
+            break;
+    }
+    check_eq(still, stopped, "gate low stops mode 0");
+    check(after < stopped, "gate high goes on");
+}
+
+static void pit_low_byte(void)
+{
+    u8 first = 0, second = 0;
+
+    for (u32 i = 0; i < TRIES; i++) {
+        u64 start = rdtsc();
+
+        outb(PIT + 3, 0x90); /* channel 2, low byte only, mode 0 */
+        outb(PIT + 2, 200);
+        delay_us(5); /* the count is loaded by the next clock */
+        first = inb(PIT + 2), second = inb(PIT + 2);
+        if (undisturbed(start, 150))
+            break;
+    }
+    check(first <= 200 && second <= first, "low byte only: %u then %u", first, second);
+}
+
+static void pit_latch(void)
+{
+    u16 latched = 0, later = 0;
+
+    for (u32 i = 0; i < TRIES; i++) {
+        u64 start = rdtsc();
+
+        pit_program(2, 0, 50000);
+        delay_us(5);
+        outb(PIT + 3, 0x80);
+        latched = inb(PIT + 2);
+        delay_us(300);
+        latched = (u16)(latched | inb(PIT + 2) << 8);
+        later = pit_read(2);
+        if (undisturbed(start, 700))
+            break;
+    }
+    check(latched > 49000, "a latched value waits to be read: %u", latched);
+    check(later < latched, "and the counter went on");
+}
+
 static void pit_modes(void)
 {
     u16 last, now;
@@ -92,28 +217,12 @@ static void pit_modes(void)
 
     group_begin("8254");
     outb(0x61, (inb(0x61) & ~3u) | 1);
-    pit_program(2, 0, 11932); /* 10 ms */
-    check(!pit_out2(), "mode 0: OUT is low after the control word");
-    u64 start = rdtsc();
-    while (!pit_out2())
-        ;
-    check_rate(rdtsc() - start, tsc_hz() / 100, "mode 0: OUT rises after the count");
-    delay_us(500);
-    check(pit_out2(), "mode 0: OUT stays high");
-    check(pit_read(2) > 0x8000, "mode 0: the counter wraps and goes on");
-    pit_program(2, 0, 60000);
-    outb(0x61, inb(0x61) & ~1u);
-    delay_us(100);
-    last = pit_read(2);
-    delay_us(500);
-    check_eq(pit_read(2), last, "gate low stops mode 0");
-    outb(0x61, inb(0x61) | 1);
-    delay_us(500);
-    check(pit_read(2) < last, "gate high goes on");
+    pit_mode_0();
     pit_program(2, 2, 1000);
     delay_us(5);
     last = pit_read(2);
-    for (u32 i = 0; i < 2000; i++) {
+    u64 end = rdtsc() + tsc_cycles(2000);
+    for (u32 i = 0; i < 2000 || rdtsc() < end; i++) {
         now = pit_read(2);
         check(now >= 1 && now <= 1000, "mode 2: %u is in 1..1000", now);
         reloads += now > last;
@@ -125,11 +234,7 @@ static void pit_modes(void)
     for (u32 i = 0; i < 500; i++)
         even = even && !(pit_read(2) & 1);
     check(even, "mode 3 counts by two");
-    outb(PIT + 3, 0x90); /* channel 2, low byte only, mode 0 */
-    outb(PIT + 2, 200);
-    delay_us(5); /* the count is loaded by the next clock */
-    u8 low = inb(PIT + 2), low2 = inb(PIT + 2);
-    check(low <= 200 && low2 <= low, "low byte only: %u then %u", low, low2);
+    pit_low_byte();
     outb(PIT + 3, 0xb1); /* BCD */
     outb(PIT + 2, 0x00);
     outb(PIT + 2, 0x50);
@@ -139,14 +244,7 @@ static void pit_modes(void)
         check((now & 15) < 10 && (now >> 4 & 15) < 10 && (now >> 8 & 15) < 10 && now <= 0x5000,
               "BCD: %x", now);
     }
-    pit_program(2, 0, 50000);
-    delay_us(5);
-    outb(PIT + 3, 0x80);
-    low = inb(PIT + 2);
-    delay_us(300);
-    now = (u16)(low | inb(PIT + 2) << 8);
-    check(now > 49000, "a latched value waits to be read: %u", now);
-    check(pit_read(2) < now, "and the counter went on");
+    pit_latch();
     check_eq(pit_status(2) & 0x3f, 0x30, "read-back status: mode 0, both bytes, binary");
     pit_program(2, 3, 10);
     check_eq(pit_status(2) & 0x3f, 0x36, "read-back status: mode 3");
@@ -172,13 +270,8 @@ static void pit_interrupts(void)
     wait_flag(&counts[1], 20);
     check_eq(counts[IRQ_BASE], 1, "mode 0: no second one");
     for (u32 mode = 2; mode <= 3; mode++) {
-        counts[IRQ_BASE] = 0;
         pit_program(0, mode, 1193);
-        wait_flag(&counts[1], 100);
-        pic_mask(0xffff);
-        check(counts[IRQ_BASE] >= (counted ? 98 : 50) && counts[IRQ_BASE] <= (counted ? 101 : 140),
-              "mode %u: %u of 100 interrupts", mode, counts[IRQ_BASE]);
-        pic_mask(0xfffe);
+        check_interrupts(&counts[IRQ_BASE], 1000, 100, mode == 2 ? "mode 2" : "mode 3");
     }
     pic_mask(0xffff);
     pit_program(0, 0, 1);
@@ -267,13 +360,9 @@ static void rtc(void)
     group_begin("RTC");
     trap_set_handler(IRQ_BASE + 8, on_pic);
     pic_mask(0xffff & ~(1 << 2 | 1 << 8));
-    counts[IRQ_BASE + 8] = 0;
     rtc_periodic(true);
-    wait_flag(&counts[1], 100);
+    check_interrupts(&counts[IRQ_BASE + 8], 1024, 100, "periodic");
     rtc_periodic(false);
-    check(counts[IRQ_BASE + 8] >= (counted ? 101 : 50) &&
-              counts[IRQ_BASE + 8] <= (counted ? 104 : 140),
-          "periodic: %u of 102", counts[IRQ_BASE + 8]);
     before = counts[IRQ_BASE + 8];
     wait_flag(&counts[1], 20);
     check_eq(counts[IRQ_BASE + 8], before, "off is off");
@@ -283,11 +372,12 @@ static void rtc(void)
     /* Update-ended and alarm with every field "don't care" come once a second. */
     cmos_write(1, 0xff), cmos_write(3, 0xff), cmos_write(5, 0xff);
     cmos_write(0xb, 2 | 0x30);
-    cmos_read(0xc);
-    for (u32 i = 0; i < 1500 && !(cmos_read(0xa) & 0x80); i++)
-        delay_us(1);
+    /* Read before register C is cleared, for the next update may come at any moment. */
     u32 second = cmos_read(0);
     u8 flags = 0;
+    while (cmos_read(0xa) & 0x80)
+        second = cmos_read(0);
+    cmos_read(0xc);
     pic_mask(0xffff);
     u64 end = rdtsc() + tsc_hz() + tsc_hz() / 2;
     while (!(flags & 0x10) && rdtsc() < end)
@@ -346,10 +436,10 @@ static void pm_timer(void)
         last = now;
     }
     check(forward, "counts forward in 24 bits");
-    /* The best of a few runs: the host may take the processor away between two readings. */
+    /* Until it is right once: the host may take the processor away between two readings. */
     bool good = false;
     u64 want = 0;
-    for (u32 run = 0; run < 5 && !good; run++) {
+    for (u32 run = 0; run < TRIES && !good; run++) {
         start = inl((u16)(base + 8)), tsc = rdtsc();
         delay_us(50000);
         tsc = rdtsc() - tsc;
@@ -363,45 +453,54 @@ static void pm_timer(void)
 
 /* -- Local APIC ----------------------------------------------------------------------------- */
 
+/* Ticks of the timer in 2 ms. */
+static u32 lapic_ticks(u32 divide)
+{
+    u64 start, end, took = 1;
+    u32 ticks = 0;
+
+    lapic_write(0x3e0, divide);
+    for (u32 i = 0; i < TRIES; i++) {
+        start = rdtsc();
+        lapic_write(0x380, ~0u);
+        if (!undisturbed(start, 50))
+            continue;
+        delay_us(2000);
+        end = rdtsc();
+        ticks = ~0u - lapic_read(0x390);
+        took = rdtsc() - start;
+        if (undisturbed(end, 50))
+            break;
+    }
+    return (u32)(ticks * tsc_cycles(2000) / took);
+}
+
 static void lapic_timer(void)
 {
-    u32 ticks, first, second;
-    u64 start;
+    u32 ticks, first;
+    u64 deadline = 0, got = 0;
 
     trap_set_handler(TIMER_VECTOR, on_lapic);
-    lapic_write(0x3e0, 0xb); /* divide by 1 */
     group_begin("local APIC timer");
     lapic_write(0x320, LVT_MASKED | TIMER_VECTOR);
-    lapic_write(0x380, ~0u);
-    start = rdtsc();
-    delay_us(20000);
-    ticks = ~0u - lapic_read(0x390);
-    start = rdtsc() - start;
-    check(ticks > 1000, "it counts down: %u ticks in 20 ms", ticks);
-    lapic_write(0x3e0, 0x3); /* divide by 16 */
-    lapic_write(0x380, ~0u);
-    delay_us(20000);
-    second = ~0u - lapic_read(0x390);
-    check_rate((u64)second * 16, ticks, "divided by 16");
+    ticks = lapic_ticks(0xb); /* divide by 1 */
+    check(ticks > 1000, "it counts down: %u ticks in 2 ms", ticks);
+    check_rate((u64)lapic_ticks(3) * 16, ticks, "divided by 16");
     lapic_write(0x3e0, 0xb);
     lapic_write(0x380, 0);
     check_eq(lapic_read(0x390), 0, "an initial count of 0 stops it");
 
     counts[TIMER_VECTOR] = 0;
     lapic_write(0x320, TIMER_VECTOR);
-    lapic_write(0x380, ticks / 4);
+    lapic_write(0x380, ticks * 5 / 2);
     wait_flag(&counts[TIMER_VECTOR], 500);
     wait_flag(&counts[1], 20);
     check_eq(counts[TIMER_VECTOR], 1, "one-shot: one interrupt");
     check_eq(lapic_read(0x390), 0, "one-shot: ends at 0");
-    counts[TIMER_VECTOR] = 0;
     lapic_write(0x320, LVT_PERIODIC | TIMER_VECTOR);
-    lapic_write(0x380, ticks / 20);
-    wait_flag(&counts[1], 100);
-    first = counts[TIMER_VECTOR];
-    check(first >= (counted ? 98 : 40) && first <= (counted ? 102 : 150),
-          "periodic: %u of about 100", first);
-    check(lapic_read(0x390) <= ticks / 20, "periodic: reloads");
+    lapic_write(0x380, ticks / 2);
+    check_interrupts(&counts[TIMER_VECTOR], 1000, 100, "periodic");
+    check(lapic_read(0x390) <= ticks / 2, "periodic: reloads");
     lapic_write(0x320, LVT_MASKED | LVT_PERIODIC | TIMER_VECTOR);
     wait_flag(&counts[1], 1); /* one may be waiting already */
     first = counts[TIMER_VECTOR];
@@ -412,20 +511,28 @@ static void lapic_timer(void)
         counts[TIMER_VECTOR] = 0;
         lapic_write(0x320, LVT_DEADLINE | TIMER_VECTOR);
         asm volatile("mfence" ::: "memory");
-        u64 deadline = rdtsc() + tsc_hz() / 100;
-        wrmsr(MSR_TSC_DEADLINE, deadline);
-        check_eq(rdmsr(MSR_TSC_DEADLINE), deadline, "the deadline reads back");
+        for (u32 i = 0; i < TRIES && (i == 0 || rdtsc() >= deadline); i++) {
+            deadline = rdtsc() + tsc_hz() / 100;
+            wrmsr(MSR_TSC_DEADLINE, deadline);
+            got = rdmsr(MSR_TSC_DEADLINE);
+        }
+        check_eq(got, deadline, "the deadline reads back");
         wait_flag(&counts[TIMER_VECTOR], 500);
         check(rdtsc() >= deadline, "not before the deadline");
         check_eq(counts[TIMER_VECTOR], 1, "deadline: one interrupt");
         check_eq(rdmsr(MSR_TSC_DEADLINE), 0, "deadline: disarmed");
+        counts[TIMER_VECTOR] = 0;
         wrmsr(MSR_TSC_DEADLINE, 1);
-        wait_flag(&counts[1], 1);
-        check_eq(counts[TIMER_VECTOR], 2, "a past deadline fires at once");
-        wrmsr(MSR_TSC_DEADLINE, rdtsc() + tsc_hz() / 200);
-        wrmsr(MSR_TSC_DEADLINE, 0);
-        wait_flag(&counts[1], 10);
-        check_eq(counts[TIMER_VECTOR], 2, "writing 0 disarms it");
+        wait_flag(&counts[TIMER_VECTOR], 20);
+        check_eq(counts[TIMER_VECTOR], 1, "a past deadline fires at once");
+        for (u32 i = 0; i < TRIES && (i == 0 || rdtsc() >= deadline); i++) {
+            deadline = rdtsc() + tsc_hz() / 50;
+            wrmsr(MSR_TSC_DEADLINE, deadline);
+            wrmsr(MSR_TSC_DEADLINE, 0);
+        }
+        counts[TIMER_VECTOR] = 0;
+        wait_flag(&counts[1], 25);
+        check_eq(counts[TIMER_VECTOR], 0, "writing 0 disarms it");
         lapic_write(0x380, 1000);
         check_eq(lapic_read(0x390), 0, "the initial count is ignored in deadline mode");
     }
@@ -537,19 +644,15 @@ static void io_apic(void)
     wait_flag(&counts[1], 10);
     check_eq(counts[IO_VECTOR], 1, "masked");
     io_write(0x10 + 2 * 2, IO_VECTOR);
-    wait_flag(&counts[1], 50);
+    check_interrupts(&counts[IO_VECTOR], 1000, 50, "periodic");
     io_write(0x10 + 2 * 2, LVT_MASKED);
-    check(counts[IO_VECTOR] > 20 && counts[IO_VECTOR] < 60, "periodic: %u", counts[IO_VECTOR]);
     trap_set_handler(IO_VECTOR + 1, on_io_rtc);
-    counts[IO_VECTOR + 1] = 0;
     io_write(0x11 + 2 * 8, (lapic_read(0x20) >> 24) << 24);
     io_write(0x10 + 2 * 8, IO_VECTOR + 1);
     rtc_periodic(true);
-    wait_flag(&counts[1], 50);
+    check_interrupts(&counts[IO_VECTOR + 1], 1024, 50, "the RTC on input 8");
     rtc_periodic(false);
     io_write(0x10 + 2 * 8, LVT_MASKED);
-    check(counts[IO_VECTOR + 1] > 20 && counts[IO_VECTOR + 1] < 60, "the RTC on input 8: %u",
-          counts[IO_VECTOR + 1]);
     pit_program(0, 0, 1);
     group_end();
 }
@@ -567,7 +670,7 @@ static void agreement(void)
         return;
     told = (u64)c.c * c.b / c.a;
     group_begin("CPUID 15");
-    check(tsc_hz() > told - told / 20 && tsc_hz() < told + told / 10, "TSC rate: %llu, told %llu",
+    check(tsc_hz() > told - told / 100 && tsc_hz() < told + told / 100, "TSC rate: %llu, told %llu",
           tsc_hz(), told);
     group_end();
 }

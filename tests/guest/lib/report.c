@@ -5,12 +5,12 @@
  */
 #include "guest.h"
 
-enum { GROUP_LINES = 12 }; /* failures of a group that are told in full */
+enum { GROUP_LINES = 12 }; /* failures of a group that are told in full, without "all" */
 enum { COM1 = 0x3f8, LINE_STATUS = 5, TRANSMIT_EMPTY = 0x20, DEBUG_EXIT = 0xf4 };
 
 static u32 passed, failed, skipped;
 static const char *group;
-static u32 group_cases, group_failed;
+static u32 group_cases, group_failed, group_lines;
 
 static void put(char c)
 {
@@ -97,7 +97,7 @@ static bool report(bool good, const char *name, __builtin_va_list args)
         group_failed++;
     else
         failed++;
-    if (!good && group && group_failed > GROUP_LINES)
+    if (!good && group && group_failed > group_lines)
         return false;
     print(good ? "PASS " : "FAIL ");
     if (group)
@@ -215,6 +215,7 @@ void group_begin(const char *name)
     group = name;
     group_cases = 0;
     group_failed = 0;
+    group_lines = guest_option("all") ? ~0u : GROUP_LINES;
 }
 
 void group_end(void)
