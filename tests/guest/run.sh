@@ -11,7 +11,7 @@ here=$(dirname "${BASH_SOURCE[0]}")
 read -r _ image smp cpu seconds extra < <(grep -E "^$name[[:space:]]" "$here/guests.cfg") ||
     { echo "guests.cfg has no line $name" >&2; exit 2; }
 case $(basename "$engine") in
-qemu*) set -- -accel tcg "$@"; extra=${extra//-clock counted,ips=50M/-icount shift=4} ;;
+qemu*) set -- -accel tcg "$@"; extra=${extra//-clock counted,ips=50M/-icount shift=4 -rtc clock=vm} ;;
 esac
 output=$(timeout "$seconds" "$engine" -kernel "$images/$image.elf" -m 128 -smp "$smp" -cpu "$cpu" \
     -nographic -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4 $extra "$@" </dev/null)

@@ -197,6 +197,7 @@ void guest_start(void)
 #ifndef __x86_64__
     real_start();
 #endif
+    print("\n"); /* firmware leaves the cursor within a line */
     guest_main();
     guest_exit();
 }
