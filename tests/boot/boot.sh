@@ -90,6 +90,48 @@ counted() {
     cmp -s "$report.1" "$report.2" || fail "two runs with the same input differ"
 }
 
+# type_line TEXT...: a line on the guest's keyboard.
+type_line() { printf '%s\n' "$*" >&8; }
+
+# A person at the serial console. The ACPI tables come out as Linux sees them, and must please iasl.
+shell() {
+    local kernel initramfs table
+    kernel=$(guest_kernel linux-image-cloud-amd64) || fail "the kernel is not to be had"
+    initramfs=$(guest_initramfs) || fail "no initramfs"
+    mkfifo "$work/keys"
+    "$lockstep" -nodefaults -display none -serial stdio -no-reboot -m 512M -kernel "$kernel" \
+        -initrd "$initramfs" -append "console=ttyS0 quiet" <"$work/keys" >"$log" 2>"$work/stderr" &
+    emulator=$!
+    exec 8>"$work/keys"
+    wait_for 150 grep -aq '^/ # ' "$log"
+    type_line 'ls /; cat /proc/cpuinfo; dmesg'
+    type_line 'for t in /sys/firmware/acpi/tables/[A-Z]*; do echo "TABLE ${t##*/}"; base64 $t; done'
+    type_line 'echo over-$((6 * 7)); poweroff'
+    wait_for 60 grep -aq '^over-42' "$log"
+    wait "$emulator" || fail "status $?"
+    emulator=
+    expect '^bin +dev .*init'
+    expect '^model name'
+    expect '\] Command line: .*console=ttyS0'
+    expect 'reboot: Power down'
+    tr -d '\r' <"$log" | awk -v dir="$work/" '
+        /^(\/ # |over-)/ { name = "" }
+        /^TABLE / { name = $2; next }
+        name != "" { print >(dir name ".base64") }'
+    for table in APIC DSDT FACP FACS WAET; do
+        [ -s "$work/$table.base64" ] || fail "Linux has no table $table"
+    done
+    for table in "$work"/*.base64; do
+        table=${table##*/} table=${table%.base64}
+        base64 -d "$work/$table.base64" >"$work/$table.dat" || fail "$table did not come through"
+        (cd "$work" && iasl -d "$table.dat" && iasl -p again "$table.dsl") >"$work/iasl" 2>&1 ||
+            fail "iasl on $table: $(cat "$work/iasl")"
+        ! grep -E 'Warning|Error|Remark' "$work/iasl" | grep -vE '0 Errors, 0 Warnings, 0 Remarks' ||
+            fail "iasl on $table: $(cat "$work/iasl")"
+        echo "iasl is content with $table, $(stat -c %s "$work/$table.dat") bytes"
+    done
+}
+
 installer() {
     local at
     guest_deb debian-installer-12-netboot-i386 di-i386 || fail "the installer is not to be had"
@@ -136,6 +178,7 @@ cloud-16g) append="memory=15000" linux linux-image-cloud-amd64 240 -m 16G ;;
 cloud-baseline) linux linux-image-cloud-amd64 200 -m 512M -cpu x86-64 ;;
 cloud-smp2) append="cpus=2" linux linux-image-cloud-amd64 300 -m 512M -smp 2 ;;
 cloud-direct) linux linux-image-cloud-amd64 200 -m 512M -bios none ;;
+cloud-shell) shell ;;
 cloud-counted) counted "" ;;
 installer-i386) installer ;;
 memtest) memtest ;;
