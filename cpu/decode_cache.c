@@ -118,11 +118,11 @@ static struct decode_run *find_run(struct decode_run **bucket, u64 key)
 
 static void trace_insn(struct vcpu *v, u64 rip, const struct insn *i)
 {
-    char text[128];
+    char text[320];
 
     if (!log_on(v->log, LOG_IN_ASM))
         return;
-    insn_describe(i, text, sizeof(text));
+    insn_disassemble(i, rip, v->code_size, text, sizeof(text));
     log_trace(v->log, LOG_IN_ASM, "%04x:%016lx %s", v->seg[SEG_CS].selector, rip, text);
 }
 

@@ -283,5 +283,9 @@ static inline const struct insn_row *insn_row(const struct insn *i)
 /* Size in bytes of the memory operand of a decoded instruction, 0 if it makes no access or the size
  * is decided at run time (FXSAVE, XSAVE, strings with REP count once). */
 unsigned insn_mem_size(const struct insn *i);
-/* Readable text ("ADD_EvGv 48 01 d8"); for traces without Capstone. */
+/* The row and the bytes ("ADD_EvGv 48 01 d8"). */
 void insn_describe(const struct insn *i, char *text, size_t size);
+/* Assembly language before that ("add rax, rbx ; ADD_EvGv 48 01 d8"), for an instruction at ip in
+ * code of code_size. Only the latter where Capstone does not know the instruction. Slow: for
+ * traces. */
+void insn_disassemble(const struct insn *i, u64 ip, unsigned code_size, char *text, size_t size);

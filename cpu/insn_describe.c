@@ -3,6 +3,7 @@
  * Facts about a decoded instruction for others than its body: the size of its memory operand, and a
  * line of text for traces.
  */
+#include <capstone/capstone.h>
 #include <stdio.h>
 
 #include "cpu/decode_internal.h"
@@ -53,4 +54,24 @@ void insn_describe(const struct insn *i, char *text, size_t size)
 
     for (unsigned n = 0; n < i->len && at > 0 && (size_t)at < size; n++)
         at += snprintf(text + at, size - (size_t)at, " %02x", i->bytes[n]);
+}
+
+void insn_disassemble(const struct insn *i, u64 ip, unsigned code_size, char *text, size_t size)
+{
+    cs_mode mode = code_size == 8 ? CS_MODE_64 : code_size == 4 ? CS_MODE_32 : CS_MODE_16;
+    cs_insn *found;
+    size_t count, at = 0;
+    csh capstone;
+
+    if (cs_open(CS_ARCH_X86, mode, &capstone) == CS_ERR_OK) {
+        count = cs_disasm(capstone, i->bytes, i->len, ip, 1, &found);
+        if (count && found->size == i->len)
+            at = (size_t)snprintf(text, size, "%s%s%s ; ", found->mnemonic,
+                                  found->op_str[0] ? " " : "", found->op_str);
+        if (count)
+            cs_free(found, count);
+        cs_close(&capstone);
+    }
+    if (at < size)
+        insn_describe(i, text + at, size - at);
 }

@@ -379,6 +379,32 @@ START_TEST(description)
 }
 END_TEST
 
+START_TEST(disassembly)
+{
+    char text[128];
+
+    OK(0x48, 0x01, 0x5c, 0x24, 0x08);
+    insn_disassemble(&insn, 0, 8, text, sizeof(text));
+    ck_assert_str_eq(text, "add qword ptr [rsp + 8], rbx ; ADD_EvGv 48 01 5c 24 08");
+    insn_disassemble(&insn, 0, 8, text, 20); /* cut, but ended */
+    ck_assert_str_eq(text, "add qword ptr [rsp ");
+    OK(0xc3);
+    insn_disassemble(&insn, 0, 8, text, sizeof(text));
+    ck_assert_str_eq(text, "ret ; RET c3");
+    code_size(2);
+    OK(0xeb, 0xfe);
+    insn_disassemble(&insn, 0x1234, 2, text, sizeof(text));
+    ck_assert_str_eq(text, "jmp 0x1234 ; JMP_Jb eb fe");
+    code_size(4);
+    OK(0x01, 0x18);
+    insn_disassemble(&insn, 0, 4, text, sizeof(text));
+    ck_assert_str_eq(text, "add dword ptr [eax], ebx ; ADD_EvGv 01 18");
+    UD(0xff, 0xff); /* neither knows it */
+    insn_disassemble(&insn, 0, 4, text, sizeof(text));
+    ck_assert_ptr_null(strchr(text, ';'));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("decoder_fields");
@@ -401,6 +427,7 @@ int main(void)
     tcase_add_test(c, system_registers);
     tcase_add_test(c, memory_sizes);
     tcase_add_test(c, description);
+    tcase_add_test(c, disassembly);
     suite_add_tcase(suite, c);
     return suite_run(suite);
 }

@@ -96,9 +96,14 @@ cmp -s "$work/report1" "$work/report2" || bad "counted runs differ"
 # -- traces --
 ends 43 "${common[@]}" "${debug_exit[@]}" -bios "$(guest exit)" -d in_asm,mmio -D "$work/trace"
 is_quiet
-[ -s "$work/trace" ] || bad "-D leaves no trace"
+traces() { grep -qE -- "$1" "$work/trace" || bad "the trace lacks /$1/: $(head "$work/trace")"; }
+traces '^f000:0{12}fff0 ljmp .*; JMP_Ap ea '
+traces '^f000:0{16} cli ; CLI fa$'
+traces '^pio write 0xf4 [124] <- 0x'
+ends 2 "${common[@]}" -no-reboot -bios "$(guest triple_fault)" -d int -D "$work/trace"
+traces '^fault 06 error 0000 at '
 ends 43 "${common[@]}" "${debug_exit[@]}" -bios "$(guest exit)" -d in_asm
-complains '.'
+complains '^f000:0{16} cli '
 
 # -- signals: SIGUSR1 saves the screen and the machine goes on; SIGTERM ends it with status 0 --
 checks=$((checks + 1))
