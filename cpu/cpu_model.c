@@ -246,14 +246,15 @@ static enum status change_item(struct cpu_model *m, const char *item, struct fea
 static enum status check_kept(const struct cpu_model *m, const struct feature_set *asked,
                               struct error *err)
 {
-    for (unsigned f = 1; f < FEATURE_ROWS; f++)
-        if (feature_has(asked, (enum cpu_feature)f) &&
-            !feature_has(&m->features, (enum cpu_feature)f))
+    for (size_t n = 0; n < ARRAY_SIZE(dependencies); n++) {
+        enum cpu_feature f = dependencies[n].feature, needs = dependencies[n].needs;
+
+        if (feature_has(asked, f) && !feature_has(&m->features, f) &&
+            !feature_has(&m->features, needs))
             return error_set(
-                err, ST_INVALID,
-                "-cpu %s: %s needs another feature that this model lacks; add that one, "
-                "too.",
-                m->name, feature_rows[f].name);
+                err, ST_INVALID, "-cpu %s: %s needs %s, which this model lacks; add +%s, too.",
+                m->name, feature_rows[f].name, feature_rows[needs].name, feature_rows[needs].name);
+    }
     return ST_OK;
 }
 

@@ -184,9 +184,9 @@ END_TEST
 
 START_TEST(a_feature_without_what_it_needs_is_refused)
 {
-    refuse("x86-64,+avx", ST_INVALID, "avx");
-    refuse("x86-64,+sse4.2", ST_INVALID, "sse4.2");
-    refuse("max,-xsave,+avx2", ST_INVALID, "avx2");
+    refuse("x86-64,+avx", ST_INVALID, "avx needs xsave");
+    refuse("x86-64,+sse4.2", ST_INVALID, "sse4.2 needs sse4.1");
+    refuse("max,-xsave,+avx2", ST_INVALID, "avx2 needs avx, which this model lacks; add +avx,");
     accept("x86-64-v2,+xsave,+avx");
     ck_assert(has(FEAT_AVX));
 }
