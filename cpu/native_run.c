@@ -177,8 +177,10 @@ static u64 active_elements(const struct vcpu *v, const struct insn *i, unsigned 
     u64 mask = 0;
 
     if (row->key.space == SPACE_VEX) {
+        const u8 *vector = v->fpu.zmm[i->vvvv & 15];
+
         for (unsigned n = 0; n < size / elem; n++)
-            mask |= (u64)(v->fpu.zmm[i->vvvv & 15][n * elem + elem - 1] >> 7) << n;
+            mask |= (u64)(vector[n * elem + elem - 1] >> 7) << n;
         return mask;
     }
     mask = i->aaa ? v->fpu.k[i->aaa & 7] : ~0ull;
