@@ -189,21 +189,21 @@ bool op_PREFETCHT2_Mb(struct vcpu *v, const struct insn *i)
 bool op_LFENCE(struct vcpu *v, const struct insn *i)
 {
     (void)v, (void)i;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    asm volatile("lfence" ::: "memory");
     return true;
 }
 
 bool op_MFENCE(struct vcpu *v, const struct insn *i)
 {
     (void)v, (void)i;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    asm volatile("mfence" ::: "memory");
     return true;
 }
 
 bool op_SFENCE(struct vcpu *v, const struct insn *i)
 {
     (void)v, (void)i;
-    __atomic_thread_fence(__ATOMIC_RELEASE);
+    asm volatile("sfence" ::: "memory");
     return true;
 }
 
