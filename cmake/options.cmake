@@ -27,6 +27,11 @@ target_compile_options(lockstep_flags INTERFACE
   -fno-strict-aliasing -fwrapv -fno-omit-frame-pointer
   $<$<BOOL:${LOCKSTEP_WERROR}>:-Werror>)
 target_link_libraries(lockstep_flags INTERFACE Threads::Threads)
+# What a test's time is multiplied with; scripts find it in the environment as TEST_SLOWNESS.
+set(LOCKSTEP_SLOWNESS 1)
+if(LOCKSTEP_SANITIZE OR CMAKE_BUILD_TYPE STREQUAL "Debug")
+  set(LOCKSTEP_SLOWNESS 5)
+endif()
 if(LOCKSTEP_SANITIZE)
   target_compile_options(lockstep_flags INTERFACE -fsanitize=${LOCKSTEP_SANITIZE}
     -fno-sanitize-recover=all -g)

@@ -22,7 +22,7 @@ fail() {
 
 # run SECONDS STATUS OPTION...: from start to end, with the first serial port in $log.
 run() {
-    local seconds=$1 want=$2 got
+    local seconds=$(($1 * ${TEST_SLOWNESS:-1})) want=$2 got
     shift 2
     : >"$log"
     timeout -k 5 "$seconds" "$lockstep" -nodefaults -display none -serial "file:$log" "$@" \
@@ -42,7 +42,7 @@ start() {
 
 # wait_for SECONDS COMMAND...: until the command succeeds.
 wait_for() {
-    local left=$1
+    local left=$(($1 * ${TEST_SLOWNESS:-1}))
     shift
     until "$@"; do
         kill -0 "$emulator" 2>/dev/null || fail "ended too early"

@@ -10,7 +10,7 @@ refused() {
     local pattern=$1 status
     shift
     checks=$((checks + 1))
-    timeout 20 "$lockstep" "$@" </dev/null >"$work/out" 2>"$work/err"
+    timeout $((20 * ${TEST_SLOWNESS:-1})) "$lockstep" "$@" </dev/null >"$work/out" 2>"$work/err"
     status=$?
     [ $status = 1 ] || bad "$*: status $status"
     [ ! -s "$work/out" ] || bad "$*: output: $(head -c 200 "$work/out")"

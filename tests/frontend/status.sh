@@ -11,7 +11,7 @@ ends() {
     local want=$1 status
     shift
     checks=$((checks + 1))
-    timeout 30 "$lockstep" "$@" </dev/null >"$work/out" 2>"$work/err"
+    timeout $((30 * ${TEST_SLOWNESS:-1})) "$lockstep" "$@" </dev/null >"$work/out" 2>"$work/err"
     status=$?
     [ $status = "$want" ] || bad "$*: status $status instead of $want: $(cat "$work/err")"
 }
@@ -74,7 +74,7 @@ says '^Lockstep says hello$'
 
 # -- input: what comes through a pipe arrives, and its end ends nothing --
 checks=$((checks + 1))
-printf 'HAL!' | { sleep 0.5; cat; } | timeout 20 "$lockstep" "${common[@]}" "${debug_exit[@]}" \
+printf 'HAL!' | { sleep 0.5; cat; } | timeout $((20 * ${TEST_SLOWNESS:-1})) "$lockstep" "${common[@]}" "${debug_exit[@]}" \
     -serial stdio -bios "$(guest echo)" >"$work/out" 2>"$work/err"
 [ "${PIPESTATUS[2]}" = 11 ] || bad "echo: status ${PIPESTATUS[2]}"
 [ "$(cat "$work/out")" = RIBM ] || bad "echo: $(cat "$work/out")"

@@ -13,7 +13,7 @@ read -r _ image smp cpu seconds extra < <(grep -E "^$name[[:space:]]" "$here/gue
 case $(basename "$engine") in
 qemu*) set -- -accel tcg "$@"; extra=${extra//-clock counted,ips=50M/-icount shift=4 -rtc clock=vm} ;;
 esac
-output=$(timeout "$seconds" "$engine" -kernel "$images/$image.elf" -m 128 -smp "$smp" -cpu "$cpu" \
+output=$(timeout $((seconds * ${TEST_SLOWNESS:-1})) "$engine" -kernel "$images/$image.elf" -m 128 -smp "$smp" -cpu "$cpu" \
     -nographic -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4 $extra "$@" </dev/null)
 status=$?
 echo "$output"
