@@ -352,20 +352,19 @@ static inline void machine_start(struct machine *m, enum machine_mode mode)
     tlb_flush_all(&v->tlb);
 }
 
-static inline void machine_create(struct machine *m)
+/* Everything but the RAM, which is there. The first ram_mapped bytes of it are mapped at 0. */
+static inline void machine_wire(struct machine *m, u64 ram_mapped)
 {
     struct error err = {""};
     unsigned id;
 
-    memset(m, 0, sizeof(*m));
     log_init(&m->log);
     m->irq = -1;
     m->random = 1;
     machine_model(&m->model);
-    check(!ram_create(&m->ram, MACHINE_RAM, &err), "%s", err.text);
     check(!physmap_create(&m->map, &m->ram, &m->log, &err), "%s", err.text);
     struct region ram = {
-        .name = "ram", .kind = REGION_RAM, .access = REGION_RW, .size = MACHINE_RAM};
+        .name = "ram", .kind = REGION_RAM, .access = REGION_RW, .size = ram_mapped};
     check(!physmap_add(m->map, &ram, &id), "no RAM region");
     check(!pio_bus_create(&m->pio, &m->log, &err), "%s", err.text);
     m->platform = (struct vcpu_platform){
@@ -385,6 +384,15 @@ static inline void machine_create(struct machine *m)
     check(!vcpu_create(&m->v, 0, 0, m->map, &m->model, &m->platform, &m->log, &err), "%s",
           err.text);
     physmap_set_listeners(m->map, machine_flush, machine_protect, m);
+}
+
+static inline void machine_create(struct machine *m)
+{
+    struct error err = {""};
+
+    memset(m, 0, sizeof(*m));
+    check(!ram_create(&m->ram, MACHINE_RAM, &err), "%s", err.text);
+    machine_wire(m, MACHINE_RAM);
 }
 
 static inline void machine_destroy(struct machine *m)
