@@ -17,6 +17,13 @@ static ALWAYS_INLINE u64 rip_mask(const struct vcpu *v)
     return v->code_size == 8 ? ~0ull : v->code_size == 4 ? 0xffffffffull : 0xffffull;
 }
 
+static void stall(struct vcpu *v, unsigned cost)
+{
+    v->stalls += cost;
+    if (v->stalls >= STALLS_MAX)
+        vcpu_signal(v, EVENT_STOP);
+}
+
 /* Delivers the recorded fault at v->rip. false: shutdown. */
 static NOINLINE bool deliver_fault(struct vcpu *v)
 {
@@ -27,6 +34,7 @@ static NOINLINE bool deliver_fault(struct vcpu *v)
               v->fault.cr2);
     v->shadow = 0;
     v->pending_db = 0;
+    stall(v, STALL_FAULT);
     if (!exception_deliver(v))
         return false;
     v->rip = v->next_rip;
@@ -47,8 +55,10 @@ static ALWAYS_INLINE bool execute_run(struct vcpu *v, const struct decode_run *r
         v->next_rip = (v->rip + i->len) & mask;
         if (unlikely(!i->body(v, i)))
             return deliver_fault(v);
-        if (unlikely(v->repeat))
+        if (unlikely(v->repeat)) {
+            stall(v, STALL_REP);
             return true;
+        }
         v->rip = v->next_rip;
         v->icount++;
         if (i == last || unlikely(__atomic_load_n(&v->events, __ATOMIC_RELAXED) != events ||
@@ -125,7 +135,9 @@ static NOINLINE bool step(struct vcpu *v)
     v->next_rip = (v->rip + i->len) & rip_mask(v);
     if (!i->body(v, i))
         return deliver_fault(v);
-    if (!v->repeat) {
+    if (v->repeat) {
+        stall(v, STALL_REP);
+    } else {
         v->rip = v->next_rip;
         v->icount++;
     }
@@ -153,9 +165,10 @@ enum vcpu_exit interp_run(struct vcpu *v, u64 budget)
     enum vcpu_exit exit;
     bool alive;
 
+    v->stalls = 0;
     for (;;) {
         if (unlikely(needs_attention(v)) && !vcpu_take_events(v, &exit))
-            return exit;
+            return exit == EXIT_STOP && v->stalls >= STALLS_MAX ? EXIT_STALLED : exit;
         v->repeat = false;
         if (unlikely(v->icount == end))
             return EXIT_BUDGET;

@@ -83,6 +83,7 @@ enum vcpu_activity {
 enum vcpu_exit {
     EXIT_BUDGET,   /* the budget of instructions is used up */
     EXIT_STOP,     /* EVENT_STOP was set */
+    EXIT_STALLED,  /* much happened and little or nothing retired (cpu/engine.h) */
     EXIT_IDLE,     /* activity is HLT, MWAIT or WAIT_SIPI and nothing wakes it */
     EXIT_SHUTDOWN, /* triple fault */
 };
@@ -132,6 +133,7 @@ struct vcpu {
     struct segment seg[SEG_COUNT];
     u64 icount; /* instructions retired */
     struct fault fault;
+    u32 stalls; /* since the engine was entered: faults and pieces of REP instructions (engine.h) */
 
     /* -- the rest of the architecture -- */
     struct segment ldtr, tr;

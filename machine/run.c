@@ -24,6 +24,7 @@ enum {
     ROUND_SMP = 10000,         /* instructions in turn when there are several processors */
     INPUT_PERIOD_NS = 5000000, /* how often the host's input is looked at while the guest runs */
     RATE_START = 50000000,
+    STALL_NS = 500000,   /* counted time: what passes while a processor stalls (cpu/engine.h) */
     HALTED_SECONDS = 60, /* guest time; an NMI that wakes a halted processor comes more often */
 };
 
@@ -130,6 +131,8 @@ static void run_slice(struct machine *m, unsigned index)
     why = interp_run(v, budget);
     time_slice_end(&m->time);
     measure_rate(m, v->icount - before, time_now(&m->time) - start);
+    if (why == EXIT_STALLED)
+        time_skip_to(&m->time, time_now(&m->time) + STALL_NS);
     if (why == EXIT_SHUTDOWN)
         machine_request(m, REQUEST_RESET);
 }

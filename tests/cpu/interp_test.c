@@ -436,6 +436,41 @@ START_TEST(rep_is_interruptible)
 }
 END_TEST
 
+/* #UD whose handler is #UD: the stack wraps for ever and nothing retires. */
+START_TEST(endless_faults_leave_the_loop)
+{
+    MACHINE_CODE_BYTES(&m, 0x0f, 0x0b);
+    machine_start(&m, MACHINE_REAL);
+    m.v->seg[SEG_SS].base = MACHINE_DATA;
+    machine_put_uint(&m, 6 * 4, (u64)(MACHINE_CODE >> 4) << 16, 4);
+    for (unsigned n = 0; n < 3; n++) {
+        ck_assert_int_eq(machine_step(&m, 1000), EXIT_STALLED);
+        ck_assert_uint_eq(m.v->icount, 0);
+    }
+}
+END_TEST
+
+/* The elements that are done stay done, and the rest follows. */
+START_TEST(long_rep_leaves_the_loop)
+{
+    enum { COUNT = 0x40000000 };
+    u64 left = COUNT;
+
+    MACHINE_CODE_BYTES(&m, 0xf3, 0xac); /* rep lodsb */
+    machine_start(&m, MACHINE_LONG);
+    m.v->gpr[RCX] = COUNT;
+    m.v->gpr[RSI] = MACHINE_RAM; /* nothing is there: element by element */
+    for (unsigned n = 0; n < 2; n++) {
+        ck_assert_int_eq(machine_step(&m, 1000), EXIT_STALLED);
+        ck_assert_uint_eq(m.v->icount, 0);
+        ck_assert_uint_eq(m.v->rip, MACHINE_CODE);
+        ck_assert_uint_lt(m.v->gpr[RCX], left);
+        left = m.v->gpr[RCX];
+        ck_assert_uint_eq(m.v->gpr[RSI], MACHINE_RAM + COUNT - left);
+    }
+}
+END_TEST
+
 /* -- code that changes, and the edges of code -- */
 
 START_TEST(store_into_the_next_instruction)
@@ -593,6 +628,8 @@ int main(void)
     c = group(suite, "rep");
     tcase_add_test(c, rep_counts_once);
     tcase_add_test(c, rep_is_interruptible);
+    tcase_add_test(c, endless_faults_leave_the_loop);
+    tcase_add_test(c, long_rep_leaves_the_loop);
     c = group(suite, "code");
     tcase_add_test(c, store_into_the_next_instruction);
     tcase_add_test(c, loop_that_patches_itself);

@@ -46,7 +46,7 @@ table:
     dw guest_exit, guest_power_off, guest_triple_fault, guest_reset_cf9, guest_reset_92
     dw guest_reset_8042, guest_reset_triple, guest_halt, guest_screen, guest_echo, guest_work
     dw guest_spin, guest_sleep, guest_smp, guest_hello, guest_power_button, guest_a20
-    dw guest_smp_reset, guest_fpu
+    dw guest_smp_reset, guest_fpu, guest_fault_loop
 
 ; Ends with the code in AL.
 quit:
@@ -469,6 +469,15 @@ fpu_isr:
     jz quit
     mov al, 5
     jmp quit
+
+; #UD whose handler is #UD, with a stack that wraps in its 64 KiB: retires nothing any more.
+guest_fault_loop:
+    mov word [ss:6 * 4], .ud
+    mov word [ss:6 * 4 + 2], 0xf000
+    mov ax, 0x1000
+    mov ss, ax
+.ud:
+    ud2
 
     times 0xffe0 - ($ - $$) db 0
 GUEST_SELECT: dd 0

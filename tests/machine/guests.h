@@ -39,6 +39,7 @@ enum guest {
     GUEST_A20,
     GUEST_SMP_RESET,
     GUEST_FPU,
+    GUEST_FAULT_LOOP,
 };
 
 enum { GUEST_IMAGE_SIZE = 0x10000, GUEST_AT_SELECT = 0xffe0, GUEST_AT_PARAMETER = 0xffe4 };

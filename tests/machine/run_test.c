@@ -248,6 +248,39 @@ START_TEST(serial_goes_both_ways)
 }
 END_TEST
 
+static unsigned looked;
+static struct machine *looked_machine;
+
+static void look(struct chardev *c)
+{
+    (void)c;
+    if (++looked == 3)
+        machine_stop(looked_machine);
+}
+
+static void forget(struct chardev *c)
+{
+    (void)c;
+}
+
+/* In both clocks: somebody at the terminal must be able to quit. */
+START_TEST(input_is_looked_at_while_nothing_retires)
+{
+    static const struct chardev_backend backend = {.poll_input = look, .destroy = forget};
+    struct chardev terminal = {.backend = &backend};
+    struct guest_machine g;
+
+    guest_prepare(&g, GUEST_FAULT_LOOP, 0);
+    g.config.serial[1] = &terminal;
+    g.config.time = _i ? TIME_COUNTED : TIME_REAL;
+    guest_create(&g);
+    looked = 0;
+    looked_machine = g.machine;
+    guest_run(&g, END_STOPPED);
+    guest_destroy(&g);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("run");
@@ -261,6 +294,7 @@ int main(void)
     tcase_add_test(tc, triple_fault_leaves_the_registers_to_see);
     tcase_add_test(tc, halted_for_good_ends_counted_time);
     tcase_add_test(tc, stop_while_the_guest_runs);
+    tcase_add_loop_test(tc, input_is_looked_at_while_nothing_retires, 0, 2);
     tcase_add_test(tc, stop_while_the_guest_sleeps);
     tcase_add_test(tc, stop_before_the_start_is_not_lost);
     tcase_add_test(tc, runs_on_after_a_stop);
