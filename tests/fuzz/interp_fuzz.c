@@ -418,7 +418,7 @@ static enum vcpu_exit run(unsigned how, u64 *r)
 {
     enum vcpu_exit why = EXIT_BUDGET;
 
-    for (unsigned n = 0; n < RUNS && why != EXIT_SHUTDOWN && why != EXIT_STOP; n++) {
+    for (unsigned n = 0; n < RUNS && (why == EXIT_BUDGET || why == EXIT_IDLE); n++) {
         u64 before = m.v->icount;
 
         if (n == RUNS - 1 && m.log.categories)

@@ -140,7 +140,7 @@ static void create_board(void)
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
     struct fuzz_input in = {data, size};
-    unsigned how = (unsigned)fuzz_uint(&in, 1), initrd_kib = (unsigned)fuzz_uint(&in, 2);
+    unsigned how = (unsigned)fuzz_uint(&in, 1), initrd_kib = (unsigned)fuzz_uint(&in, 2) & 0x3fff;
     unsigned length = (unsigned)fuzz_uint(&in, 1) % CMDLINE_MAX;
     struct ram_layout layout = {.low_size = MIB(1u << (how & 3))};
     char cmdline[CMDLINE_MAX] = {0};
