@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cpu/control.h"
 #include "cpu/cpuid.h"
@@ -24,16 +25,15 @@ enum status vcpu_create(struct vcpu **out, unsigned index, u32 apic_id, struct p
 
     if (!v)
         return error_set(err, ST_NO_MEMORY, "No memory for a virtual processor; free some memory.");
-    *v = (struct vcpu){
-        .index = index,
-        .apic_id = apic_id,
-        .bsp = index == 0,
-        .model = model,
-        .map = map,
-        .ram = physmap_ram(map),
-        .platform = platform,
-        .log = log,
-    };
+    memset(v, 0, sizeof(*v));
+    v->index = index;
+    v->apic_id = apic_id;
+    v->bsp = index == 0;
+    v->model = model;
+    v->map = map;
+    v->ram = physmap_ram(map);
+    v->platform = platform;
+    v->log = log;
     st = tlb_create(&v->tlb, map, err);
     if (st)
         goto fail_tlb;

@@ -37,20 +37,20 @@ static void tag_store(u64 *tag, u64 value)
 
 static void slot_clear(struct tlb_table *table, unsigned i)
 {
-    tag_store(&table->read_tag[i], TLB_INVALID);
-    tag_store(&table->write_tag[i], TLB_INVALID);
-    tag_store(&table->exec_tag[i], TLB_INVALID);
+    tag_store(&table->read_tag[i], tlb_invalid(i));
+    tag_store(&table->write_tag[i], tlb_invalid(i));
+    tag_store(&table->exec_tag[i], tlb_invalid(i));
 }
 
 enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
 {
     enum status status;
 
-    *tlb = (struct tlb){.map = map};
-    tlb->tables = aligned_alloc(64, TLB_CONTEXTS * sizeof(*tlb->tables));
-    if (!tlb->tables)
-        return error_set(err, ST_NO_MEMORY, "The host has no memory left for a vCPU's TLB.");
-    memset(tlb->tables, 0xff, TLB_CONTEXTS * sizeof(*tlb->tables)); /* TLB_INVALID everywhere */
+    memset(tlb, 0, sizeof(*tlb));
+    tlb->map = map;
+    for (unsigned context = 0; context < TLB_CONTEXTS; context++)
+        for (unsigned i = 0; i < TLB_ENTRIES; i++)
+            slot_clear(&tlb->tables[context], i);
     status = tlb2_create(&tlb->second, err);
     if (status != ST_OK)
         tlb_destroy(tlb);
@@ -60,8 +60,7 @@ enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
 void tlb_destroy(struct tlb *tlb)
 {
     tlb2_destroy(tlb->second);
-    free(tlb->tables);
-    *tlb = (struct tlb){0};
+    tlb->second = NULL;
 }
 
 /* -- filling -- */
@@ -97,19 +96,27 @@ static bool filter_hit(const struct tlb *tlb, u64 gla)
     return false;
 }
 
+/* Whether every tag of slot i is absent or that of a page. */
+static bool slot_belongs(const struct tlb_table *table, unsigned i, u64 page)
+{
+    u64 none = tlb_invalid(i), r = tag_load(&table->read_tag[i]),
+        w = tag_load(&table->write_tag[i]), x = tag_load(&table->exec_tag[i]);
+
+    return (r == none || r == page) && (w == none || w == page) && (x == none || x == page);
+}
+
 /* Enters tags (enum tag_kinds) for the page of gla at hva. */
 static void slot_enter(struct tlb *tlb, enum tlb_context context, u64 gla, const u8 *hva,
                        unsigned tags)
 {
     struct tlb_table *table = &tlb->tables[context];
     unsigned i = tlb_index(gla);
-    u64 page = gla & PAGE_MASK;
-    u64 addend = (u64)hva - page;
+    u64 page = gla & PAGE_MASK, host = (u64)hva;
     u64 *filled = &tlb->filled[context][i / 64];
 
-    if (table->addend[i] != addend) {
+    if (table->page[i] != host || !slot_belongs(table, i, page)) {
         slot_clear(table, i);
-        tag_store(&table->addend[i], addend);
+        tag_store(&table->page[i], host);
     }
     __atomic_store_n(filled, *filled | BIT(i % 64), __ATOMIC_RELAXED);
     if (tags & TAG_READ)
@@ -120,7 +127,7 @@ static void slot_enter(struct tlb *tlb, enum tlb_context context, u64 gla, const
         return;
     tag_store(&table->write_tag[i], page);
     if (ram_contains(physmap_ram(tlb->map), hva) && !ram_note_writer(physmap_ram(tlb->map), hva))
-        tag_store(&table->write_tag[i], TLB_INVALID);
+        tag_store(&table->write_tag[i], tlb_invalid(i));
 }
 
 /* The host page that loads (stores) at gpa reach, or NULL. */
@@ -141,7 +148,7 @@ static bool store_direct(const struct tlb *tlb, const u8 *hva)
 }
 
 /* Enters what the access just permitted allows. A write tag needs a dirty leaf, write permission,
- * and stores that reach the very memory that loads see, as both tags share one addend. */
+ * and stores that reach the very memory that loads see, as both tags share one host page. */
 static void first_level_fill(struct tlb *tlb, enum tlb_context context,
                              const struct paging_ctx *ctx, u64 gla, enum access_kind kind,
                              const struct walk_result *result, const u8 *accessed)
@@ -273,8 +280,8 @@ static void drop_write_slot(struct tlb_table *table, unsigned i, u64 page_hva)
 {
     u64 tag = tag_load(&table->write_tag[i]);
 
-    if (tag != TLB_INVALID && tag + tag_load(&table->addend[i]) == page_hva)
-        __atomic_compare_exchange_n(&table->write_tag[i], &tag, TLB_INVALID, false,
+    if (tag != tlb_invalid(i) && tag_load(&table->page[i]) == page_hva)
+        __atomic_compare_exchange_n(&table->write_tag[i], &tag, tlb_invalid(i), false,
                                     __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 

@@ -4,11 +4,12 @@
  *
  * First level: direct-mapped tables, one per access context (user, supervisor, supervisor with
  * EFLAGS.AC overriding SMAP), each with separate tag arrays for reads, writes and fetches and one
- * addend: hva = gla + addend. A tag is the page's linear address, or TLB_INVALID. Everything
- * unusual (MMIO, code page for writes, not yet dirty, watched page, ROM for writes) is an absent
- * tag, so the fast path is one compare of the page of the LAST byte, which also catches page
- * crossing. Second level: translations kept by (PCID, page) with permissions, so that a CR3 load
- * with PCID, or a first-level conflict, costs a probe and not a walk.
+ * array of host pages. A tag is the page's linear address, or tlb_invalid(). Everything unusual
+ * (MMIO, code page for writes, not yet dirty, watched page, ROM for writes) is an absent tag, so
+ * the fast path is one compare of the page of the LAST byte, which also catches page crossing.
+ * Translated code subtracts the tag from the address instead: what is left is the offset in the
+ * page, or too large. Second level: translations kept by (PCID, page) with permissions, so that a
+ * CR3 load with PCID, or a first-level conflict, costs a probe and not a walk.
  *
  * Threads: owned by the vCPU's thread; tlb_drop_write() alone may come from others.
  */
@@ -20,7 +21,6 @@
 
 enum { TLB_BITS = 12, TLB_ENTRIES = 1 << TLB_BITS };
 enum { TLB_LARGE_SIZES = 3, TLB_FILTER_WORDS = 16 }; /* 2 MiB, 4 MiB, 1 GiB; 1024 filter bits */
-#define TLB_INVALID (~0ull)
 
 enum tlb_context { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_CONTEXTS };
 
@@ -28,13 +28,14 @@ struct tlb_table {
     u64 read_tag[TLB_ENTRIES];
     u64 write_tag[TLB_ENTRIES];
     u64 exec_tag[TLB_ENTRIES];
-    u64 addend[TLB_ENTRIES]; /* hva - gla, valid where any tag is */
+    u64 page[TLB_ENTRIES]; /* host address of the page, valid where any tag is */
 };
 
 struct tlb2; /* second level, opaque */
 
 struct tlb {
-    struct tlb_table *tables; /* TLB_CONTEXTS of them */
+    struct tlb_table
+        tables[TLB_CONTEXTS]; /* in place: translated code reaches them from the vCPU */
     struct tlb2 *second;
     struct physmap *map;
     u64 fills; /* counters for -d and tests */
@@ -54,25 +55,35 @@ static inline unsigned tlb_index(u64 gla)
     return (gla >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
 }
 
+/* The absent tag of slot i: a non-canonical page that belongs into another slot, so that no
+ * address, canonical or not, is ever found in it. */
+static inline u64 tlb_invalid(unsigned i)
+{
+    return BIT(63) | (u64)(i ^ 1) << PAGE_SHIFT;
+}
+
+static ALWAYS_INLINE u8 *tlb_host(const struct tlb_table *t, unsigned i, u64 gla)
+{
+    return (u8 *)(t->page[i] + (gla & ~PAGE_MASK));
+}
+
 /* The fast path: a host pointer for size bytes (1..64) at gla, or NULL: take the slow path. */
 static ALWAYS_INLINE u8 *tlb_read_ptr(const struct tlb_table *t, u64 gla, unsigned size)
 {
     unsigned i = tlb_index(gla);
-    return likely(t->read_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? (u8 *)(gla + t->addend[i])
-                                                                    : NULL;
+    return likely(t->read_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? tlb_host(t, i, gla) : NULL;
 }
 
 static ALWAYS_INLINE u8 *tlb_write_ptr(const struct tlb_table *t, u64 gla, unsigned size)
 {
     unsigned i = tlb_index(gla);
-    return likely(t->write_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? (u8 *)(gla + t->addend[i])
-                                                                     : NULL;
+    return likely(t->write_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? tlb_host(t, i, gla) : NULL;
 }
 
 static ALWAYS_INLINE u8 *tlb_exec_ptr(const struct tlb_table *t, u64 gla)
 {
     unsigned i = tlb_index(gla);
-    return likely(t->exec_tag[i] == (gla & PAGE_MASK)) ? (u8 *)(gla + t->addend[i]) : NULL;
+    return likely(t->exec_tag[i] == (gla & PAGE_MASK)) ? tlb_host(t, i, gla) : NULL;
 }
 
 /* One page resolved for one access on the slow path. */

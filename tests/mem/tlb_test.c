@@ -603,21 +603,21 @@ START_TEST(flush_empties_every_slot)
         const struct tlb_table *t = &tlb.tables[context];
 
         for (unsigned i = 0; i < TLB_ENTRIES; i++)
-            ck_assert(t->read_tag[i] == TLB_INVALID && t->write_tag[i] == TLB_INVALID &&
-                      t->exec_tag[i] == TLB_INVALID);
+            ck_assert(t->read_tag[i] == tlb_invalid(i) && t->write_tag[i] == tlb_invalid(i) &&
+                      t->exec_tag[i] == tlb_invalid(i));
     }
 }
 END_TEST
 
 /* -- a random run: every tag agrees with the page tables -- */
 
-static void check_tag(u64 tag, u64 addend, enum tlb_context context, enum access_kind kind)
+static void check_tag(unsigned i, u64 tag, enum tlb_context context, enum access_kind kind)
 {
     struct paging_ctx c = ctx;
     struct walk_result r;
     u64 before;
 
-    if (tag == TLB_INVALID)
+    if (tag == tlb_invalid(i))
         return;
     c.user = context == TLB_USER;
     c.smap_override = context == TLB_SUPERVISOR_AC;
@@ -626,7 +626,7 @@ static void check_tag(u64 tag, u64 addend, enum tlb_context context, enum access
     ck_assert(kind != ACCESS_WRITE || r.dirty);
     ck_assert(page_walk(map, &c, tag, kind, &r));
     ck_assert_uint_eq(before, ram.code_epoch);
-    ck_assert_ptr_eq((u8 *)(tag + addend), ram.hva + r.gpa);
+    ck_assert_ptr_eq((u8 *)tlb.tables[context].page[i], ram.hva + r.gpa);
     ck_assert(kind != ACCESS_WRITE || !(ram_flags(&ram, ram.hva + r.gpa) & PAGE_CODE));
 }
 
@@ -636,9 +636,9 @@ static void check_tags(void)
         const struct tlb_table *t = &tlb.tables[context];
 
         for (unsigned i = 0; i < TLB_ENTRIES; i++) {
-            check_tag(t->read_tag[i], t->addend[i], (enum tlb_context)context, ACCESS_READ);
-            check_tag(t->write_tag[i], t->addend[i], (enum tlb_context)context, ACCESS_WRITE);
-            check_tag(t->exec_tag[i], t->addend[i], (enum tlb_context)context, ACCESS_EXEC);
+            check_tag(i, t->read_tag[i], (enum tlb_context)context, ACCESS_READ);
+            check_tag(i, t->write_tag[i], (enum tlb_context)context, ACCESS_WRITE);
+            check_tag(i, t->exec_tag[i], (enum tlb_context)context, ACCESS_EXEC);
         }
     }
 }
