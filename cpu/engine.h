@@ -19,9 +19,15 @@ enum { STALL_FAULT = 1, STALL_REP = 64, STALLS_MAX = 65536 };
 typedef enum vcpu_exit engine_fn(struct vcpu *v, u64 budget);
 
 engine_fn interp_run;
+/* The same inside another engine's run: goes on counting its stalls. */
+engine_fn interp_continue;
 
 /* What both engines do between instructions (events.c). */
 
 /* Takes pending INIT, SIPI, SMI, NMI, INTR (if the shadow and flags allow), wakes HLT. Returns
  * false if the vCPU must leave the engine, with *exit set. */
 bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit);
+/* Something happened that retires nothing; cost: as above. Sets EVENT_STOP when it was too much. */
+void vcpu_stall(struct vcpu *v, unsigned cost);
+/* Delivers the recorded fault of the instruction at v->rip. false: shutdown. */
+bool vcpu_deliver_fault(struct vcpu *v);

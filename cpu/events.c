@@ -121,3 +121,26 @@ bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit)
     *exit = v->activity == ACTIVITY_SHUTDOWN ? EXIT_SHUTDOWN : EXIT_IDLE;
     return false;
 }
+
+void vcpu_stall(struct vcpu *v, unsigned cost)
+{
+    v->stalls += cost;
+    if (v->stalls >= STALLS_MAX)
+        vcpu_signal(v, EVENT_STOP);
+}
+
+bool vcpu_deliver_fault(struct vcpu *v)
+{
+    check(v->fault.pending, "an instruction failed without a fault at %04x:%016lx",
+          v->seg[SEG_CS].selector, v->rip);
+    log_trace(v->log, LOG_INT, "fault %02x error %04x at %04x:%016lx cpl %u cr2 %016lx",
+              v->fault.vector, v->fault.error, v->seg[SEG_CS].selector, v->rip, v->cpl,
+              v->fault.cr2);
+    v->shadow = 0;
+    v->pending_db = 0;
+    vcpu_stall(v, STALL_FAULT);
+    if (!exception_deliver(v))
+        return false;
+    v->rip = v->next_rip;
+    return true;
+}

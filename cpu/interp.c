@@ -4,7 +4,8 @@
  *
  * Ordinary code runs in decoded runs with three compares between instructions: events, decoded code
  * that went stale, end of the run. Whatever needs a look at every boundary (TF, RF, breakpoints, an
- * interrupt shadow, traces) goes through step(). Exceptions are delivered here and nowhere else.
+ * interrupt shadow, traces) goes through step(). Exceptions are delivered between them and nowhere
+ * else.
  */
 #include "cpu/control.h"
 #include "cpu/decode_cache.h"
@@ -15,30 +16,6 @@
 static ALWAYS_INLINE u64 rip_mask(const struct vcpu *v)
 {
     return v->code_size == 8 ? ~0ull : v->code_size == 4 ? 0xffffffffull : 0xffffull;
-}
-
-static void stall(struct vcpu *v, unsigned cost)
-{
-    v->stalls += cost;
-    if (v->stalls >= STALLS_MAX)
-        vcpu_signal(v, EVENT_STOP);
-}
-
-/* Delivers the recorded fault at v->rip. false: shutdown. */
-static NOINLINE bool deliver_fault(struct vcpu *v)
-{
-    check(v->fault.pending, "an instruction failed without a fault at %04x:%016lx",
-          v->seg[SEG_CS].selector, v->rip);
-    log_trace(v->log, LOG_INT, "fault %02x error %04x at %04x:%016lx cpl %u cr2 %016lx",
-              v->fault.vector, v->fault.error, v->seg[SEG_CS].selector, v->rip, v->cpl,
-              v->fault.cr2);
-    v->shadow = 0;
-    v->pending_db = 0;
-    stall(v, STALL_FAULT);
-    if (!exception_deliver(v))
-        return false;
-    v->rip = v->next_rip;
-    return true;
 }
 
 /* Runs decoded instructions until something needs attention. false: shutdown. */
@@ -54,9 +31,9 @@ static ALWAYS_INLINE bool execute_run(struct vcpu *v, const struct decode_run *r
     for (;; i++) {
         v->next_rip = (v->rip + i->len) & mask;
         if (unlikely(!i->body(v, i)))
-            return deliver_fault(v);
+            return vcpu_deliver_fault(v);
         if (unlikely(v->repeat)) {
-            stall(v, STALL_REP);
+            vcpu_stall(v, STALL_REP);
             return true;
         }
         v->rip = v->next_rip;
@@ -119,11 +96,11 @@ static NOINLINE bool step(struct vcpu *v)
 
     if (hits) {
         raise_db(v, hits);
-        return deliver_fault(v);
+        return vcpu_deliver_fault(v);
     }
     run = decode_cache_lookup(v, v->rip);
     if (!run)
-        return deliver_fault(v);
+        return vcpu_deliver_fault(v);
     i = run->insns;
     trace(v, i);
     if (v->rflags & F_RF) {
@@ -134,9 +111,9 @@ static NOINLINE bool step(struct vcpu *v)
     v->shadow = 0;
     v->next_rip = (v->rip + i->len) & rip_mask(v);
     if (!i->body(v, i))
-        return deliver_fault(v);
+        return vcpu_deliver_fault(v);
     if (v->repeat) {
-        stall(v, STALL_REP);
+        vcpu_stall(v, STALL_REP);
     } else {
         v->rip = v->next_rip;
         v->icount++;
@@ -158,14 +135,13 @@ static ALWAYS_INLINE bool needs_steps(const struct vcpu *v)
     return v->careful | v->shadow || log_on(v->log, LOG_CPU | LOG_EXEC);
 }
 
-enum vcpu_exit interp_run(struct vcpu *v, u64 budget)
+enum vcpu_exit interp_continue(struct vcpu *v, u64 budget)
 {
     const u64 end = v->icount + budget;
     const struct decode_run *run;
     enum vcpu_exit exit;
     bool alive;
 
-    v->stalls = 0;
     for (;;) {
         if (unlikely(needs_attention(v)) && !vcpu_take_events(v, &exit))
             return exit == EXIT_STOP && v->stalls >= STALLS_MAX ? EXIT_STALLED : exit;
@@ -176,9 +152,15 @@ enum vcpu_exit interp_run(struct vcpu *v, u64 budget)
             alive = step(v);
         } else {
             run = decode_cache_lookup(v, v->rip);
-            alive = likely(run) ? execute_run(v, run, end) : deliver_fault(v);
+            alive = likely(run) ? execute_run(v, run, end) : vcpu_deliver_fault(v);
         }
         if (unlikely(!alive))
             return EXIT_SHUTDOWN;
     }
+}
+
+enum vcpu_exit interp_run(struct vcpu *v, u64 budget)
+{
+    v->stalls = 0;
+    return interp_continue(v, budget);
 }

@@ -21,6 +21,7 @@ struct cpu_model;    /* cpu/cpuid.h: what this processor offers */
 struct decode_cache; /* cpu/decode_cache.h */
 struct native;       /* cpu/native.h: thunks that run SIMD and x87 on the host */
 struct msr_table;    /* cpu/msr.h */
+struct jit;          /* jit/jit.h: the translator, if this vCPU has one */
 
 /* A segment register with its hidden part. base is 64 bits wide for FS/GS. limit is in bytes,
  * scaled by G already. */
@@ -152,6 +153,20 @@ struct vcpu {
     u64 monitor_gpa; /* MONITOR: the armed line, with monitor_armed */
     bool monitor_armed;
     struct fpu fpu;
+
+    /* -- for translated code (jit/), which finds all of this at fixed distances -- */
+    struct {
+        struct vcpu *self;
+        u64 target;  /* where translated code is entered; a scratch word inside it */
+        void *link;  /* why it was left: the jump that wants its block, or NULL */
+        u64 budget;  /* counted: instructions that may still retire */
+        u64 *cells;  /* targets of jumps between pages */
+        void *cache; /* targets of indirect jumps */
+        u32 seen;    /* the events that need no attention now */
+        u32 mode;    /* of the block that was entered */
+        u16 flags;   /* AH after LAHF, AL after SETO */
+        struct jit *owner;
+    } jit;
 
     /* -- wiring -- */
     unsigned index; /* 0 = boot processor */

@@ -6,12 +6,13 @@
 #pragma once
 
 #include "cpu/cpuid.h"
+#include "jit/jit.h"
 #include "machine/time.h"
 #include "mem/base/log.h"
 
 struct chardev;
 
-enum engine_kind { ENGINE_INTERP };
+enum engine_kind { ENGINE_INTERP, ENGINE_JIT };
 
 #define MACHINE_RAM_MIN     MIB(1)
 #define MACHINE_RAM_MAX     GIB(1024)
@@ -34,6 +35,9 @@ struct machine_config {
     u16 debug_exit_size;
     bool no_reboot;
     enum engine_kind engine;
+    u32 jit_off;    /* enum jit_optimisation: what the translator is to leave out */
+    bool jit_stats; /* prints what the translator did when the machine ends */
+    u64 jit_cache;  /* bytes of translated code; 0: the default */
     enum time_kind time;
     u64 ips;        /* for TIME_COUNTED; 0: the default rate */
     u64 wall_start; /* seconds since 1970 UTC; 0: now (real) or the fixed date (counted) */

@@ -11,6 +11,7 @@
 #include "cpu/vcpu.h"
 #include "devices/apic/apic_bus.h"
 #include "devices/device.h"
+#include "machine/alarm.h"
 #include "machine/machine.h"
 #include "mem/bus.h"
 #include "mem/ram.h"
@@ -76,7 +77,8 @@ struct machine {
     struct vcpu_platform vcpu_platform;
     struct processor *processors;
     unsigned processor_count;
-    unsigned running; /* index of the processor whose slice it is */
+    struct alarm alarm; /* ends slices of translated code in real time */
+    unsigned running;   /* index of the processor whose slice it is */
     struct apic_bus apic_bus;
     unsigned lapic_region;
     bool lapic_region_present;

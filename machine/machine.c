@@ -74,6 +74,8 @@ static enum status create_all(struct machine *m, struct error *err)
                          m->time.tsc_hz, APIC_BUS_HZ, err);
     if (!st)
         st = create_memory(m, err);
+    if (!st && m->config.engine == ENGINE_JIT && m->config.time == TIME_REAL)
+        st = alarm_create(&m->alarm, err);
     if (!st)
         st = processors_create(m, err);
     if (!st)
@@ -113,6 +115,7 @@ void machine_destroy(struct machine *m)
 {
     if (!m)
         return;
+    alarm_destroy(&m->alarm);
     pc_destroy(m);
     processors_destroy(m);
     start_destroy(m);

@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <stdio.h>
+
 #include "machine/config.h"
 #include "mem/base/status.h"
 
@@ -42,3 +44,5 @@ void machine_dump(struct machine *machine, char *text, size_t size);
 u64 machine_instructions(const struct machine *machine);
 /* A hash of all guest RAM. Pages never touched count as zero. Fails with ST_IO. */
 MUST_USE enum status machine_ram_hash(struct machine *machine, u64 hash[2], struct error *err);
+/* What the translator did on each vCPU; nothing with the interpreter. */
+void machine_jit_report(struct machine *machine, FILE *out);

@@ -8,6 +8,7 @@
 #include "cpu/msr.h"
 #include "devices/apic/lapic.h"
 #include "devices/legacy/i8259.h"
+#include "jit/jit.h"
 #include "machine/internal.h"
 
 enum {
@@ -293,6 +294,17 @@ static enum status lapic_create(struct machine *m, struct processor *p, struct e
     return st ? error_set(err, st, "The local APIC's MSRs are taken.") : ST_OK;
 }
 
+static enum status translator_create(struct machine *m, struct vcpu *v, struct error *err)
+{
+    const struct jit_options options = {
+        .optimisations = JIT_ALL & ~m->config.jit_off,
+        .counted = m->config.time == TIME_COUNTED,
+        .cache_size = m->config.jit_cache,
+    };
+
+    return jit_create(v, &options, err);
+}
+
 static enum status processor_create(struct machine *m, unsigned index, struct error *err)
 {
     struct processor *p = &m->processors[index];
@@ -301,6 +313,8 @@ static enum status processor_create(struct machine *m, unsigned index, struct er
 
     p->machine = m;
     st = vcpu_create(&p->vcpu, index, apic_id, m->map, &m->model, &m->vcpu_platform, m->log, err);
+    if (!st && m->config.engine == ENGINE_JIT)
+        st = translator_create(m, p->vcpu, err);
     return st ? st : lapic_create(m, p, err);
 }
 
@@ -364,11 +378,27 @@ void processors_destroy(struct machine *m)
         if (p->lapic_ready && lapic_type.fini)
             lapic_type.fini(p->lapic);
         free(p->lapic);
+        if (p->vcpu)
+            jit_destroy(p->vcpu);
         vcpu_destroy(p->vcpu);
     }
     apic_bus_destroy(&m->apic_bus);
     free(m->processors);
     m->processors = NULL;
+}
+
+void machine_jit_report(struct machine *m, FILE *out)
+{
+    struct jit_stats s;
+
+    for (unsigned n = 0; m->config.engine == ENGINE_JIT && n < m->processor_count; n++) {
+        jit_stats(m->processors[n].vcpu, &s);
+        fprintf(out,
+                "CPU %u: %lu blocks, %lu bytes of code, %lu flushes, %lu lookups, %lu TLB misses, "
+                "%lu instructions by call:\n",
+                n, s.blocks, s.code_bytes, s.flushes, s.lookups, s.misses, s.interpreted);
+        jit_print_calls(m->processors[n].vcpu, out);
+    }
 }
 
 void processors_reset(struct machine *m)

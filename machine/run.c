@@ -16,12 +16,14 @@
 #include "devices/apic/lapic.h"
 #include "devices/chardev.h"
 #include "devices/pci/piix4_pm.h"
+#include "jit/jit.h"
 #include "machine/internal.h"
 
 enum {
     SLICE_MAX = 50000,         /* instructions: well below a millisecond on any host */
     SLICE_MIN = 500,           /* real time: not worth less */
     ROUND_SMP = 10000,         /* instructions in turn when there are several processors */
+    ROUND_SMP_NS = 100000,     /* the same for translated code in real time */
     INPUT_PERIOD_NS = 5000000, /* how often the host's input is looked at while the guest runs */
     RATE_START = 50000000,
     STALL_NS = 500000,   /* counted time: what passes while a processor stalls (cpu/engine.h) */
@@ -119,6 +121,28 @@ static void measure_rate(struct machine *m, u64 insns, u64 ns)
         m->rate += ((i64)(insns * NS_PER_SECOND / ns) - (i64)m->rate) / 16;
 }
 
+/* Translated code in real time: until the next timer, or the others' turn. */
+static enum vcpu_exit run_timed(struct machine *m, struct vcpu *v)
+{
+    u64 most = m->processor_count > 1 ? ROUND_SMP_NS : INPUT_PERIOD_NS, now = time_now(&m->time);
+    u64 deadline = clock_next_deadline(&m->clock);
+    enum vcpu_exit why;
+
+    if (deadline <= now)
+        return EXIT_BUDGET;
+    alarm_set(&m->alarm, v, deadline - now < most ? deadline - now : most);
+    why = jit_run(v, 0);
+    alarm_clear(&m->alarm);
+    return why;
+}
+
+static enum vcpu_exit run_engine(struct machine *m, struct vcpu *v, u64 budget)
+{
+    if (m->config.engine == ENGINE_INTERP)
+        return interp_run(v, budget);
+    return m->config.time == TIME_REAL ? run_timed(m, v) : jit_run(v, budget);
+}
+
 static void run_slice(struct machine *m, unsigned index)
 {
     struct vcpu *v = m->processors[index].vcpu;
@@ -128,7 +152,7 @@ static void run_slice(struct machine *m, unsigned index)
     m->running = index;
     vcpu_clear_signal(v, EVENT_STOP);
     time_slice_begin(&m->time, &v->icount);
-    why = interp_run(v, budget);
+    why = run_engine(m, v, budget);
     time_slice_end(&m->time);
     measure_rate(m, v->icount - before, time_now(&m->time) - start);
     if (why == EXIT_STALLED)

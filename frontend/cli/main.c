@@ -296,6 +296,8 @@ static int run(struct session *s)
     terminal_close(&s->terminal);
     write_screen(s);
     write_report(s, end, code);
+    if (s->options.machine.jit_stats)
+        machine_jit_report(s->machine, stderr);
     status = exit_status(s, end, code);
     machine_destroy(s->machine);
     return status;

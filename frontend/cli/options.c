@@ -315,10 +315,52 @@ static enum status opt_engine(struct cli_options *o, const char *value, struct e
         o->machine.engine = ENGINE_INTERP;
         return ST_OK;
     }
-    if (!strcmp(value, "jit"))
-        return error_set(err, ST_UNSUPPORTED,
-                         "-engine jit is not part of this build yet; use -engine interp.");
-    return error_set(err, ST_INVALID, "-engine %s is not known; use interp.", value);
+    if (!strcmp(value, "jit")) {
+        o->machine.engine = ENGINE_JIT;
+        return ST_OK;
+    }
+    return error_set(err, ST_INVALID, "-engine %s is not known; use jit or interp.", value);
+}
+
+static const struct {
+    const char *name;
+    u32 bit;
+} jit_names[] = {{"link", JIT_LINK}, {"indirect", JIT_INDIRECT}, {"memory", JIT_MEMORY}};
+
+static enum status jit_item(struct cli_options *o, const char *item, const char *value,
+                            struct error *err)
+{
+    if (!strcmp(item, "stats") && !value) {
+        o->machine.jit_stats = true;
+        return ST_OK;
+    }
+    if (!strcmp(item, "cache") && value) {
+        if (cli_parse_size(value, MIB(1), &o->machine.jit_cache) ||
+            o->machine.jit_cache < JIT_CACHE_MIN || o->machine.jit_cache > GIB(1))
+            return error_set(err, ST_INVALID, "-jit cache=%s must be from 256K to 1G.", value);
+        return ST_OK;
+    }
+    for (size_t n = 0; n < ARRAY_SIZE(jit_names) && !value && !strncmp(item, "no-", 3); n++)
+        if (!strcmp(item + 3, jit_names[n].name)) {
+            o->machine.jit_off |= jit_names[n].bit;
+            return ST_OK;
+        }
+    return error_set(err, ST_INVALID,
+                     "-jit %s is not known; use stats, cache=SIZE, no-link, no-indirect or "
+                     "no-memory.",
+                     item);
+}
+
+static enum status opt_jit(struct cli_options *o, const char *value, struct error *err)
+{
+    char text[256], *at = text, *item, *argument;
+    enum status st = ST_OK;
+
+    if (snprintf(text, sizeof(text), "%s", value) >= (int)sizeof(text))
+        return error_set(err, ST_INVALID, "-jit is too long; name fewer items.");
+    while (!st && (item = next_item(&at, &argument)))
+        st = jit_item(o, item, argument, err);
+    return st;
 }
 
 static enum status opt_clock(struct cli_options *o, const char *value, struct error *err)
@@ -456,7 +498,8 @@ static const struct option option_table[] = {
     {"no-reboot", NULL, opt_no_reboot, "end when the guest resets"},
     {"nodefaults", NULL, opt_nodefaults, "no serial port unless -serial asks for one"},
     {"device", "NAME[,PROP=VALUE]", opt_device, "add a device; -device help lists them"},
-    {"engine", "interp", opt_engine, "how instructions are executed"},
+    {"engine", "jit|interp", opt_engine, "how instructions are executed"},
+    {"jit", "LIST", opt_jit, "stats, cache=SIZE, no-link, no-indirect, no-memory"},
     {"clock", "real|counted[,ips=N]", opt_clock, "guest time from the host or from instructions"},
     {"rtc", "base=utc|DATE", opt_rtc, "wall clock at power-on"},
     {"d", "LIST", opt_d, "trace categories, separated by commas; -d help lists them"},

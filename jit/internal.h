@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The inside of jit/: blocks, links, the code cache, and the conventions of translated code.
+ *
+ * Registers. %gs is based at the struct vcpu. Guest registers live in host registers of the same
+ * number, but RSP lives in R11, and R9, R10, R11 live in the vCPU. R9 and R10 are scratch (T0, T1).
+ * The host's RSP is a host stack, 16-byte aligned in block code.
+ *
+ * Flags. Arithmetic flags are in the host's flags or, in the format of LAHF and SETO, in
+ * vcpu.jit.flags (JF). A block has an entry for either. The other flags are always in vcpu.rflags.
+ *
+ * A block belongs to a place in RAM, the RIP it was reached by and a mode, so that addresses are
+ * constants in it. It lives as long as the page's generation (mem/ram.h) stays. Blocks of one page
+ * jump to each other directly, as they die together and one that is left may finish; jumps to
+ * another page go through a cell that is emptied whenever a mapping changes or code dies.
+ */
+#pragma once
+
+#include "cpu/decode_cache.h"
+#include "cpu/insn.h"
+#include "cpu/vcpu.h"
+#include "jit/emit/emit.h"
+#include "jit/jit.h"
+
+enum { T0 = HOST_R9, T1 = HOST_R10, HOST_GUEST_RSP = HOST_R11 };
+
+enum {
+    BLOCK_BUCKETS = 1 << 15,
+    JUMP_CACHE = 1 << 11, /* entries */
+    MODES = 1 << 5,
+    CELLS = 1 << 16,
+    BLOCK_CODE_MAX = 24 << 10, /* most bytes one block may need */
+};
+
+/* What blocks depend on besides their place: bits of jit_mode(). */
+enum jit_mode_bits {
+    MODE_CODE64 = 1u << 0,
+    MODE_CONTEXT = 3u << 1, /* enum tlb_context */
+    MODE_PROTECTED = 1u << 3,
+    MODE_STACK64 = 1u << 4,
+};
+#define MODE_CONTEXT_SHIFT 1
+#define MODE_NONE          (~0u) /* the interpreter's */
+
+/* One instruction that translated code may hand to the interpreter. */
+struct jit_insn {
+    struct insn insn ALIGNED(64);
+    u64 rip;
+    u32 behind; /* instructions of the block after this one */
+};
+
+struct jit_block {
+    u64 key; /* byte offset in RAM */
+    u64 rip;
+    u32 mode;
+    u32 generation;
+    const struct ram_page *page;
+    u64 entry_host;  /* code address, flags in the host's flags */
+    u64 entry_saved; /* flags in JF */
+    u16 count;
+    struct jit_block *next;
+};
+
+/* A jump to a known RIP that goes to its block once that exists. */
+struct jit_link {
+    u64 target;
+    bool saved; /* arrives with flags in JF */
+    u8 *rel32;  /* the jump to patch (same page), or NULL: cell */
+    u32 cell;
+    u64 stub; /* where the jump goes as long as it is not linked */
+};
+
+/* Where an indirect jump to a RIP goes. An empty entry has a non-canonical tag that belongs into
+ * another place. */
+struct jump_cache_entry {
+    u64 tag;
+    u64 code;
+};
+
+struct jit {
+    struct vcpu *v;
+    struct jit_options options;
+    struct jit_stats stats;
+    u64 calls[INSN_COUNT]; /* of bodies, by row */
+
+    u8 *code; /* writable view */
+    u64 code_size;
+    u64 delta;
+    u8 *code_start; /* behind the stubs */
+    struct emit emit;
+    u8 *arena; /* blocks, links, instructions */
+    size_t arena_used;
+
+    struct jit_block *buckets[BLOCK_BUCKETS];
+    struct jump_cache_entry jump_cache[MODES][JUMP_CACHE];
+    u32 jump_cache_used; /* bit per mode */
+    u64 cells[CELLS];
+    u32 cell_count;
+    struct jit_link *cell_link[CELLS];
+    u32 armed[CELLS];
+    u32 armed_count;
+    u64 code_epoch, exec_epoch; /* that cells and jump cache are valid for */
+
+    /* Common code (stubs.c). */
+    void (*enter)(u64 target);
+    u64 exit_lookup; /* v->rip is set, flags in JF */
+    u64 exit_link;   /* T0: struct jit_link; flags in JF */
+    u64 exec;        /* T0: struct jit_insn; called */
+    u64 fill_read;   /* T0: address, T1: size; returns the host address in T0, or 0; called */
+    u64 fill_write;
+};
+
+enum { ARENA_SIZE = 64 << 20 };
+
+static inline struct jit *jit_of(const struct vcpu *v)
+{
+    return v->jit.owner;
+}
+
+/* -- cache.c -- */
+MUST_USE enum status jit_cache_create(struct jit *j, struct error *err);
+void jit_cache_destroy(struct jit *j);
+/* Forgets every block. */
+void jit_cache_flush(struct jit *j);
+/* Memory that lives until the next flush; NULL: flush first. */
+void *jit_arena(struct jit *j, size_t size);
+/* Empties cells and jump cache: a mapping changed or code died. */
+void jit_unlink_all(struct jit *j);
+struct jit_block *jit_block_find(struct jit *j, u64 key, u64 rip, u32 mode);
+void jit_block_insert(struct jit *j, struct jit_block *block);
+
+/* Lets indirect jumps to rip go to block. */
+void jit_jump_cache_enter(struct jit *j, const struct jit_block *block);
+
+/* -- stubs.c -- */
+void jit_emit_stubs(struct jit *j);
+
+/* -- translate.c -- */
+/* Translates the run at v->rip. NULL: not translatable here (the interpreter's). */
+struct jit_block *jit_translate(struct jit *j, const struct decode_run *run, u64 key, u32 mode);
+
+/* -- run.c: called by translated code -- */
+u64 jit_exec_one(struct vcpu *v, const struct jit_insn *i);
+u64 jit_fill(struct vcpu *v, u64 gla, u64 size, u64 write);

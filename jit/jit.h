@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The translator: guest blocks to host code, and the engine that runs them.
+ *
+ * Code the translator does not know calls the interpreter's body for that one instruction; whole
+ * modes it does not know (16-bit code, segments that are not flat, alignment checks, single steps)
+ * run in the interpreter. So coverage is complete, and what is executed is always the same.
+ */
+#pragma once
+
+#include "cpu/engine.h"
+#include "mem/base/status.h"
+
+struct jit;
+
+/* Optimisations that -jit no-NAME switches off, to measure or to bisect. */
+enum jit_optimisation {
+    JIT_LINK = 1u << 0,     /* link: jumps go straight to the next block */
+    JIT_INDIRECT = 1u << 1, /* indirect: indirect jumps and returns look their target up inline */
+    JIT_MEMORY = 1u << 2,   /* memory: loads and stores inline, else by the interpreter's body */
+    JIT_ALL = (1u << 3) - 1
+};
+
+struct jit_options {
+    u32 optimisations; /* enum jit_optimisation */
+    bool counted;      /* exact instruction counts: budgets end where they say */
+    u64 cache_size;    /* bytes of code, 0: the default */
+};
+
+enum { JIT_CACHE_MIN = 256 << 10, JIT_CACHE_DEFAULT = 64 << 20 };
+
+/* Makes the translator of one vCPU and attaches it (v->jit.owner). Fails with a sentence where the
+ * host allows no executable memory or lacks what translated code needs. */
+MUST_USE enum status jit_create(struct vcpu *v, const struct jit_options *options,
+                                struct error *err);
+void jit_destroy(struct vcpu *v);
+
+/* The engine. Without options.counted the budget is not looked at: EVENT_STOP ends a run. */
+engine_fn jit_run;
+
+struct jit_stats {
+    u64 blocks;      /* translated */
+    u64 code_bytes;  /* written */
+    u64 flushes;     /* of the whole cache */
+    u64 interpreted; /* calls of a body from translated code */
+    u64 misses;      /* of the inline TLB check */
+    u64 lookups;     /* leaving translated code to find the next block */
+};
+void jit_stats(const struct vcpu *v, struct jit_stats *stats);
+/* Which instructions went through a call, how often; most frequent first. */
+void jit_print_calls(const struct vcpu *v, FILE *out);

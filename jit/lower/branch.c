@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The end of a block: jumps, calls, returns, and how one block continues in another.
+ */
+#include "jit/lower/lower.h"
+
+static u64 code_mask(const struct translator *t)
+{
+    return t->block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
+}
+
+static bool canonical(u64 address)
+{
+    return (u64)((i64)(address << 16) >> 16) == address;
+}
+
+static u64 target_of(const struct translator *t, const struct jit_insn *ji)
+{
+    return (ji->rip + ji->insn.len + (u64)ji->insn.imm) & code_mask(t);
+}
+
+/* -- leaving -- */
+
+static void set_rip(struct translator *t, u64 rip)
+{
+    struct emit_mem at = VCPU_AT(rip);
+
+    emit_mov_imm(t->e, T0, rip);
+    emit_store(t->e, &at, T0, 8);
+}
+
+void lower_exit_lookup(struct translator *t)
+{
+    emit_jmp(t->e, t->j->exit_lookup);
+}
+
+/* An exit that continues at target; NULL: no memory. Flags as they are now. */
+static struct exit_site *new_exit(struct translator *t, u64 target)
+{
+    struct exit_site *x = &t->exit[t->exit_count];
+
+    check(t->exit_count < EXITS_MAX, "too many exits");
+    *x = (struct exit_site){.link = jit_arena(t->j, sizeof(*x->link))};
+    if (!x->link ||
+        (target >> PAGE_SHIFT != t->block->rip >> PAGE_SHIFT && t->j->cell_count == CELLS)) {
+        t->failed = true;
+        return NULL;
+    }
+    *x->link = (struct jit_link){.target = target, .saved = t->flags == FLAGS_SAVED};
+    t->exit_count++;
+    return x;
+}
+
+/* Pages have their own lives: only a jump inside the page is direct. */
+static bool same_page(const struct translator *t, u64 target)
+{
+    return target >> PAGE_SHIFT == t->block->rip >> PAGE_SHIFT;
+}
+
+static void jump_by_cell(struct translator *t, struct exit_site *x)
+{
+    struct emit_mem cells = VCPU_AT(jit.cells), cell;
+
+    x->link->cell = t->j->cell_count++;
+    t->j->cell_link[x->link->cell] = x->link;
+    cell = emit_at(T0, (i32)(x->link->cell * 8));
+    emit_load(t->e, T0, &cells, 8);
+    emit_jmp_mem(t->e, &cell);
+}
+
+static void poll(struct translator *t, struct exit_site *x)
+{
+    struct emit_mem events = VCPU_AT(events), seen = VCPU_AT(jit.seen);
+
+    emit_load(t->e, T1, &events, 4);
+    emit_op_mem(t->e, 0, 0x3b, &seen, T1); /* cmp t1d, seen */
+    x->poll_from = emit_jcc(t->e, CC_NE, 0);
+}
+
+void lower_exit_to(struct translator *t, u64 target, bool polls)
+{
+    struct exit_site *x;
+
+    if (polls)
+        lower_save_flags(t);
+    if (!(t->j->options.optimisations & JIT_LINK)) {
+        lower_save_flags(t);
+        set_rip(t, target);
+        lower_exit_lookup(t);
+        return;
+    }
+    x = new_exit(t, target);
+    if (!x)
+        return;
+    if (polls)
+        poll(t, x);
+    if (same_page(t, target))
+        x->rel32 = emit_jmp_patchable(t->e, 0);
+    else
+        jump_by_cell(t, x);
+}
+
+/* Out of line: what an exit does until it is linked, and when there are events. */
+static void lower_exit_stub(struct translator *t, struct exit_site *x)
+{
+    struct emit *e = t->e;
+
+    if (x->poll_from) {
+        emit_patch(x->poll_from, e->delta, emit_here(e));
+        set_rip(t, x->link->target);
+        lower_exit_lookup(t);
+    }
+    x->link->stub = emit_here(e);
+    if (x->rel32) {
+        x->link->rel32 = x->rel32;
+        emit_patch(x->rel32, e->delta, x->link->stub);
+    } else {
+        t->j->cells[x->link->cell] = x->link->stub;
+    }
+    t->flags = x->link->saved ? FLAGS_SAVED : FLAGS_HOST;
+    lower_save_flags(t);
+    emit_mov_imm(e, T0, (u64)x->link);
+    emit_jmp(e, t->j->exit_link);
+}
+
+void lower_exits(struct translator *t)
+{
+    for (unsigned n = 0; n < t->exit_count; n++)
+        lower_exit_stub(t, &t->exit[n]);
+}
+
+/* -- conditional and direct -- */
+
+/* Loops look at events where they jump back. */
+static bool jumps_back(const struct jit_insn *ji, u64 target)
+{
+    return target <= ji->rip;
+}
+
+static void jump_if(struct translator *t, const struct jit_insn *ji, u64 target)
+{
+    unsigned cc = insn_row(&ji->insn)->key.opcode & 15;
+    u64 next = (ji->rip + ji->insn.len) & code_mask(t);
+    enum flags_at flags;
+    struct exit_site *x;
+    u8 *taken;
+
+    lower_need_flags(t);
+    flags = t->flags;
+    if (!jumps_back(ji, target) && same_page(t, target) &&
+        (t->j->options.optimisations & JIT_LINK)) {
+        x = new_exit(t, target);
+        if (!x)
+            return;
+        x->rel32 = emit_jcc(t->e, cc, 0);
+        lower_exit_to(t, next, false);
+        return;
+    }
+    taken = emit_jcc(t->e, cc, 0);
+    lower_exit_to(t, next, false);
+    emit_patch(taken, t->e->delta, emit_here(t->e));
+    t->flags = flags;
+    lower_exit_to(t, target, jumps_back(ji, target));
+}
+
+static void call_to(struct translator *t, const struct jit_insn *ji, u64 target)
+{
+    u64 next = (ji->rip + ji->insn.len) & code_mask(t);
+    struct emit_mem slot = emit_at(T0, 0);
+    bool wide = t->block->mode & MODE_STACK64;
+
+    lower_push_slot(t, ji);
+    if (wide && next != (u64)(i64)(i32)next) {
+        emit_mov_imm(t->e, T1, next);
+        emit_store(t->e, &slot, T1, 8);
+    } else {
+        emit_store_imm(t->e, &slot, (i32)next, wide ? 8 : 4);
+    }
+    lower_stack_move(t, wide ? -8 : -4);
+    lower_exit_to(t, target, jumps_back(ji, target));
+}
+
+/* -- indirect -- */
+
+/* T0: target. Afterwards T1 points to its jump cache entry. Flags are saved. Otherwise the
+ * instruction is executed out of line. */
+static u8 *find_target(struct translator *t)
+{
+    struct emit_mem cache = VCPU_AT(jit.cache), tag = emit_at(T1, 0);
+    struct emit *e = t->e;
+
+    emit_mov32(e, T1, T0);
+    emit_op_reg(e, 0, 0xc1, T1, 5); /* shr t1d, 4 */
+    emit_value(e, 4, 1);
+    emit_op_reg(e, 0, 0x33, T0, T1); /* xor t1d, t0d */
+    emit_op_reg(e, 0, 0x81, T1, 4);  /* and */
+    emit_value(e, JUMP_CACHE - 1, 4);
+    emit_op_reg(e, 0, 0xc1, T1, 4); /* shl t1d, 4 */
+    emit_value(e, 4, 1);
+    emit_op_mem(e, EMIT_W, 0x03, &cache, T1);
+    emit_op_mem(e, EMIT_W, 0x3b, &tag, T0); /* cmp t0, [t1] */
+    return emit_jcc(e, CC_NE, 0);
+}
+
+static u8 *poll_before(struct translator *t)
+{
+    struct emit_mem events = VCPU_AT(events), seen = VCPU_AT(jit.seen);
+
+    emit_load(t->e, T1, &events, 4);
+    emit_op_mem(t->e, 0, 0x3b, &seen, T1);
+    return emit_jcc(t->e, CC_NE, 0);
+}
+
+static void jump_to_entry(struct translator *t)
+{
+    struct emit_mem code = emit_at(T1, 8);
+
+    emit_jmp_mem(t->e, &code);
+}
+
+/* The out-of-line half of an indirect jump: the instruction as a whole. */
+static void by_body(struct translator *t, const struct jit_insn *ji, u8 *const from[],
+                    unsigned count)
+{
+    for (unsigned n = 0; n < count; n++)
+        emit_patch(from[n], t->e->delta, emit_here(t->e));
+    emit_mov_imm(t->e, T0, (u64)ji);
+    emit_call(t->e, t->j->exec);
+    lower_exit_lookup(t);
+}
+
+/* The target operand into T0. */
+static void load_target(struct translator *t, const struct jit_insn *ji)
+{
+    const struct insn *i = &ji->insn;
+    struct emit_mem at = emit_at(T0, 0);
+
+    if (i->flags & I_MEM) {
+        lower_address(t, i, ji->rip + i->len);
+        lower_check(t, ji, i->osz, false);
+        emit_load(t->e, T0, &at, i->osz);
+    } else if (i->osz == 8) {
+        emit_mov(t->e, T0, lower_use(t, i->rm, T0));
+    } else {
+        emit_mov32(t->e, T0, lower_use(t, i->rm, T0));
+    }
+}
+
+static void jump_indirect(struct translator *t, const struct jit_insn *ji)
+{
+    u8 *from[2];
+
+    lower_save_flags(t);
+    from[0] = poll_before(t);
+    load_target(t, ji);
+    from[1] = find_target(t);
+    jump_to_entry(t);
+    by_body(t, ji, from, 2);
+}
+
+static void call_indirect(struct translator *t, const struct jit_insn *ji)
+{
+    struct emit_mem entry = VCPU_AT(jit.target), code = emit_at(T1, 8), slot = emit_at(T0, 0);
+    u64 next = (ji->rip + ji->insn.len) & code_mask(t);
+    bool wide = t->block->mode & MODE_STACK64;
+    u8 *from[2];
+
+    lower_save_flags(t);
+    from[0] = poll_before(t);
+    load_target(t, ji);
+    from[1] = find_target(t);
+    emit_load(t->e, T1, &code, 8);
+    emit_store(t->e, &entry, T1, 8);
+    lower_push_slot(t, ji);
+    emit_mov_imm(t->e, T1, next);
+    emit_store(t->e, &slot, T1, wide ? 8 : 4);
+    lower_stack_move(t, wide ? -8 : -4);
+    emit_jmp_mem(t->e, &entry);
+    by_body(t, ji, from, 2);
+}
+
+static void return_near(struct translator *t, const struct jit_insn *ji, unsigned release)
+{
+    struct emit_mem top = emit_at(T0, 0);
+    unsigned size = t->block->mode & MODE_STACK64 ? 8 : 4;
+    u8 *from[2];
+
+    lower_save_flags(t);
+    from[0] = poll_before(t);
+    lower_stack_top(t, ji);
+    emit_load(t->e, T0, &top, size);
+    from[1] = find_target(t);
+    lower_stack_move(t, (i32)(size + release));
+    jump_to_entry(t);
+    by_body(t, ji, from, 2);
+}
+
+/* -- which -- */
+
+static bool lower_direct(struct translator *t, const struct jit_insn *ji)
+{
+    u64 target = target_of(t, ji);
+    const struct insn_row *row = insn_row(&ji->insn);
+
+    if (!canonical(target))
+        return false;
+    switch (ji->insn.id) {
+    case INSN_JMP_Jb:
+    case INSN_JMP_Jz: lower_exit_to(t, target, jumps_back(ji, target)); return true;
+    case INSN_CALL_Jz:
+        if (!(t->j->options.optimisations & JIT_MEMORY))
+            return false;
+        call_to(t, ji, target);
+        return true;
+    default: break;
+    }
+    if (!(row->flags_read & F_OSZAPC) || ji->insn.id == INSN_LOOPE_Jb ||
+        ji->insn.id == INSN_LOOPNE_Jb)
+        return false;
+    jump_if(t, ji, target);
+    return true;
+}
+
+bool lower_branch(struct translator *t, const struct jit_insn *ji)
+{
+    const struct insn *i = &ji->insn;
+    const u32 inline_all = JIT_MEMORY | JIT_INDIRECT;
+
+    if (insn_row(i)->jit != CLASS_BRANCH || i->osz != (t->block->mode & MODE_CODE64 ? 8 : 4))
+        return false;
+    switch (i->id) {
+    case INSN_LOOP_Jb:
+    case INSN_JCXZ_Jb: return false;
+    case INSN_JMP_Ev:
+    case INSN_CALL_Ev:
+    case INSN_RET:
+    case INSN_RET_Iw: break;
+    default: return lower_direct(t, ji);
+    }
+    if ((t->j->options.optimisations & inline_all) != inline_all ||
+        ((i->flags & I_MEM) && !lower_can_address(t, i)))
+        return false;
+    if (i->id == INSN_JMP_Ev)
+        jump_indirect(t, ji);
+    else if (i->id == INSN_CALL_Ev)
+        call_indirect(t, ji);
+    else
+        return_near(t, ji, i->id == INSN_RET_Iw ? (u16)i->imm : 0);
+    return true;
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Instructions that become themselves: the same opcode with the operands rewritten. General
+ * registers get their host registers, a memory operand becomes [T0] behind a check. This covers the
+ * integer rows of class COPY and the plain moves; the table's operand letters say all that is
+ * needed.
+ */
+#include "jit/lower/lower.h"
+
+/* How one instruction is rewritten. */
+struct plan {
+    const struct insn_row *row;
+    bool memory;        /* accesses its memory operand */
+    bool reads, writes; /* the memory operand */
+    u8 mem_size;
+    u8 imm_size;                                    /* bytes of immediate at the end */
+    bool byte_rex;                                  /* byte registers that need a REX */
+    bool high;                                      /* AH..BH: no REX allowed */
+    u8 reg_guest, rm_guest, vvvv_guest, plus_guest; /* general registers by field, or REG_NONE */
+    bool reg_written, rm_written, vvvv_written;
+};
+
+static unsigned immediate_size(const struct insn *i, unsigned imm)
+{
+    switch (imm) {
+    case IMM_8:
+    case IMM_8S: return 1;
+    case IMM_16: return 2;
+    case IMM_Z: return i->osz == 2 ? 2 : 4;
+    case IMM_V: return i->osz;
+    default: return 0;
+    }
+}
+
+/* Operands that the opcode implies and the host finds in the same registers. */
+static bool implied(unsigned kind)
+{
+    switch (kind) {
+    case OPND_None:
+    case OPND_AL:
+    case OPND_CL:
+    case OPND_AX:
+    case OPND_rAX:
+    case OPND_One: return true;
+    default: return false;
+    }
+}
+
+static bool operand_written(const struct insn_row *row, unsigned n)
+{
+    if (n == 0)
+        return !(row->traits & T_R);
+    return n == 1 && (row->traits & T_RW1);
+}
+
+static bool byte_register(struct plan *p, unsigned guest)
+{
+    if (guest & REG_HIGH)
+        p->high = true;
+    else if (guest >= 4)
+        p->byte_rex = true;
+    return true;
+}
+
+static bool plan_register(struct plan *p, const struct operand_info *info, const struct insn *i,
+                          unsigned n)
+{
+    bool written = operand_written(p->row, n);
+    unsigned guest;
+
+    switch (info->field) {
+    case FIELD_REG:
+        guest = p->reg_guest = i->reg;
+        p->reg_written = written;
+        break;
+    case FIELD_RM:
+        guest = p->rm_guest = i->rm;
+        p->rm_written = written;
+        break;
+    case FIELD_VVVV:
+        guest = p->vvvv_guest = i->vvvv;
+        p->vvvv_written = written;
+        break;
+    case FIELD_OPCODE:
+        guest = p->plus_guest = i->rm;
+        p->rm_written = written;
+        break;
+    default: return false;
+    }
+    if (info->file == FILE_GPR8)
+        return byte_register(p, guest);
+    return info->file == FILE_GPR;
+}
+
+static bool plan_operand(struct plan *p, const struct insn *i, unsigned n)
+{
+    unsigned kind = p->row->operands[n];
+    const struct operand_info *info = &operand_infos[kind];
+
+    if (implied(kind))
+        return true;
+    if (info->field == FIELD_IMM) {
+        p->imm_size = (u8)(p->imm_size + immediate_size(i, info->imm));
+        return info->imm != IMM_MOFFS && info->imm != IMM_FAR;
+    }
+    if (info->field == FIELD_RM && (i->flags & I_MEM)) {
+        p->memory = !(p->row->traits & T_NODS);
+        p->writes = operand_written(p->row, n);
+        p->reads = n != 0 || !(p->row->traits & T_W);
+        p->mem_size = (u8)insn_mem_size(i);
+        return !p->memory || (p->mem_size && p->mem_size <= 8);
+    }
+    return plan_register(p, info, i, n);
+}
+
+/* A bit string in memory reaches beyond the operand; division may fault with #DE; the stack and
+ * XLAT are memory that no operand letter tells of. */
+static bool special(const struct insn *i)
+{
+    switch (i->id) {
+    case INSN_BT_EvGv:
+    case INSN_BTS_EvGv:
+    case INSN_BTR_EvGv:
+    case INSN_BTC_EvGv: return i->flags & I_MEM;
+    case INSN_DIV_Eb:
+    case INSN_DIV_Ev:
+    case INSN_IDIV_Eb:
+    case INSN_IDIV_Ev:
+    case INSN_PUSH_Zv:
+    case INSN_PUSH_Iz:
+    case INSN_PUSH_Ibs:
+    case INSN_PUSH_Ev:
+    case INSN_POP_Zv:
+    case INSN_POP_Ev:
+    case INSN_LEAVE:
+    case INSN_XLAT: return true;
+    default: return false;
+    }
+}
+
+static bool high_possible(const struct plan *p, const struct insn *i)
+{
+    if (!p->high)
+        return true;
+    if (p->memory || p->byte_rex || i->osz == 8)
+        return false;
+    return (p->reg_guest == REG_NONE || p->reg_guest & REG_HIGH || host_of(p->reg_guest) < 8) &&
+           (p->rm_guest == REG_NONE || p->rm_guest & REG_HIGH || host_of(p->rm_guest) < 8);
+}
+
+static bool make_plan(const struct translator *t, const struct insn *i, struct plan *p)
+{
+    const struct insn_row *row = insn_row(i);
+
+    *p = (struct plan){.row = row,
+                       .reg_guest = REG_NONE,
+                       .rm_guest = REG_NONE,
+                       .vvvv_guest = REG_NONE,
+                       .plus_guest = REG_NONE};
+    if ((row->jit != CLASS_COPY && row->jit != CLASS_MEM) || row->key.space == SPACE_EVEX ||
+        (row->traits & (T_ENDS | T_REP | T_IO)) || special(i))
+        return false;
+    for (unsigned n = 0; n < 4; n++)
+        if (!plan_operand(p, i, n))
+            return false;
+    if (i->id == INSN_LEA_GvM && i->asz == 2)
+        return false;
+    return high_possible(p, i) && (!p->memory || lower_can_address(t, i));
+}
+
+/* Registers of the rewritten instruction. */
+struct choice {
+    unsigned reg, rm, vvvv;
+};
+
+static unsigned host_register(struct translator *t, unsigned guest, unsigned scratch)
+{
+    if (guest & REG_HIGH)
+        return 4 + (guest & 3); /* AH, CH, DH, BH without REX */
+    return lower_use(t, guest, scratch);
+}
+
+static u32 prefixes_of(const struct plan *p, const struct insn *i)
+{
+    u32 prefixes = 0;
+
+    if (i->osz == 2)
+        prefixes |= EMIT_66;
+    if (i->osz == 8)
+        prefixes |= EMIT_W;
+    if (p->row->key.prefix == PFX_66)
+        prefixes |= EMIT_66;
+    if (p->row->key.prefix == PFX_F3)
+        prefixes |= EMIT_F3;
+    if (p->row->key.prefix == PFX_F2)
+        prefixes |= EMIT_F2;
+    if (i->flags & I_LOCK)
+        prefixes |= EMIT_LOCK;
+    if (p->byte_rex)
+        prefixes |= EMIT_REX;
+    return prefixes;
+}
+
+static void emit_vex(struct translator *t, const struct plan *p, const struct insn *i,
+                     const struct choice *c)
+{
+    static const u8 pps[] = {[PFX_66] = 1, [PFX_F3] = 2, [PFX_F2] = 3};
+    unsigned prefix = p->row->key.prefix, pp = prefix < ARRAY_SIZE(pps) ? pps[prefix] : 0;
+    struct emit_mem m = emit_at(T0, 0);
+    bool w = i->osz == 8;
+
+    if (p->memory)
+        emit_vex_mem(t->e, p->row->key.map, pp, w, p->row->key.opcode, &m, c->reg, c->vvvv);
+    else
+        emit_vex_reg(t->e, p->row->key.map, pp, w, p->row->key.opcode, c->rm, c->reg, c->vvvv);
+}
+
+static void emit_legacy(struct translator *t, const struct plan *p, const struct insn *i,
+                        const struct choice *c)
+{
+    u32 prefixes = prefixes_of(p, i), opcode = p->row->key.opcode | (u32)p->row->key.map << 8;
+    struct emit_mem m = emit_at(T0, 0);
+
+    if (p->plus_guest != REG_NONE)
+        emit_op_plus(t->e, prefixes, opcode, c->rm);
+    else if (!(i->flags & I_MODRM))
+        emit_op_plus(t->e, prefixes, opcode & ~7u, opcode & 7);
+    else if (p->memory)
+        emit_op_mem(t->e, prefixes, opcode, &m, c->reg);
+    else
+        emit_op_reg(t->e, prefixes, opcode, c->rm, c->reg);
+}
+
+static void rewrite(struct translator *t, const struct plan *p, const struct insn *i)
+{
+    struct choice c = {.reg = (i->modrm >> 3) & 7, .rm = i->modrm & 7, .vvvv = 0};
+    unsigned rm_guest = p->plus_guest != REG_NONE ? p->plus_guest : p->rm_guest;
+
+    /* Three registers in memory meet two scratch registers only if one is just written. */
+    if (rm_guest != REG_NONE)
+        c.rm = host_register(t, rm_guest, T0);
+    if (p->vvvv_guest != REG_NONE)
+        c.vvvv = lower_use(t, p->vvvv_guest, T1);
+    if (p->reg_guest != REG_NONE)
+        c.reg = p->vvvv_guest == REG_NONE            ? host_register(t, p->reg_guest, T1)
+                : host_of(p->reg_guest) == HOST_NONE ? T0
+                                                     : host_of(p->reg_guest);
+    if (p->row->key.space == SPACE_VEX)
+        emit_vex(t, p, i, &c);
+    else
+        emit_legacy(t, p, i, &c);
+    emit_bytes(t->e, i->bytes + i->len - p->imm_size, p->imm_size);
+    if (p->reg_written && !(p->reg_guest & REG_HIGH))
+        lower_put(t, p->reg_guest, c.reg);
+    if (p->vvvv_written)
+        lower_put(t, p->vvvv_guest, c.vvvv);
+    if (p->rm_written && rm_guest != REG_NONE && !(rm_guest & REG_HIGH))
+        lower_put(t, rm_guest, c.rm);
+}
+
+/* LEA, and the instructions that only compute an address. */
+static void lower_no_access(struct translator *t, const struct jit_insn *ji)
+{
+    const struct insn *i = &ji->insn;
+    unsigned host;
+
+    if (i->id != INSN_LEA_GvM)
+        return;
+    lower_address(t,
+                  &(struct insn){.base = i->base,
+                                 .index = i->index,
+                                 .scale = i->scale,
+                                 .disp = i->disp,
+                                 .asz = i->asz,
+                                 .seg = SEG_DS},
+                  ji->rip + i->len);
+    host = host_of(i->reg) == HOST_NONE ? T1 : host_of(i->reg);
+    if (i->osz == 2) {
+        host = lower_use(t, i->reg, T1);
+        emit_op_reg(t->e, EMIT_66, 0x8b, T0, host);
+    } else if (i->osz == 4) {
+        emit_mov32(t->e, host, T0);
+    } else {
+        emit_mov(t->e, host, T0);
+    }
+    lower_put(t, i->reg, host);
+}
+
+/* The one-byte INC and DEC of 32-bit code are REX prefixes to the host. */
+static void lower_inc_dec(struct translator *t, const struct insn *i)
+{
+    emit_op_reg(t->e, i->osz == 2 ? EMIT_66 : 0, 0xff, host_of(i->rm), i->id == INSN_DEC_Zv);
+}
+
+enum flag_use lower_first_use(const struct translator *t, const struct insn *i)
+{
+    const struct insn_row *row = insn_row(i);
+    struct plan p;
+
+    if (row->jit == CLASS_BRANCH) {
+        if (i->id == INSN_JMP_Jb || i->id == INSN_JMP_Jz || (row->flags_read & F_OSZAPC))
+            return FLAG_NEEDS;
+        return FLAG_DESTROYS;
+    }
+    if (!make_plan(t, i, &p) || p.memory)
+        return FLAG_DESTROYS;
+    return lower_flag_use(i);
+}
+
+bool lower_generic(struct translator *t, const struct jit_insn *ji)
+{
+    const struct insn *i = &ji->insn;
+    enum flag_use use = lower_flag_use(i);
+    struct plan p;
+
+    if (!make_plan(t, i, &p))
+        return false;
+    if ((i->flags & I_MEM) && !p.memory) {
+        lower_no_access(t, ji);
+        return true;
+    }
+    if (p.memory) {
+        lower_save_flags(t);
+        lower_address(t, i, ji->rip + i->len);
+        lower_check(t, ji, p.mem_size, p.writes);
+    }
+    if (use == FLAG_NEEDS)
+        lower_need_flags(t);
+    if (i->id == INSN_INC_Zv || i->id == INSN_DEC_Zv)
+        lower_inc_dec(t, i);
+    else
+        rewrite(t, &p, i);
+    if (insn_row(i)->flags_written & F_OSZAPC)
+        t->flags = FLAGS_HOST;
+    return true;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * From one guest instruction to host code: what translate.c and the files of this folder share.
+ *
+ * Every lowering keeps one rule: until the last check that can miss has passed, nothing the guest
+ * can see has changed, so that the instruction can be handed to the interpreter as a whole.
+ */
+#pragma once
+
+#include "cpu/decode_internal.h"
+#include "jit/internal.h"
+
+/* Where the guest's arithmetic flags are. */
+enum flags_at {
+    FLAGS_HOST,  /* only in the host's flags */
+    FLAGS_SAVED, /* only in JF */
+    FLAGS_BOTH,
+};
+
+enum { SITES_MAX = 160, EXITS_MAX = 8 };
+
+/* A memory check that jumped away: what its out-of-line half needs. */
+struct miss_site {
+    u8 *rel32;  /* of the jump, to be patched to the out-of-line half */
+    u64 resume; /* behind the check, T0 is the host address */
+    u64 after;  /* behind the instruction */
+    const struct jit_insn *insn;
+    u8 size;
+    bool write;
+    enum flags_at flags_after; /* that the code behind the instruction expects */
+};
+
+/* A jump out of the block, whose stub is out of line. */
+struct exit_site {
+    struct jit_link *link;
+    u8 *rel32;     /* to be patched to the stub, or NULL: through the cell */
+    bool poll;     /* looks at events first */
+    u8 *poll_from; /* the jump to the polling code */
+};
+
+struct translator {
+    struct jit *j;
+    struct vcpu *v;
+    struct emit *e;
+    struct jit_block *block;
+    enum flags_at flags;
+    struct miss_site site[SITES_MAX];
+    unsigned site_count, insn_first_site;
+    struct exit_site exit[EXITS_MAX];
+    unsigned exit_count;
+    bool failed; /* out of arena or code space: flush and start again */
+};
+
+#define VCPU_AT(member) emit_gs((i32)offsetof(struct vcpu, member))
+
+/* -- registers: register.c -- */
+/* The host register of a guest register, or HOST_NONE: it lives in the vCPU. */
+static inline unsigned host_of(unsigned guest)
+{
+    if (guest == RSP)
+        return HOST_GUEST_RSP;
+    return guest >= R9 && guest <= R11 ? HOST_NONE : guest;
+}
+static inline struct emit_mem gpr_slot(unsigned guest)
+{
+    return emit_gs((i32)(offsetof(struct vcpu, gpr) + 8 * guest));
+}
+/* The host register that holds a guest register: its own, or `scratch` after loading it there. */
+unsigned lower_use(struct translator *t, unsigned guest, unsigned scratch);
+/* Writes back what lower_use() gave for a guest register without a host register. */
+void lower_put(struct translator *t, unsigned guest, unsigned host);
+
+/* -- flags: flags.c -- */
+/* Flags are about to be destroyed by code of ours: they are in JF afterwards. Uses T1. */
+void lower_save_flags(struct translator *t);
+/* The instruction needs the guest's flags in the host's. Uses T1. */
+void lower_need_flags(struct translator *t);
+/* What an instruction does with arithmetic flags, as far as our code around it must know. */
+enum flag_use { FLAG_NEUTRAL, FLAG_SETS_ALL, FLAG_NEEDS, FLAG_DESTROYS };
+enum flag_use lower_flag_use(const struct insn *i);
+/* The same for all the code that is made of an instruction: FLAG_DESTROYS if a check or a call
+ * comes first. */
+enum flag_use lower_first_use(const struct translator *t, const struct insn *i);
+
+/* -- memory: memory.c -- */
+/* Whether the memory operand can be reached inline in this mode. */
+bool lower_can_address(const struct translator *t, const struct insn *i);
+/* Linear address of the memory operand in T0. Destroys flags only with FS and GS. */
+void lower_address(struct translator *t, const struct insn *i, u64 next_rip);
+/* T0: linear address. Afterwards T0 is the host address of size bytes there. Destroys flags (saved
+ * before) and T1. On a miss the whole instruction may be executed out of line. */
+void lower_check(struct translator *t, const struct jit_insn *ji, unsigned size, bool write);
+/* The out-of-line halves. */
+void lower_misses(struct translator *t);
+
+/* -- whole instructions -- */
+/* Each returns false, with nothing emitted, where the instruction is not its own. */
+bool lower_generic(struct translator *t, const struct jit_insn *ji); /* generic.c */
+bool lower_stack(struct translator *t, const struct jit_insn *ji);   /* stack.c */
+bool lower_branch(struct translator *t, const struct jit_insn *ji);  /* branch.c; ends the block */
+/* Pieces of stack operations. T0 = host address of the slot below RSP, checked for a store. */
+void lower_push_slot(struct translator *t, const struct jit_insn *ji);
+/* T0 = host address of the top of the stack, checked for a load. */
+void lower_stack_top(struct translator *t, const struct jit_insn *ji);
+/* RSP += bytes. */
+void lower_stack_move(struct translator *t, i32 bytes);
+/* The interpreter's body. */
+void lower_call(struct translator *t, const struct jit_insn *ji);
+
+/* -- leaving the block: branch.c -- */
+/* Goes to target, a RIP; poll: looks at events first (flags are then saved). */
+void lower_exit_to(struct translator *t, u64 target, bool poll);
+/* v->rip is set already: finds the next block. Flags must be saved. */
+void lower_exit_lookup(struct translator *t);
+void lower_exits(struct translator *t);

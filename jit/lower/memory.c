@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Guest memory: addresses, and the inline check of the soft TLB (mem/tlb.h).
+ */
+#include "jit/lower/lower.h"
+
+unsigned lower_use(struct translator *t, unsigned guest, unsigned scratch)
+{
+    struct emit_mem slot = gpr_slot(guest);
+
+    if (host_of(guest) != HOST_NONE)
+        return host_of(guest);
+    emit_load(t->e, scratch, &slot, 8);
+    return scratch;
+}
+
+void lower_put(struct translator *t, unsigned guest, unsigned host)
+{
+    struct emit_mem slot = gpr_slot(guest);
+
+    if (host_of(guest) == HOST_NONE)
+        emit_store(t->e, &slot, host, 8);
+}
+
+bool lower_can_address(const struct translator *t, const struct insn *i)
+{
+    if (!(t->j->options.optimisations & JIT_MEMORY))
+        return false;
+    if (t->block->mode & MODE_CODE64)
+        return true;
+    return i->asz == 4 && (i->seg == SEG_DS || i->seg == SEG_SS || i->seg == SEG_ES);
+}
+
+void lower_address(struct translator *t, const struct insn *i, u64 next_rip)
+{
+    struct emit_mem m = {.base = HOST_NONE, .index = HOST_NONE, .scale = i->scale};
+    bool fits = i->disp == (i32)i->disp;
+
+    if (i->base == REG_IP || (i->base == REG_NONE && i->index == REG_NONE)) {
+        u64 address = (u64)i->disp + (i->base == REG_IP ? next_rip : 0);
+
+        emit_mov_imm(t->e, T0, i->asz == 8 ? address : (u32)address);
+    } else {
+        if (i->base != REG_NONE)
+            m.base = (u8)lower_use(t, i->base, T0);
+        if (i->index != REG_NONE)
+            m.index = (u8)lower_use(t, i->index, T1);
+        m.disp = (i32)i->disp;
+        check(fits, "displacement %lx", i->disp);
+        if (m.index == HOST_NONE && !m.disp && i->asz == 8)
+            emit_mov(t->e, T0, m.base);
+        else
+            emit_lea(t->e, T0, &m, i->asz);
+    }
+    if (i->seg >= SEG_FS) {
+        struct emit_mem base =
+            emit_gs((i32)(offsetof(struct vcpu, seg) + i->seg * sizeof(struct segment) +
+                          offsetof(struct segment, base)));
+
+        emit_op_mem(t->e, EMIT_W, 0x03, &base, T0);
+    }
+}
+
+/* The tags for one kind of access, or the host pages, indexed by T1. */
+static struct emit_mem tlb_array(const struct translator *t, size_t member)
+{
+    unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
+
+    return (struct emit_mem){.base = HOST_NONE,
+                             .index = T1,
+                             .scale = 3,
+                             .gs = true,
+                             .disp = (i32)(offsetof(struct vcpu, tlb.tables) +
+                                           context * sizeof(struct tlb_table) + member)};
+}
+
+static struct emit_mem tlb_tags(const struct translator *t, bool write)
+{
+    return tlb_array(t, write ? offsetof(struct tlb_table, write_tag)
+                              : offsetof(struct tlb_table, read_tag));
+}
+
+void lower_check(struct translator *t, const struct jit_insn *ji, unsigned size, bool write)
+{
+    struct emit_mem tags = tlb_tags(t, write);
+    struct emit_mem pages = tlb_array(t, offsetof(struct tlb_table, page));
+    struct miss_site *site = &t->site[t->site_count];
+    struct emit *e = t->e;
+
+    check(t->flags == FLAGS_SAVED, "flags would be lost");
+    check(t->site_count < SITES_MAX, "too many checks");
+    t->site_count++;
+    emit_mov(e, T1, T0);
+    emit_op_reg(e, EMIT_W, 0xc1, T1, 5); /* shr t1, 12 */
+    emit_value(e, PAGE_SHIFT, 1);
+    emit_op_reg(e, 0, 0x81, T1, 4); /* and t1d, 4095 */
+    emit_value(e, TLB_ENTRIES - 1, 4);
+    emit_op_mem(e, EMIT_W, 0x2b, &tags, T0); /* sub t0, tag */
+    emit_op_reg(e, EMIT_W, 0x81, T0, 7);     /* cmp t0, 4096 - size */
+    emit_value(e, PAGE_SIZE - size, 4);
+    site->rel32 = emit_jcc(e, CC_A, 0);
+    emit_op_mem(e, EMIT_W, 0x03, &pages, T0); /* add t0, page */
+    site->resume = emit_here(e);
+    site->insn = ji;
+    site->size = (u8)size;
+    site->write = write;
+}
+
+/* Refills the TLB and goes on; if that does not help, executes the instruction and goes on behind
+ * it with the flags where the code there expects them. */
+static void lower_miss(struct translator *t, const struct miss_site *site)
+{
+    struct emit_mem tags = tlb_tags(t, site->write);
+    struct emit *e = t->e;
+
+    emit_patch(site->rel32, e->delta, emit_here(e));
+    emit_op_mem(e, EMIT_W, 0x03, &tags, T0); /* the address again */
+    emit_mov_imm(e, T1, site->size);
+    emit_call(e, site->write ? t->j->fill_write : t->j->fill_read);
+    emit_op_reg(e, EMIT_W, 0x85, T0, T0);
+    emit_jcc(e, CC_NE, site->resume);
+    emit_mov_imm(e, T0, (u64)site->insn);
+    emit_call(e, t->j->exec);
+    if (!site->after) { /* it ended the block */
+        emit_jmp(e, t->j->exit_lookup);
+        return;
+    }
+    if (site->flags_after != FLAGS_SAVED) {
+        t->flags = FLAGS_SAVED;
+        lower_need_flags(t);
+    }
+    emit_jmp(e, site->after);
+}
+
+void lower_misses(struct translator *t)
+{
+    for (unsigned n = 0; n < t->site_count; n++)
+        lower_miss(t, &t->site[n]);
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The engine: finds or makes the block at RIP, enters it, and does between blocks what the
+ * interpreter does between instructions.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cpu/access.h"
+#include "cpu/cpuid.h"
+#include "jit/gs_base.h"
+#include "jit/internal.h"
+
+enum { INTERPRETED_SLICE = 1000 };
+
+/* -- life -- */
+
+enum status jit_create(struct vcpu *v, const struct jit_options *options, struct error *err)
+{
+    struct jit *j = calloc(1, sizeof(*j));
+    enum status st;
+
+    if (!j)
+        return error_set(err, ST_NO_MEMORY, "No memory for the translator; free some memory.");
+    j->v = v;
+    j->options = *options;
+    st = jit_cache_create(j, err);
+    if (st) {
+        jit_cache_destroy(j);
+        free(j);
+        return st;
+    }
+    jit_emit_stubs(j);
+    v->jit.self = v;
+    v->jit.owner = j;
+    v->jit.cells = j->cells;
+    return ST_OK;
+}
+
+void jit_destroy(struct vcpu *v)
+{
+    struct jit *j = jit_of(v);
+
+    if (!j)
+        return;
+    jit_cache_destroy(j);
+    free(j);
+    v->jit.owner = NULL;
+}
+
+void jit_stats(const struct vcpu *v, struct jit_stats *stats)
+{
+    *stats = jit_of(v)->stats;
+}
+
+void jit_print_calls(const struct vcpu *v, FILE *out)
+{
+    const struct jit *j = jit_of(v);
+    u64 below = ~0ull;
+
+    for (;;) {
+        u64 most = 0;
+
+        for (unsigned row = 0; row < INSN_COUNT; row++)
+            if (j->calls[row] < below && j->calls[row] > most)
+                most = j->calls[row];
+        if (!most)
+            return;
+        for (unsigned row = 0; row < INSN_COUNT; row++)
+            if (j->calls[row] == most)
+                fprintf(out, "%12lu %s\n", most, insn_rows[row].name);
+        below = most;
+    }
+}
+
+/* -- flags between v->rflags and JF (lower/flags.c) -- */
+
+static const u32 ah_flags = F_SF | F_ZF | F_AF | F_PF | F_CF;
+
+static void flags_to_jf(struct vcpu *v)
+{
+    u32 f = (u32)v->rflags;
+
+    v->jit.flags = (u16)((f & ah_flags) << 8 | (f & F_OF ? 1u : 0));
+}
+
+static void flags_from_jf(struct vcpu *v)
+{
+    u32 jf = v->jit.flags;
+
+    v->rflags = (v->rflags & ~(u64)F_OSZAPC) | (jf >> 8 & ah_flags) | (jf & 1 ? F_OF : 0);
+}
+
+/* -- modes -- */
+
+static bool flat_data(const struct segment *s)
+{
+    const u32 care = ATTR_CODE | ATTR_WRITE | ATTR_EXPAND_DOWN | ATTR_S | ATTR_P | ATTR_NULL;
+
+    return !s->base && s->limit == ~0u && (s->attr & care) == (ATTR_WRITE | ATTR_S | ATTR_P);
+}
+
+static u32 mode_of(const struct vcpu *v)
+{
+    u32 context = (u32)(v->tlb_now - v->tlb.tables) << MODE_CONTEXT_SHIFT;
+
+    if (v->align_check || (v->cr4 & CR4_LA57))
+        return MODE_NONE;
+    if (v->code_size == 8)
+        return context | MODE_CODE64 | MODE_STACK64 | MODE_PROTECTED;
+    if (v->code_size != 4 || v->stack_size != 4 || !vcpu_protected(v) || v->seg[SEG_CS].base ||
+        v->seg[SEG_CS].limit != ~0u || !flat_data(&v->seg[SEG_SS]) || !flat_data(&v->seg[SEG_DS]) ||
+        !flat_data(&v->seg[SEG_ES]))
+        return MODE_NONE;
+    return context | MODE_PROTECTED;
+}
+
+/* -- called by translated code -- */
+
+/* 0: go on behind the instruction; 1: leave, all state is in the vCPU. */
+u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
+{
+    struct jit *j = jit_of(v);
+    const struct insn *i = &ji->insn;
+    u64 retired = 1;
+    bool ok;
+
+    j->stats.interpreted++;
+    j->calls[i->id]++;
+    flags_from_jf(v);
+    v->rip = ji->rip;
+    v->next_rip = v->code_size == 8 ? ji->rip + i->len : (u32)(ji->rip + i->len);
+    ok = i->body(v, i);
+    flags_to_jf(v);
+    if (ok && !v->repeat)
+        v->rip = v->next_rip;
+    else
+        retired = 0;
+    if (!retired || __atomic_load_n(&v->events, __ATOMIC_RELAXED) != v->jit.seen ||
+        __atomic_load_n(&v->ram->code_epoch, __ATOMIC_RELAXED) != j->code_epoch ||
+        v->tlb.exec_epoch != j->exec_epoch || v->shadow || mode_of(v) != v->jit.mode) {
+        v->jit.budget += ji->behind + 1 - retired;
+        return 1;
+    }
+    return 0;
+}
+
+/* The host address of size bytes at gla, or 0: only the instruction's body can do it, or fault. */
+u64 jit_fill(struct vcpu *v, u64 gla, u64 size, u64 write)
+{
+    enum tlb_context context = (enum tlb_context)(v->tlb_now - v->tlb.tables);
+    struct paging_ctx ctx = vcpu_paging_ctx(v, v->cpl == 3, false);
+    struct tlb_page page;
+    u32 error;
+    u64 host;
+
+    jit_of(v)->stats.misses++;
+    if ((u64)((i64)(gla << 16) >> 16) != gla || (gla & ~PAGE_MASK) + size > PAGE_SIZE)
+        return 0;
+    flags_from_jf(v);
+    if (!tlb_translate(&v->tlb, context, &ctx, gla, write ? ACCESS_WRITE : ACCESS_READ, &page,
+                       &error))
+        return 0;
+    host = (u64)(write ? tlb_write_ptr(v->tlb_now, gla, (unsigned)size)
+                       : tlb_read_ptr(v->tlb_now, gla, (unsigned)size));
+    return host;
+}
+
+/* -- blocks -- */
+
+static u64 fetch_address(const struct vcpu *v)
+{
+    return v->code_size == 8 ? v->rip : (u32)v->rip;
+}
+
+/* The block at RIP; NULL: one instruction for the interpreter (it leaves its page or RAM, or the
+ * fetch faults). */
+static struct jit_block *block_here(struct jit *j, struct vcpu *v, u32 mode)
+{
+    const u8 *hva = tlb_exec_ptr(v->tlb_now, fetch_address(v));
+    const struct decode_run *run;
+    struct jit_block *block;
+
+    if (likely(hva && ram_contains(v->ram, hva))) {
+        block = jit_block_find(j, (u64)(hva - v->ram->hva), v->rip, mode);
+        if (likely(block))
+            return block;
+    }
+    run = decode_cache_lookup(v, v->rip);
+    if (!run) {
+        v->fault.pending = false; /* the interpreter meets it again */
+        return NULL;
+    }
+    hva = tlb_exec_ptr(v->tlb_now, fetch_address(v));
+    if (!run->page || !hva)
+        return NULL;
+    block = jit_block_find(j, (u64)(hva - v->ram->hva), v->rip, mode);
+    return block ? block : jit_translate(j, run, (u64)(hva - v->ram->hva), mode);
+}
+
+static void link_to(struct jit *j, struct jit_link *link, const struct jit_block *block)
+{
+    u64 entry = link->saved ? block->entry_saved : block->entry_host;
+
+    if (link->rel32) {
+        emit_patch(link->rel32, j->delta, entry);
+        return;
+    }
+    if (j->cells[link->cell] == link->stub && j->armed_count < CELLS)
+        j->armed[j->armed_count++] = link->cell;
+    j->cells[link->cell] = entry;
+}
+
+/* What cells and jump cache know is valid for one state of mappings and of code. */
+static void follow_epochs(struct jit *j, const struct vcpu *v)
+{
+    u64 code = __atomic_load_n(&v->ram->code_epoch, __ATOMIC_ACQUIRE);
+
+    if (likely(j->code_epoch == code && j->exec_epoch == v->tlb.exec_epoch))
+        return;
+    jit_unlink_all(j);
+    j->code_epoch = code;
+    j->exec_epoch = v->tlb.exec_epoch;
+}
+
+/* Runs translated code from block until it leaves. */
+static void enter(struct jit *j, struct vcpu *v, const struct jit_block *block)
+{
+    flags_to_jf(v);
+    v->jit.mode = block->mode;
+    v->jit.cache = j->jump_cache[block->mode];
+    j->enter(block->entry_saved);
+    flags_from_jf(v);
+}
+
+/* -- the loop -- */
+
+static bool wants_steps(const struct vcpu *v)
+{
+    return v->careful || v->shadow || log_on(v->log, LOG_CPU | LOG_EXEC);
+}
+
+/* true: *why tells why the engine is left. */
+static bool interpret(struct vcpu *v, u64 count, enum vcpu_exit *why)
+{
+    *why = interp_run(v, count);
+    return *why != EXIT_BUDGET;
+}
+
+static u64 at_most(u64 count, const struct jit *j, const struct vcpu *v, u64 end)
+{
+    return j->options.counted && end - v->icount < count ? end - v->icount : count;
+}
+
+enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
+{
+    struct jit *j = jit_of(v);
+    const u64 end = v->icount + budget;
+    struct jit_link *link = NULL;
+    enum vcpu_exit why;
+
+    jit_set_gs_base(v);
+    for (;;) {
+        struct jit_block *block;
+        u64 flushes = j->stats.flushes;
+        u32 mode;
+
+        if ((__atomic_load_n(&v->events, __ATOMIC_RELAXED) | v->activity) &&
+            !vcpu_take_events(v, &why))
+            return why;
+        v->repeat = false;
+        if (j->options.counted && v->icount == end)
+            return EXIT_BUDGET;
+        mode = wants_steps(v) ? MODE_NONE : mode_of(v);
+        if (mode == MODE_NONE) {
+            link = NULL;
+            if (interpret(v, at_most(wants_steps(v) ? 1 : INTERPRETED_SLICE, j, v, end), &why))
+                return why;
+            continue;
+        }
+        j->stats.lookups++;
+        block = block_here(j, v, mode);
+        follow_epochs(j, v);
+        if (!block || (j->options.counted && block->count > end - v->icount)) {
+            link = NULL;
+            if (interpret(v, block ? end - v->icount : 1, &why))
+                return why;
+            continue;
+        }
+        if (link && flushes == j->stats.flushes && link->target == v->rip && mode == v->jit.mode)
+            link_to(j, link, block);
+        jit_jump_cache_enter(j, block);
+        v->jit.seen = __atomic_load_n(&v->events, __ATOMIC_RELAXED);
+        v->jit.budget = end - v->icount;
+        enter(j, v, block);
+        if (j->options.counted)
+            v->icount = end - v->jit.budget;
+        link = v->jit.link;
+        if (link)
+            v->rip = link->target;
+        if (v->fault.pending && !vcpu_deliver_fault(v))
+            return EXIT_SHUTDOWN;
+    }
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Code that all blocks share: entering and leaving translated code, calling an instruction's body,
+ * refilling the TLB.
+ */
+#include "jit/internal.h"
+
+#define VCPU(member) emit_gs((i32)offsetof(struct vcpu, member))
+
+static const u8 saved_by_callee[] = {HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, HOST_R14, HOST_R15};
+
+static void each_register(struct emit *e, bool store)
+{
+    for (unsigned r = 0; r < 16; r++) {
+        struct emit_mem slot = emit_gs((i32)(offsetof(struct vcpu, gpr) + 8 * r));
+        unsigned host = r == RSP ? HOST_GUEST_RSP : r;
+
+        if (r >= R9 && r <= R11)
+            continue;
+        if (store)
+            emit_store(e, &slot, host, 8);
+        else
+            emit_load(e, host, &slot, 8);
+    }
+}
+
+/* The host stack: six registers, and 8 bytes so that it is aligned. */
+static void adjust_stack(struct emit *e, i32 bytes)
+{
+    struct emit_mem m = emit_at(HOST_RSP, bytes);
+
+    emit_lea(e, HOST_RSP, &m, 8);
+}
+
+static void emit_enter(struct jit *j, struct emit *e)
+{
+    struct emit_mem target = VCPU(jit.target);
+
+    j->enter = (void (*)(u64))emit_here(e);
+    for (unsigned n = 0; n < ARRAY_SIZE(saved_by_callee); n++)
+        emit_op_plus(e, 0, 0x50, saved_by_callee[n]);
+    adjust_stack(e, -8);
+    emit_store(e, &target, HOST_RDI, 8);
+    each_register(e, false);
+    emit_jmp_mem(e, &target);
+}
+
+static void emit_leave(struct emit *e)
+{
+    adjust_stack(e, 8);
+    for (unsigned n = ARRAY_SIZE(saved_by_callee); n-- > 0;)
+        emit_op_plus(e, 0, 0x58, saved_by_callee[n]);
+    emit_value(e, 0xc3, 1);
+}
+
+static void emit_exits(struct jit *j, struct emit *e)
+{
+    struct emit_mem link = VCPU(jit.link);
+
+    j->exit_lookup = emit_here(e);
+    emit_mov_imm(e, T0, 0);
+    j->exit_link = emit_here(e);
+    emit_store(e, &link, T0, 8);
+    each_register(e, true);
+    emit_leave(e);
+}
+
+static void call_c(struct emit *e, const void *function)
+{
+    emit_mov_imm(e, HOST_RAX, (u64)function);
+    emit_op_reg(e, 0, 0xff, HOST_RAX, 2);
+}
+
+/* The body of one instruction. It may leave block code for good: then the state is in the vCPU. */
+static void emit_exec(struct jit *j, struct emit *e)
+{
+    struct emit_mem self = VCPU(jit.self), link = VCPU(jit.link);
+    u8 *stays;
+
+    j->exec = emit_here(e);
+    adjust_stack(e, -8);
+    each_register(e, true);
+    emit_load(e, HOST_RDI, &self, 8);
+    emit_mov(e, HOST_RSI, T0);
+    call_c(e, jit_exec_one);
+    emit_op_reg(e, EMIT_W, 0x85, HOST_RAX, HOST_RAX);
+    stays = emit_jcc(e, CC_E, 0);
+    emit_store_imm(e, &link, 0, 8);
+    adjust_stack(e, 16);
+    emit_leave(e);
+    emit_patch(stays, e->delta, emit_here(e));
+    each_register(e, false);
+    adjust_stack(e, 8);
+    emit_value(e, 0xc3, 1);
+}
+
+static u64 emit_fill(struct emit *e, bool write)
+{
+    struct emit_mem self = VCPU(jit.self), result = VCPU(jit.target);
+    u64 start = emit_here(e);
+
+    adjust_stack(e, -8);
+    each_register(e, true);
+    emit_load(e, HOST_RDI, &self, 8);
+    emit_mov(e, HOST_RSI, T0);
+    emit_mov(e, HOST_RDX, T1);
+    emit_mov_imm(e, HOST_RCX, write);
+    call_c(e, jit_fill);
+    emit_store(e, &result, HOST_RAX, 8);
+    each_register(e, false);
+    emit_load(e, T0, &result, 8);
+    adjust_stack(e, 8);
+    emit_value(e, 0xc3, 1);
+    return start;
+}
+
+void jit_emit_stubs(struct jit *j)
+{
+    struct emit *e = &j->emit;
+
+    *e = (struct emit){.at = j->code, .end = j->code + j->code_size, .delta = j->delta};
+    emit_enter(j, e);
+    emit_exits(j, e);
+    emit_exec(j, e);
+    j->fill_read = emit_fill(e, false);
+    j->fill_write = emit_fill(e, true);
+    e->at = (u8 *)align_up((u64)e->at, 64);
+    j->code_start = e->at;
+}

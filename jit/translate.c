@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One block: the decoded instructions of a run, lowered one after the other, then everything that
+ * is out of line.
+ */
+#include <string.h>
+
+#include "jit/lower/lower.h"
+
+void lower_call(struct translator *t, const struct jit_insn *ji)
+{
+    lower_save_flags(t);
+    emit_mov_imm(t->e, T0, (u64)ji);
+    emit_call(t->e, t->j->exec);
+}
+
+/* Where flags are wanted first decides what the entries do: a block that begins with a check saves
+ * the host's flags unless they are in JF already, one that needs them loads them from JF. */
+static void emit_entries(struct translator *t, const struct decode_run *run)
+{
+    enum flag_use use = FLAG_NEUTRAL;
+
+    for (unsigned n = 0; n < run->count && use == FLAG_NEUTRAL; n++)
+        use = lower_first_use(t, &run->insns[n]);
+    if (use == FLAG_DESTROYS || t->j->options.counted) {
+        t->block->entry_host = emit_here(t->e);
+        t->flags = FLAGS_HOST;
+        lower_save_flags(t);
+        t->block->entry_saved = emit_here(t->e);
+        return;
+    }
+    t->block->entry_saved = emit_here(t->e);
+    if (use != FLAG_SETS_ALL) {
+        t->flags = FLAGS_SAVED;
+        lower_need_flags(t);
+    }
+    t->block->entry_host = emit_here(t->e);
+    t->flags = FLAGS_HOST;
+}
+
+/* Counted: a block runs if all of it fits into the budget. */
+static u8 *emit_budget(struct translator *t, unsigned count)
+{
+    struct emit_mem budget = VCPU_AT(jit.budget);
+    u8 *out;
+
+    emit_op_mem(t->e, EMIT_W, 0x81, &budget, 7); /* cmp budget, count */
+    emit_value(t->e, count, 4);
+    out = emit_jcc(t->e, CC_B, 0);
+    emit_op_mem(t->e, EMIT_W, 0x81, &budget, 5); /* sub */
+    emit_value(t->e, count, 4);
+    return out;
+}
+
+static void emit_out_of_budget(struct translator *t, u8 *from)
+{
+    struct emit_mem rip = VCPU_AT(rip);
+
+    emit_patch(from, t->e->delta, emit_here(t->e));
+    emit_mov_imm(t->e, T0, t->block->rip);
+    emit_store(t->e, &rip, T0, 8);
+    lower_exit_lookup(t);
+}
+
+/* true: the block has ended. */
+static bool lower_one(struct translator *t, const struct jit_insn *ji)
+{
+    unsigned first = t->site_count;
+    bool ends = insn_row(&ji->insn)->traits & T_ENDS;
+
+    if (ends && lower_branch(t, ji))
+        return true;
+    if (ends || !(lower_generic(t, ji) || lower_stack(t, ji)))
+        lower_call(t, ji);
+    if (ends) {
+        lower_exit_lookup(t);
+        return true;
+    }
+    for (unsigned n = first; n < t->site_count; n++) {
+        t->site[n].after = emit_here(t->e);
+        t->site[n].flags_after = t->flags;
+    }
+    return false;
+}
+
+static void lower_all(struct translator *t, const struct jit_insn *insns, unsigned count)
+{
+    const struct jit_insn *last = &insns[count - 1];
+    u64 mask = t->block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
+
+    for (unsigned n = 0; n < count; n++)
+        if (lower_one(t, &insns[n]))
+            return;
+    lower_exit_to(t, (last->rip + last->insn.len) & mask, false);
+}
+
+static struct jit_insn *copy_insns(struct jit *j, const struct decode_run *run, u64 rip, u64 mask)
+{
+    struct jit_insn *insns = jit_arena(j, run->count * sizeof(*insns));
+
+    for (unsigned n = 0; insns && n < run->count; n++) {
+        insns[n] =
+            (struct jit_insn){.insn = run->insns[n], .rip = rip, .behind = run->count - n - 1u};
+        rip = (rip + run->insns[n].len) & mask;
+    }
+    return insns;
+}
+
+static struct jit_block *translate(struct jit *j, const struct decode_run *run, u64 key, u32 mode)
+{
+    struct jit_block *block = jit_arena(j, sizeof(*block));
+    struct translator t = {.j = j, .v = j->v, .e = &j->emit, .block = block};
+    struct jit_insn *insns = copy_insns(j, run, j->v->rip, mode & MODE_CODE64 ? ~0ull : 0xffffffff);
+    const u8 *start = j->emit.at;
+    u8 *out = NULL;
+
+    if (!block || !insns || (u64)(j->emit.end - j->emit.at) < BLOCK_CODE_MAX)
+        return NULL;
+    *block = (struct jit_block){.key = key,
+                                .rip = j->v->rip,
+                                .mode = mode,
+                                .generation = run->generation,
+                                .page = run->page,
+                                .count = run->count};
+    emit_entries(&t, run);
+    if (j->options.counted)
+        out = emit_budget(&t, run->count);
+    lower_all(&t, insns, run->count);
+    if (t.failed)
+        return NULL;
+    lower_misses(&t);
+    lower_exits(&t);
+    if (out)
+        emit_out_of_budget(&t, out);
+    check(!j->emit.overflow && j->emit.at - start < BLOCK_CODE_MAX, "a block of %ld bytes",
+          j->emit.at - start);
+    j->stats.blocks++;
+    j->stats.code_bytes += (u64)(j->emit.at - start);
+    return block;
+}
+
+struct jit_block *jit_translate(struct jit *j, const struct decode_run *run, u64 key, u32 mode)
+{
+    struct jit_block *block = translate(j, run, key, mode);
+
+    if (!block) {
+        jit_cache_flush(j);
+        block = translate(j, run, key, mode);
+        check(block, "a block does not fit into an empty cache");
+    }
+    jit_block_insert(j, block);
+    return block;
+}
