@@ -160,6 +160,7 @@ struct vcpu {
         u64 target;  /* where translated code is entered; a scratch word inside it */
         void *link;  /* why it was left: the jump that wants its block, or NULL */
         u64 budget;  /* counted: instructions that may still retire */
+        u64 end;     /* counted: icount where the budget is used up */
         u64 *cells;  /* targets of jumps between pages */
         void *cache; /* targets of indirect jumps */
         u32 seen;    /* the events that need no attention now */

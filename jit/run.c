@@ -128,6 +128,8 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
     j->stats.interpreted++;
     j->calls[i->id]++;
     flags_from_jf(v);
+    if (j->options.counted) /* the guest can read time from it */
+        v->icount = v->jit.end - v->jit.budget - ji->behind - 1;
     v->rip = ji->rip;
     v->next_rip = v->code_size == 8 ? ji->rip + i->len : (u32)(ji->rip + i->len);
     ok = i->body(v, i);
@@ -291,6 +293,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
             link_to(j, link, block);
         jit_jump_cache_enter(j, block);
         v->jit.seen = __atomic_load_n(&v->events, __ATOMIC_RELAXED);
+        v->jit.end = end;
         v->jit.budget = end - v->icount;
         enter(j, v, block);
         if (j->options.counted)
