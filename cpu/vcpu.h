@@ -165,7 +165,9 @@ struct vcpu {
         void *cache; /* targets of indirect jumps */
         u32 seen;    /* the events that need no attention now */
         u32 mode;    /* of the block that was entered */
-        u16 flags;   /* AH after LAHF, AL after SETO */
+        u32 host_mxcsr;
+        bool vectors; /* the guest's vectors, opmasks and MXCSR are in the host's registers */
+        u16 flags;    /* AH after LAHF, AL after SETO */
         struct jit *owner;
     } jit;
 

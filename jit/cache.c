@@ -44,8 +44,6 @@ enum status jit_cache_create(struct jit *j, struct error *err)
     int fd;
 
     j->code_size = j->options.cache_size ? j->options.cache_size : JIT_CACHE_DEFAULT;
-    for (unsigned mode = 0; mode < MODES; mode++)
-        jump_cache_clear(j->jump_cache[mode]);
     j->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (j->arena == MAP_FAILED) {
@@ -98,18 +96,29 @@ void jit_unlink_all(struct jit *j)
     for (u32 n = 0; n < j->armed_count; n++)
         j->cells[j->armed[n]] = j->cell_link[j->armed[n]]->stub;
     j->armed_count = 0;
-    for (unsigned mode = 0; mode < MODES; mode++)
-        if (j->jump_cache_used & BIT(mode))
-            jump_cache_clear(j->jump_cache[mode]);
-    j->jump_cache_used = 0;
+    memset(j->jump_cache_of, 0, sizeof(j->jump_cache_of));
+    j->jump_cache_count = 0;
+}
+
+/* Modes are few at a time; if there are more than caches, all start anew. */
+struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode)
+{
+    if (unlikely(!j->jump_cache_of[mode])) {
+        if (j->jump_cache_count == JUMP_CACHES) {
+            memset(j->jump_cache_of, 0, sizeof(j->jump_cache_of));
+            j->jump_cache_count = 0;
+        }
+        jump_cache_clear(j->jump_cache[j->jump_cache_count]);
+        j->jump_cache_of[mode] = (u8)++j->jump_cache_count;
+    }
+    return j->jump_cache[j->jump_cache_of[mode] - 1];
 }
 
 void jit_jump_cache_enter(struct jit *j, const struct jit_block *block)
 {
     u32 slot = ((u32)block->rip >> 4 ^ (u32)block->rip) & (JUMP_CACHE - 1);
 
-    j->jump_cache_used |= (u32)BIT(block->mode);
-    j->jump_cache[block->mode][slot] =
+    jit_jump_cache(j, block->mode)[slot] =
         (struct jump_cache_entry){.tag = block->rip, .code = block->entry_saved};
 }
 

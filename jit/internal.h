@@ -6,6 +6,9 @@
  * number, but RSP lives in R11, and R9, R10, R11 live in the vCPU. R9 and R10 are scratch (T0, T1).
  * The host's RSP is a host stack, 16-byte aligned in block code.
  *
+ * Vectors, opmasks and MXCSR are the guest's in the host's registers, or in vcpu.fpu:
+ * vcpu.jit.vectors tells. Whoever calls C saves them first.
+ *
  * Flags. Arithmetic flags are in the host's flags or, in the format of LAHF and SETO, in
  * vcpu.jit.flags (JF). A block has an entry for either. The other flags are always in vcpu.rflags.
  *
@@ -27,7 +30,7 @@ enum { T0 = HOST_R9, T1 = HOST_R10, HOST_GUEST_RSP = HOST_R11 };
 enum {
     BLOCK_BUCKETS = 1 << 15,
     JUMP_CACHE = 1 << 11, /* entries */
-    MODES = 1 << 5,
+    JUMP_CACHES = 8,      /* modes with a jump cache of their own */
     CELLS = 1 << 16,
     BLOCK_CODE_MAX = 24 << 10, /* most bytes one block may need */
 };
@@ -38,6 +41,11 @@ enum jit_mode_bits {
     MODE_CONTEXT = 3u << 1, /* enum tlb_context */
     MODE_PROTECTED = 1u << 3,
     MODE_STACK64 = 1u << 4,
+    /* SIMD registers may be used, and MXCSR masks all exceptions. */
+    MODE_SSE = 1u << 5,
+    MODE_AVX = 1u << 6,
+    MODE_AVX512 = 1u << 7,
+    MODES = 1u << 8
 };
 #define MODE_CONTEXT_SHIFT 1
 #define MODE_NONE          (~0u) /* the interpreter's */
@@ -92,8 +100,9 @@ struct jit {
     size_t arena_used;
 
     struct jit_block *buckets[BLOCK_BUCKETS];
-    struct jump_cache_entry jump_cache[MODES][JUMP_CACHE];
-    u32 jump_cache_used; /* bit per mode */
+    struct jump_cache_entry jump_cache[JUMP_CACHES][JUMP_CACHE];
+    u8 jump_cache_of[MODES]; /* 1 + index, or 0 */
+    unsigned jump_cache_count;
     u64 cells[CELLS];
     u32 cell_count;
     struct jit_link *cell_link[CELLS];
@@ -108,6 +117,8 @@ struct jit {
     u64 exec;        /* T0: struct jit_insn; called */
     u64 fill_read;   /* T0: address, T1: size; returns the host address in T0, or 0; called */
     u64 fill_write;
+    u64 load_vectors; /* called; keeps everything else */
+    bool avx, avx512; /* of the host */
 };
 
 enum { ARENA_SIZE = 64 << 20 };
@@ -129,6 +140,8 @@ void jit_unlink_all(struct jit *j);
 struct jit_block *jit_block_find(struct jit *j, u64 key, u64 rip, u32 mode);
 void jit_block_insert(struct jit *j, struct jit_block *block);
 
+/* The jump cache of a mode. */
+struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode);
 /* Lets indirect jumps to rip go to block. */
 void jit_jump_cache_enter(struct jit *j, const struct jit_block *block);
 

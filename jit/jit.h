@@ -18,7 +18,8 @@ enum jit_optimisation {
     JIT_LINK = 1u << 0,     /* link: jumps go straight to the next block */
     JIT_INDIRECT = 1u << 1, /* indirect: indirect jumps and returns look their target up inline */
     JIT_MEMORY = 1u << 2,   /* memory: loads and stores inline, else by the interpreter's body */
-    JIT_ALL = (1u << 3) - 1
+    JIT_SIMD = 1u << 3,     /* simd: SSE to AVX-512 as they are, in the host's registers */
+    JIT_ALL = (1u << 4) - 1
 };
 
 struct jit_options {

@@ -30,6 +30,10 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
         free(j);
         return st;
     }
+    __builtin_cpu_init();
+    j->avx = __builtin_cpu_supports("avx");
+    j->avx512 = __builtin_cpu_supports("avx512bw");
+    v->jit.host_mxcsr = 0x1f80;
     jit_emit_stubs(j);
     v->jit.self = v;
     v->jit.owner = j;
@@ -100,9 +104,27 @@ static bool flat_data(const struct segment *s)
     return !s->base && s->limit == ~0u && (s->attr & care) == (ATTR_WRITE | ATTR_S | ATTR_P);
 }
 
+/* Which SIMD instructions run as they are: their registers are enabled (SDM 3A 13, 2.5) and no
+ * floating-point exception can be raised. */
+static u32 simd_mode(const struct vcpu *v)
+{
+    const u32 masks = 0x1f80, status = 0x3f, avx = XCR0_SSE | XCR0_AVX;
+    u32 rest = v->fpu.mxcsr & ~status, mode = 0;
+
+    if ((v->cr0 & CR0_TS) || (rest & masks) != masks || rest >> 16)
+        return 0;
+    if ((v->cr4 & CR4_OSFXSR) && !(v->cr0 & CR0_EM))
+        mode |= MODE_SSE;
+    if ((v->cr4 & CR4_OSXSAVE) && (v->xcr0 & avx) == avx)
+        mode |= MODE_AVX;
+    if ((mode & MODE_AVX) && (v->xcr0 & XCR0_AVX512) == XCR0_AVX512)
+        mode |= MODE_AVX512;
+    return mode;
+}
+
 static u32 mode_of(const struct vcpu *v)
 {
-    u32 context = (u32)(v->tlb_now - v->tlb.tables) << MODE_CONTEXT_SHIFT;
+    u32 context = (u32)(v->tlb_now - v->tlb.tables) << MODE_CONTEXT_SHIFT | simd_mode(v);
 
     if (v->align_check || (v->cr4 & CR4_LA57))
         return MODE_NONE;
@@ -230,7 +252,7 @@ static void enter(struct jit *j, struct vcpu *v, const struct jit_block *block)
 {
     flags_to_jf(v);
     v->jit.mode = block->mode;
-    v->jit.cache = j->jump_cache[block->mode];
+    v->jit.cache = jit_jump_cache(j, block->mode);
     j->enter(block->entry_saved);
     flags_from_jf(v);
 }

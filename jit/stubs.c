@@ -32,6 +32,67 @@ static void adjust_stack(struct emit *e, i32 bytes)
     emit_lea(e, HOST_RSP, &m, 8);
 }
 
+/* All vector registers that the host has, and the opmasks. */
+static void each_vector(struct jit *j, struct emit *e, bool store)
+{
+    unsigned count = j->avx512 ? 32 : 16, opcode = store ? 0x11 : 0x10;
+
+    for (unsigned n = 0; n < count; n++) {
+        struct emit_mem row = emit_gs((i32)(offsetof(struct vcpu, fpu.zmm) + 64 * n));
+        struct emit_vex ymm = {.map = 1, .l = 1, .opcode = (u8)opcode};
+
+        if (j->avx512) { /* vmovups zmm */
+            struct emit_vex zmm = {.map = 1, .l = 0x48, .opcode = (u8)opcode};
+
+            emit_evex_mem(e, &zmm, &row, n, 0);
+        } else if (j->avx) {
+            emit_vex_mem(e, &ymm, &row, n, 0);
+        } else {
+            emit_op_mem(e, 0, EMIT_0F | opcode, &row, n);
+        }
+    }
+    for (unsigned n = 0; j->avx512 && n < 8; n++) { /* kmovq */
+        struct emit_mem k = emit_gs((i32)(offsetof(struct vcpu, fpu.k) + 8 * n));
+        struct emit_vex kmov = {.map = 1, .w = true, .opcode = store ? 0x91 : 0x90};
+
+        emit_vex_mem(e, &kmov, &k, n, 0);
+    }
+}
+
+static void mxcsr(struct emit *e, struct emit_mem m, bool store)
+{
+    emit_op_mem(e, 0, EMIT_0F | 0xae, &m, store ? 3 : 2);
+}
+
+static void emit_load_vectors(struct jit *j, struct emit *e)
+{
+    struct emit_mem loaded = VCPU(jit.vectors);
+
+    j->load_vectors = emit_here(e);
+    each_vector(j, e, false);
+    mxcsr(e, VCPU(fpu.mxcsr), false);
+    emit_store_imm(e, &loaded, 1, 1);
+    emit_value(e, 0xc3, 1);
+}
+
+/* C code is next. Destroys flags. */
+static void save_vectors(struct jit *j, struct emit *e)
+{
+    struct emit_mem loaded = VCPU(jit.vectors);
+    u8 *none;
+
+    emit_op_mem(e, 0, 0x80, &loaded, 7); /* cmp byte, 0 */
+    emit_value(e, 0, 1);
+    none = emit_jcc(e, CC_E, 0);
+    each_vector(j, e, true);
+    mxcsr(e, VCPU(fpu.mxcsr), true);
+    mxcsr(e, VCPU(jit.host_mxcsr), false);
+    if (j->avx)
+        emit_bytes(e, "\xc5\xf8\x77", 3); /* vzeroupper */
+    emit_store_imm(e, &loaded, 0, 1);
+    emit_patch(none, e->delta, emit_here(e));
+}
+
 static void emit_enter(struct jit *j, struct emit *e)
 {
     struct emit_mem target = VCPU(jit.target);
@@ -62,6 +123,7 @@ static void emit_exits(struct jit *j, struct emit *e)
     j->exit_link = emit_here(e);
     emit_store(e, &link, T0, 8);
     each_register(e, true);
+    save_vectors(j, e);
     emit_leave(e);
 }
 
@@ -80,6 +142,7 @@ static void emit_exec(struct jit *j, struct emit *e)
     j->exec = emit_here(e);
     adjust_stack(e, -8);
     each_register(e, true);
+    save_vectors(j, e);
     emit_load(e, HOST_RDI, &self, 8);
     emit_mov(e, HOST_RSI, T0);
     call_c(e, jit_exec_one);
@@ -94,19 +157,29 @@ static void emit_exec(struct jit *j, struct emit *e)
     emit_value(e, 0xc3, 1);
 }
 
-static u64 emit_fill(struct emit *e, bool write)
+static u64 emit_fill(struct jit *j, struct emit *e, bool write)
 {
-    struct emit_mem self = VCPU(jit.self), result = VCPU(jit.target);
+    struct emit_mem self = VCPU(jit.self), result = VCPU(jit.target), loaded = VCPU(jit.vectors);
+    struct emit_mem kept = emit_at(HOST_RSP, 0); /* whether vectors were loaded */
     u64 start = emit_here(e);
+    u8 *none;
 
     adjust_stack(e, -8);
     each_register(e, true);
+    emit_load(e, HOST_RAX, &loaded, 1);
+    emit_store(e, &kept, HOST_RAX, 8);
+    save_vectors(j, e);
     emit_load(e, HOST_RDI, &self, 8);
     emit_mov(e, HOST_RSI, T0);
     emit_mov(e, HOST_RDX, T1);
     emit_mov_imm(e, HOST_RCX, write);
     call_c(e, jit_fill);
     emit_store(e, &result, HOST_RAX, 8);
+    emit_op_mem(e, 0, 0x80, &kept, 7); /* cmp byte, 0 */
+    emit_value(e, 0, 1);
+    none = emit_jcc(e, CC_E, 0);
+    emit_call(e, j->load_vectors);
+    emit_patch(none, e->delta, emit_here(e));
     each_register(e, false);
     emit_load(e, T0, &result, 8);
     adjust_stack(e, 8);
@@ -119,11 +192,12 @@ void jit_emit_stubs(struct jit *j)
     struct emit *e = &j->emit;
 
     *e = (struct emit){.at = j->code, .end = j->code + j->code_size, .delta = j->delta};
+    emit_load_vectors(j, e);
     emit_enter(j, e);
     emit_exits(j, e);
     emit_exec(j, e);
-    j->fill_read = emit_fill(e, false);
-    j->fill_write = emit_fill(e, true);
+    j->fill_read = emit_fill(j, e, false);
+    j->fill_write = emit_fill(j, e, true);
     e->at = (u8 *)align_up((u64)e->at, 64);
     j->code_start = e->at;
 }

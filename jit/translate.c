@@ -12,6 +12,7 @@ void lower_call(struct translator *t, const struct jit_insn *ji)
     lower_save_flags(t);
     emit_mov_imm(t->e, T0, (u64)ji);
     emit_call(t->e, t->j->exec);
+    t->vectors = false;
 }
 
 /* Where flags are wanted first decides what the entries do: a block that begins with a check saves
@@ -79,6 +80,7 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
     for (unsigned n = first; n < t->site_count; n++) {
         t->site[n].after = emit_here(t->e);
         t->site[n].flags_after = t->flags;
+        t->site[n].vectors_after = t->vectors;
     }
     return false;
 }

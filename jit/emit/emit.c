@@ -111,32 +111,59 @@ void emit_op_plus(struct emit *e, u32 prefixes, u32 opcode, unsigned reg)
     put_opcode(e, opcode | (reg & 7));
 }
 
-static void put_vex(struct emit *e, unsigned map, unsigned pp, bool w, unsigned vvvv, unsigned r,
-                    unsigned x, unsigned b)
+static void put_vex(struct emit *e, const struct emit_vex *v, unsigned vvvv, unsigned r, unsigned x,
+                    unsigned b)
 {
     unsigned rxb =
         (r & 8 ? 0 : 0x80u) | (x != HOST_NONE && x & 8 ? 0 : 0x40u) | (b & 8 ? 0 : 0x20u);
 
     put(e, 0xc4);
-    put(e, rxb | map);
-    put(e, (w ? 0x80u : 0) | (~vvvv & 15) << 3 | pp);
+    put(e, rxb | v->map);
+    put(e, (v->w ? 0x80u : 0) | (~vvvv & 15) << 3 | (unsigned)(v->l & 1) << 2 | v->pp);
+    put(e, v->opcode);
 }
 
-void emit_vex_reg(struct emit *e, unsigned map, unsigned pp, bool w, unsigned opcode, unsigned rm,
-                  unsigned reg, unsigned vvvv)
+void emit_vex_reg(struct emit *e, const struct emit_vex *x, unsigned rm, unsigned reg,
+                  unsigned vvvv)
 {
-    put_vex(e, map, pp, w, vvvv, reg, HOST_NONE, rm);
-    put(e, opcode);
+    put_vex(e, x, vvvv, reg, HOST_NONE, rm);
     put(e, MOD_DIRECT | (reg & 7) << 3 | (rm & 7));
 }
 
-void emit_vex_mem(struct emit *e, unsigned map, unsigned pp, bool w, unsigned opcode,
-                  const struct emit_mem *m, unsigned reg, unsigned vvvv)
+void emit_vex_mem(struct emit *e, const struct emit_vex *x, const struct emit_mem *m, unsigned reg,
+                  unsigned vvvv)
 {
     if (m->gs)
         put(e, PREFIX_GS);
-    put_vex(e, map, pp, w, vvvv, reg, m->index, m->base == HOST_NONE ? 0 : m->base);
-    put(e, opcode);
+    put_vex(e, x, vvvv, reg, m->index, m->base == HOST_NONE ? 0 : m->base);
+    put_mem(e, m, reg);
+}
+
+/* Registers have five bits: reg R' R, vvvv V', rm X B. All are inverted (SDM 2 2.7.1). */
+static void put_evex(struct emit *e, const struct emit_vex *v, unsigned vvvv, unsigned r,
+                     unsigned x, unsigned b)
+{
+    put(e, 0x62);
+    put(e, (r & 8 ? 0 : 0x80u) | (x ? 0 : 0x40u) | (b & 8 ? 0 : 0x20u) | (r & 16 ? 0 : 0x10u) |
+               v->map);
+    put(e, (v->w ? 0x80u : 0) | (~vvvv & 15) << 3 | 4 | v->pp);
+    put(e, (v->l & 0xf7u) | (vvvv & 16 ? 0 : 8u));
+    put(e, v->opcode);
+}
+
+void emit_evex_reg(struct emit *e, const struct emit_vex *x, unsigned rm, unsigned reg,
+                   unsigned vvvv)
+{
+    put_evex(e, x, vvvv, reg, rm & 16, rm);
+    put(e, MOD_DIRECT | (reg & 7) << 3 | (rm & 7));
+}
+
+void emit_evex_mem(struct emit *e, const struct emit_vex *x, const struct emit_mem *m, unsigned reg,
+                   unsigned vvvv)
+{
+    if (m->gs)
+        put(e, PREFIX_GS);
+    put_evex(e, x, vvvv, reg, 0, m->base == HOST_NONE ? 0 : m->base);
     put_mem(e, m, reg);
 }
 

@@ -72,11 +72,22 @@ void emit_op_reg(struct emit *e, u32 prefixes, u32 opcode, unsigned rm, unsigned
 void emit_op_mem(struct emit *e, u32 prefixes, u32 opcode, const struct emit_mem *m, unsigned reg);
 /* opcode + register in its low three bits. */
 void emit_op_plus(struct emit *e, u32 prefixes, u32 opcode, unsigned reg);
-/* VEX-encoded with general registers: pp 0..3 (none, 66, F3, F2), map 1..3. */
-void emit_vex_reg(struct emit *e, unsigned map, unsigned pp, bool w, unsigned opcode, unsigned rm,
-                  unsigned reg, unsigned vvvv);
-void emit_vex_mem(struct emit *e, unsigned map, unsigned pp, bool w, unsigned opcode,
-                  const struct emit_mem *m, unsigned reg, unsigned vvvv);
+/* The fields of a VEX or EVEX prefix that are no register. */
+struct emit_vex {
+    u8 map, pp; /* pp: 0 none, 1 66, 2 F3, 3 F2 */
+    bool w;
+    u8 l; /* VEX.L; EVEX: third payload byte with z, L'L, b and aaa */
+    u8 opcode;
+};
+void emit_vex_reg(struct emit *e, const struct emit_vex *x, unsigned rm, unsigned reg,
+                  unsigned vvvv);
+void emit_vex_mem(struct emit *e, const struct emit_vex *x, const struct emit_mem *m, unsigned reg,
+                  unsigned vvvv);
+/* EVEX; a displacement goes without base or index only, as it would be scaled. */
+void emit_evex_reg(struct emit *e, const struct emit_vex *x, unsigned rm, unsigned reg,
+                   unsigned vvvv);
+void emit_evex_mem(struct emit *e, const struct emit_vex *x, const struct emit_mem *m, unsigned reg,
+                   unsigned vvvv);
 
 /* -- moves; none touches flags -- */
 void emit_mov(struct emit *e, unsigned to, unsigned from);   /* 64 bits */

@@ -13,10 +13,13 @@ struct plan {
     bool memory;        /* accesses its memory operand */
     bool reads, writes; /* the memory operand */
     u8 mem_size;
-    u8 imm_size;                                    /* bytes of immediate at the end */
-    bool byte_rex;                                  /* byte registers that need a REX */
-    bool high;                                      /* AH..BH: no REX allowed */
+    u8 imm_size;   /* bytes of immediate at the end */
+    bool native;   /* SIMD: wants the guest's vectors in the host's registers */
+    bool has_gpr;  /* some operand is a general register */
+    bool byte_rex; /* byte registers that need a REX */
+    bool high;     /* AH..BH: no REX allowed */
     u8 reg_guest, rm_guest, vvvv_guest, plus_guest; /* general registers by field, or REG_NONE */
+    u8 reg_vector, rm_vector, vvvv_vector;          /* vector and opmask registers by field */
     bool reg_written, rm_written, vvvv_written;
 };
 
@@ -41,6 +44,7 @@ static bool implied(unsigned kind)
     case OPND_CL:
     case OPND_AX:
     case OPND_rAX:
+    case OPND_XMM0:
     case OPND_One: return true;
     default: return false;
     }
@@ -62,12 +66,28 @@ static bool byte_register(struct plan *p, unsigned guest)
     return true;
 }
 
+/* Vector and opmask registers keep their numbers. */
+static bool plan_vector(struct plan *p, const struct operand_info *info, const struct insn *i)
+{
+    switch (info->field) {
+    case FIELD_REG: p->reg_vector = i->reg; break;
+    case FIELD_RM: p->rm_vector = i->rm; break;
+    case FIELD_VVVV: p->vvvv_vector = i->vvvv; break;
+    case FIELD_IS4: p->imm_size++; break;
+    default: return false;
+    }
+    return p->native;
+}
+
 static bool plan_register(struct plan *p, const struct operand_info *info, const struct insn *i,
                           unsigned n)
 {
     bool written = operand_written(p->row, n);
     unsigned guest;
 
+    if (info->file == FILE_VEC || info->file == FILE_K)
+        return plan_vector(p, info, i);
+    p->has_gpr = true;
     switch (info->field) {
     case FIELD_REG:
         guest = p->reg_guest = i->reg;
@@ -108,7 +128,7 @@ static bool plan_operand(struct plan *p, const struct insn *i, unsigned n)
         p->writes = operand_written(p->row, n);
         p->reads = n != 0 || !(p->row->traits & T_W);
         p->mem_size = (u8)insn_mem_size(i);
-        return !p->memory || (p->mem_size && p->mem_size <= 8);
+        return !p->memory || (p->mem_size && p->mem_size <= (p->native ? 64 : 8));
     }
     return plan_register(p, info, i, n);
 }
@@ -148,6 +168,18 @@ static bool high_possible(const struct plan *p, const struct insn *i)
            (p->rm_guest == REG_NONE || p->rm_guest & REG_HIGH || host_of(p->rm_guest) < 8);
 }
 
+/* The mode tells that the guest may use these registers, and that nothing raises #XM. */
+static bool simd_possible(const struct translator *t, const struct insn_row *row)
+{
+    u32 mode = t->block->mode;
+
+    if ((row->traits & (T_BODY | T_FPU | T_MMX)) || !(t->j->options.optimisations & JIT_SIMD))
+        return false;
+    if (row->traits & T_EVEX)
+        return mode & MODE_AVX512;
+    return mode & (row->traits & T_AVX ? MODE_AVX : MODE_SSE);
+}
+
 static bool make_plan(const struct translator *t, const struct insn *i, struct plan *p)
 {
     const struct insn_row *row = insn_row(i);
@@ -156,9 +188,14 @@ static bool make_plan(const struct translator *t, const struct insn *i, struct p
                        .reg_guest = REG_NONE,
                        .rm_guest = REG_NONE,
                        .vvvv_guest = REG_NONE,
-                       .plus_guest = REG_NONE};
-    if ((row->jit != CLASS_COPY && row->jit != CLASS_MEM) || row->key.space == SPACE_EVEX ||
-        (row->traits & (T_ENDS | T_REP | T_IO)) || special(i))
+                       .plus_guest = REG_NONE,
+                       .reg_vector = REG_NONE,
+                       .rm_vector = REG_NONE,
+                       .vvvv_vector = REG_NONE};
+    p->native = row->jit == CLASS_NATIVE;
+    if (p->native ? !simd_possible(t, row)
+                  : (row->jit != CLASS_COPY && row->jit != CLASS_MEM) ||
+                        (row->traits & (T_ENDS | T_REP | T_IO)) || special(i))
         return false;
     for (unsigned n = 0; n < 4; n++)
         if (!plan_operand(p, i, n))
@@ -180,16 +217,20 @@ static unsigned host_register(struct translator *t, unsigned guest, unsigned scr
     return lower_use(t, guest, scratch);
 }
 
+/* W is the width of a general register if there is one, else the guest's bit. */
+static bool wide(const struct plan *p, const struct insn *i)
+{
+    return p->native && !p->has_gpr ? i->flags & I_REXW : i->osz == 8;
+}
+
 static u32 prefixes_of(const struct plan *p, const struct insn *i)
 {
     u32 prefixes = 0;
 
-    if (i->osz == 2)
+    if (i->osz == 2 || p->row->key.prefix == PFX_66)
         prefixes |= EMIT_66;
-    if (i->osz == 8)
+    if (wide(p, i))
         prefixes |= EMIT_W;
-    if (p->row->key.prefix == PFX_66)
-        prefixes |= EMIT_66;
     if (p->row->key.prefix == PFX_F3)
         prefixes |= EMIT_F3;
     if (p->row->key.prefix == PFX_F2)
@@ -201,18 +242,35 @@ static u32 prefixes_of(const struct plan *p, const struct insn *i)
     return prefixes;
 }
 
-static void emit_vex(struct translator *t, const struct plan *p, const struct insn *i,
-                     const struct choice *c)
+static struct emit_vex vex_fields(const struct plan *p, const struct insn *i)
 {
     static const u8 pps[] = {[PFX_66] = 1, [PFX_F3] = 2, [PFX_F2] = 3};
-    unsigned prefix = p->row->key.prefix, pp = prefix < ARRAY_SIZE(pps) ? pps[prefix] : 0;
-    struct emit_mem m = emit_at(T0, 0);
-    bool w = i->osz == 8;
+    unsigned prefix = p->row->key.prefix;
+    bool evex = p->row->key.space == SPACE_EVEX;
 
-    if (p->memory)
-        emit_vex_mem(t->e, p->row->key.map, pp, w, p->row->key.opcode, &m, c->reg, c->vvvv);
-    else
-        emit_vex_reg(t->e, p->row->key.map, pp, w, p->row->key.opcode, c->rm, c->reg, c->vvvv);
+    return (struct emit_vex){.map = p->row->key.map,
+                             .pp = prefix < ARRAY_SIZE(pps) ? pps[prefix] : 0,
+                             .w = wide(p, i),
+                             .l = evex ? i->bytes[i->opcode_at - 1] : i->vl,
+                             .opcode = i->opcode};
+}
+
+static void emit_vector_prefixed(struct translator *t, const struct plan *p, const struct insn *i,
+                                 const struct choice *c)
+{
+    struct emit_vex x = vex_fields(p, i);
+    struct emit_mem m = emit_at(T0, 0);
+
+    if (p->row->key.space == SPACE_EVEX) {
+        if (p->memory)
+            emit_evex_mem(t->e, &x, &m, c->reg, c->vvvv);
+        else
+            emit_evex_reg(t->e, &x, c->rm, c->reg, c->vvvv);
+    } else if (p->memory) {
+        emit_vex_mem(t->e, &x, &m, c->reg, c->vvvv);
+    } else {
+        emit_vex_reg(t->e, &x, c->rm, c->reg, c->vvvv);
+    }
 }
 
 static void emit_legacy(struct translator *t, const struct plan *p, const struct insn *i,
@@ -231,31 +289,44 @@ static void emit_legacy(struct translator *t, const struct plan *p, const struct
         emit_op_reg(t->e, prefixes, opcode, c->rm, c->reg);
 }
 
+/* The three registers in the vCPU meet two scratch registers only if one is just written. */
+static void rewrite_registers(struct translator *t, const struct plan *p, const struct insn *i,
+                              struct choice *c)
+{
+    unsigned rm_guest = p->plus_guest != REG_NONE ? p->plus_guest : p->rm_guest;
+
+    if (rm_guest != REG_NONE)
+        c->rm = host_register(t, rm_guest, T0);
+    if (p->vvvv_guest != REG_NONE)
+        c->vvvv = lower_use(t, p->vvvv_guest, T1);
+    if (p->reg_guest != REG_NONE)
+        c->reg = p->vvvv_guest == REG_NONE            ? host_register(t, p->reg_guest, T1)
+                 : host_of(p->reg_guest) == HOST_NONE ? T0
+                                                      : host_of(p->reg_guest);
+    if (p->row->key.space == SPACE_LEGACY)
+        emit_legacy(t, p, i, c);
+    else
+        emit_vector_prefixed(t, p, i, c);
+    emit_bytes(t->e, i->bytes + i->len - p->imm_size, p->imm_size);
+    if (p->reg_written && !(p->reg_guest & REG_HIGH))
+        lower_put(t, p->reg_guest, c->reg);
+    if (p->vvvv_written)
+        lower_put(t, p->vvvv_guest, c->vvvv);
+    if (p->rm_written && rm_guest != REG_NONE && !(rm_guest & REG_HIGH))
+        lower_put(t, rm_guest, c->rm);
+}
+
 static void rewrite(struct translator *t, const struct plan *p, const struct insn *i)
 {
     struct choice c = {.reg = (i->modrm >> 3) & 7, .rm = i->modrm & 7, .vvvv = 0};
-    unsigned rm_guest = p->plus_guest != REG_NONE ? p->plus_guest : p->rm_guest;
 
-    /* Three registers in memory meet two scratch registers only if one is just written. */
-    if (rm_guest != REG_NONE)
-        c.rm = host_register(t, rm_guest, T0);
-    if (p->vvvv_guest != REG_NONE)
-        c.vvvv = lower_use(t, p->vvvv_guest, T1);
-    if (p->reg_guest != REG_NONE)
-        c.reg = p->vvvv_guest == REG_NONE            ? host_register(t, p->reg_guest, T1)
-                : host_of(p->reg_guest) == HOST_NONE ? T0
-                                                     : host_of(p->reg_guest);
-    if (p->row->key.space == SPACE_VEX)
-        emit_vex(t, p, i, &c);
-    else
-        emit_legacy(t, p, i, &c);
-    emit_bytes(t->e, i->bytes + i->len - p->imm_size, p->imm_size);
-    if (p->reg_written && !(p->reg_guest & REG_HIGH))
-        lower_put(t, p->reg_guest, c.reg);
-    if (p->vvvv_written)
-        lower_put(t, p->vvvv_guest, c.vvvv);
-    if (p->rm_written && rm_guest != REG_NONE && !(rm_guest & REG_HIGH))
-        lower_put(t, rm_guest, c.rm);
+    if (p->reg_vector != REG_NONE)
+        c.reg = p->reg_vector;
+    if (p->rm_vector != REG_NONE)
+        c.rm = p->rm_vector;
+    if (p->vvvv_vector != REG_NONE)
+        c.vvvv = p->vvvv_vector;
+    rewrite_registers(t, p, i, &c);
 }
 
 /* LEA, and the instructions that only compute an address. */
@@ -302,7 +373,7 @@ enum flag_use lower_first_use(const struct translator *t, const struct insn *i)
             return FLAG_NEEDS;
         return FLAG_DESTROYS;
     }
-    if (!make_plan(t, i, &p) || p.memory)
+    if (!make_plan(t, i, &p) || p.memory || p.native)
         return FLAG_DESTROYS;
     return lower_flag_use(i);
 }
@@ -319,10 +390,14 @@ bool lower_generic(struct translator *t, const struct jit_insn *ji)
         lower_no_access(t, ji);
         return true;
     }
+    if (p.native)
+        lower_want_vectors(t);
     if (p.memory) {
         lower_save_flags(t);
         lower_address(t, i, ji->rip + i->len);
         lower_check(t, ji, p.mem_size, p.writes);
+        if (p.native && (p.row->traits & T_ALIGN) && p.mem_size > 1)
+            lower_check_alignment(t, ji, p.mem_size);
     }
     if (use == FLAG_NEEDS)
         lower_need_flags(t);

@@ -22,12 +22,13 @@ enum { SITES_MAX = 160, EXITS_MAX = 8 };
 /* A memory check that jumped away: what its out-of-line half needs. */
 struct miss_site {
     u8 *rel32;  /* of the jump, to be patched to the out-of-line half */
-    u64 resume; /* behind the check, T0 is the host address */
+    u64 resume; /* behind the check, T0 is the host address; 0: no refill can help */
     u64 after;  /* behind the instruction */
     const struct jit_insn *insn;
     u8 size;
     bool write;
     enum flags_at flags_after; /* that the code behind the instruction expects */
+    bool vectors_after;        /* it expects the guest's vectors in the host's registers */
 };
 
 /* A jump out of the block, whose stub is out of line. */
@@ -44,6 +45,7 @@ struct translator {
     struct emit *e;
     struct jit_block *block;
     enum flags_at flags;
+    bool vectors; /* the guest's vectors are in the host's registers for sure */
     struct miss_site site[SITES_MAX];
     unsigned site_count, insn_first_site;
     struct exit_site exit[EXITS_MAX];
@@ -90,6 +92,10 @@ void lower_address(struct translator *t, const struct insn *i, u64 next_rip);
 /* T0: linear address. Afterwards T0 is the host address of size bytes there. Destroys flags (saved
  * before) and T1. On a miss the whole instruction may be executed out of line. */
 void lower_check(struct translator *t, const struct jit_insn *ji, unsigned size, bool write);
+/* T0: host address. A misaligned operand (SSE) is for the interpreter. */
+void lower_check_alignment(struct translator *t, const struct jit_insn *ji, unsigned size);
+/* Loads the guest's vectors if they are not in the host's registers. Saves flags. */
+void lower_want_vectors(struct translator *t);
 /* The out-of-line halves. */
 void lower_misses(struct translator *t);
 

@@ -104,6 +104,33 @@ void lower_check(struct translator *t, const struct jit_insn *ji, unsigned size,
     site->insn = ji;
     site->size = (u8)size;
     site->write = write;
+    site->after = 0;
+}
+
+void lower_check_alignment(struct translator *t, const struct jit_insn *ji, unsigned size)
+{
+    struct miss_site *site = &t->site[t->site_count++];
+
+    check(t->site_count <= SITES_MAX, "too many checks");
+    emit_op_reg(t->e, EMIT_REX, 0xf6, T0, 0); /* test t0b, size - 1 */
+    emit_value(t->e, size - 1, 1);
+    *site = (struct miss_site){.rel32 = emit_jcc(t->e, CC_NE, 0), .insn = ji};
+}
+
+void lower_want_vectors(struct translator *t)
+{
+    struct emit_mem loaded = VCPU_AT(jit.vectors);
+    u8 *skip;
+
+    if (t->vectors)
+        return;
+    lower_save_flags(t);
+    emit_op_mem(t->e, 0, 0x80, &loaded, 7); /* cmp byte, 0 */
+    emit_value(t->e, 0, 1);
+    skip = emit_jcc(t->e, CC_NE, 0);
+    emit_call(t->e, t->j->load_vectors);
+    emit_patch(skip, t->e->delta, emit_here(t->e));
+    t->vectors = true;
 }
 
 /* Refills the TLB and goes on; if that does not help, executes the instruction and goes on behind
@@ -114,17 +141,21 @@ static void lower_miss(struct translator *t, const struct miss_site *site)
     struct emit *e = t->e;
 
     emit_patch(site->rel32, e->delta, emit_here(e));
-    emit_op_mem(e, EMIT_W, 0x03, &tags, T0); /* the address again */
-    emit_mov_imm(e, T1, site->size);
-    emit_call(e, site->write ? t->j->fill_write : t->j->fill_read);
-    emit_op_reg(e, EMIT_W, 0x85, T0, T0);
-    emit_jcc(e, CC_NE, site->resume);
+    if (site->resume) {
+        emit_op_mem(e, EMIT_W, 0x03, &tags, T0); /* the address again */
+        emit_mov_imm(e, T1, site->size);
+        emit_call(e, site->write ? t->j->fill_write : t->j->fill_read);
+        emit_op_reg(e, EMIT_W, 0x85, T0, T0);
+        emit_jcc(e, CC_NE, site->resume);
+    }
     emit_mov_imm(e, T0, (u64)site->insn);
     emit_call(e, t->j->exec);
     if (!site->after) { /* it ended the block */
         emit_jmp(e, t->j->exit_lookup);
         return;
     }
+    if (site->vectors_after)
+        emit_call(e, t->j->load_vectors);
     if (site->flags_after != FLAGS_SAVED) {
         t->flags = FLAGS_SAVED;
         lower_need_flags(t);
