@@ -119,7 +119,7 @@ void jit_jump_cache_enter(struct jit *j, const struct jit_block *block)
     u32 slot = ((u32)block->rip >> 4 ^ (u32)block->rip) & (JUMP_CACHE - 1);
 
     jit_jump_cache(j, block->mode)[slot] =
-        (struct jump_cache_entry){.tag = block->rip, .code = block->entry_saved};
+        (struct jump_cache_entry){.tag = block->rip, .code = block->entry_guarded};
 }
 
 static struct jit_block **bucket_of(struct jit *j, u64 key, u64 rip, u32 mode)

@@ -63,8 +63,9 @@ struct jit_block {
     u32 mode;
     u32 generation;
     const struct ram_page *page;
-    u64 entry_host;  /* code address, flags in the host's flags */
-    u64 entry_saved; /* flags in JF */
+    u64 entry_host;    /* code address, flags in the host's flags */
+    u64 entry_saved;   /* flags in JF */
+    u64 entry_guarded; /* the same, for who does not know that the page is mapped */
     u16 count;
     struct jit_block *next;
 };
@@ -108,7 +109,7 @@ struct jit {
     struct jit_link *cell_link[CELLS];
     u32 armed[CELLS];
     u32 armed_count;
-    u64 code_epoch, exec_epoch; /* that cells and jump cache are valid for */
+    u64 code_epoch; /* that cells and jump caches are valid for */
 
     /* Common code (stubs.c). */
     void (*enter)(u64 target);
@@ -135,7 +136,7 @@ void jit_cache_destroy(struct jit *j);
 void jit_cache_flush(struct jit *j);
 /* Memory that lives until the next flush; NULL: flush first. */
 void *jit_arena(struct jit *j, size_t size);
-/* Empties cells and jump cache: a mapping changed or code died. */
+/* Empties cells and jump caches: code died. */
 void jit_unlink_all(struct jit *j);
 struct jit_block *jit_block_find(struct jit *j, u64 key, u64 rip, u32 mode);
 void jit_block_insert(struct jit *j, struct jit_block *block);

@@ -161,8 +161,8 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
     else
         retired = 0;
     if (!retired || __atomic_load_n(&v->events, __ATOMIC_RELAXED) != v->jit.seen ||
-        __atomic_load_n(&v->ram->code_epoch, __ATOMIC_RELAXED) != j->code_epoch ||
-        v->tlb.exec_epoch != j->exec_epoch || v->shadow || mode_of(v) != v->jit.mode) {
+        __atomic_load_n(&v->ram->code_epoch, __ATOMIC_RELAXED) != j->code_epoch || v->shadow ||
+        mode_of(v) != v->jit.mode) {
         v->jit.budget += ji->behind + 1 - retired;
         return 1;
     }
@@ -224,27 +224,24 @@ static struct jit_block *block_here(struct jit *j, struct vcpu *v, u32 mode)
 
 static void link_to(struct jit *j, struct jit_link *link, const struct jit_block *block)
 {
-    u64 entry = link->saved ? block->entry_saved : block->entry_host;
-
     if (link->rel32) {
-        emit_patch(link->rel32, j->delta, entry);
+        emit_patch(link->rel32, j->delta, link->saved ? block->entry_saved : block->entry_host);
         return;
     }
     if (j->cells[link->cell] == link->stub && j->armed_count < CELLS)
         j->armed[j->armed_count++] = link->cell;
-    j->cells[link->cell] = entry;
+    j->cells[link->cell] = block->entry_guarded;
 }
 
-/* What cells and jump cache know is valid for one state of mappings and of code. */
-static void follow_epochs(struct jit *j, const struct vcpu *v)
+/* What cells and jump caches know is valid for one state of code. */
+static void follow_epoch(struct jit *j, const struct vcpu *v)
 {
-    u64 code = __atomic_load_n(&v->ram->code_epoch, __ATOMIC_ACQUIRE);
+    u64 epoch = __atomic_load_n(&v->ram->code_epoch, __ATOMIC_ACQUIRE);
 
-    if (likely(j->code_epoch == code && j->exec_epoch == v->tlb.exec_epoch))
+    if (likely(j->code_epoch == epoch))
         return;
     jit_unlink_all(j);
-    j->code_epoch = code;
-    j->exec_epoch = v->tlb.exec_epoch;
+    j->code_epoch = epoch;
 }
 
 /* Runs translated code from block until it leaves. */
@@ -304,7 +301,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         }
         j->stats.lookups++;
         block = block_here(j, v, mode);
-        follow_epochs(j, v);
+        follow_epoch(j, v);
         if (!block || (j->options.counted && block->count > end - v->icount)) {
             link = NULL;
             if (interpret(v, block ? end - v->icount : 1, &why))

@@ -53,14 +53,38 @@ static u8 *emit_budget(struct translator *t, unsigned count)
     return out;
 }
 
-static void emit_out_of_budget(struct translator *t, u8 *from)
+/* Not now: the run loop looks again. */
+static void emit_leave(struct translator *t, u8 *const from[], unsigned count)
 {
     struct emit_mem rip = VCPU_AT(rip);
 
-    emit_patch(from, t->e->delta, emit_here(t->e));
+    for (unsigned n = 0; n < count; n++)
+        emit_patch(from[n], t->e->delta, emit_here(t->e));
     emit_mov_imm(t->e, T0, t->block->rip);
     emit_store(t->e, &rip, T0, 8);
     lower_exit_lookup(t);
+}
+
+/* The entry for who comes from another page: the TLB must map this one for fetches, to the memory
+ * that was translated. */
+static void emit_guard(struct translator *t, const u8 *hva)
+{
+    unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
+    size_t table = offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table) +
+                   8 * tlb_index(t->block->rip);
+    struct emit_mem tag = emit_gs((i32)(table + offsetof(struct tlb_table, exec_tag)));
+    struct emit_mem page = emit_gs((i32)(table + offsetof(struct tlb_table, page)));
+    u8 *elsewhere[2];
+
+    t->block->entry_guarded = emit_here(t->e);
+    emit_mov_imm(t->e, T0, t->block->rip & PAGE_MASK);
+    emit_op_mem(t->e, EMIT_W, 0x3b, &tag, T0); /* cmp */
+    elsewhere[0] = emit_jcc(t->e, CC_NE, 0);
+    emit_mov_imm(t->e, T0, (u64)hva & PAGE_MASK);
+    emit_op_mem(t->e, EMIT_W, 0x3b, &page, T0);
+    elsewhere[1] = emit_jcc(t->e, CC_NE, 0);
+    emit_jmp(t->e, t->block->entry_saved);
+    emit_leave(t, elsewhere, 2);
 }
 
 /* true: the block has ended. */
@@ -71,7 +95,7 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
 
     if (ends && lower_branch(t, ji))
         return true;
-    if (ends || !(lower_generic(t, ji) || lower_stack(t, ji)))
+    if (ends || !(lower_generic(t, ji) || lower_stack(t, ji) || lower_divide(t, ji)))
         lower_call(t, ji);
     if (ends) {
         lower_exit_lookup(t);
@@ -132,8 +156,9 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run, 
         return NULL;
     lower_misses(&t);
     lower_exits(&t);
+    emit_guard(&t, j->v->ram->hva + key);
     if (out)
-        emit_out_of_budget(&t, out);
+        emit_leave(&t, &out, 1);
     check(!j->emit.overflow && j->emit.at - start < BLOCK_CODE_MAX, "a block of %ld bytes",
           j->emit.at - start);
     j->stats.blocks++;

@@ -218,7 +218,6 @@ bool tlb_translate(struct tlb *tlb, enum tlb_context context, const struct pagin
 void tlb_switch(struct tlb *tlb)
 {
     tlb->flushes++;
-    tlb->exec_epoch++;
     for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
         for (unsigned word = 0; word < ARRAY_SIZE(tlb->filled[context]); word++) {
             u64 left = tlb->filled[context][word];
@@ -256,7 +255,6 @@ static void first_level_drop(struct tlb *tlb, u64 gla)
 {
     unsigned i = tlb_index(gla);
 
-    tlb->exec_epoch++;
     if (filter_hit(tlb, gla)) {
         tlb_switch(tlb);
         return;

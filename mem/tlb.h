@@ -41,7 +41,6 @@ struct tlb {
     u64 fills; /* counters for -d and tests */
     u64 walks;
     u64 flushes;
-    u64 exec_epoch;     /* raised whenever a translation for fetches may have gone */
     u64 watch_pages[4]; /* linear pages with data breakpoints: never entered for read or write */
     unsigned watch_count;
     u64 filled[TLB_CONTEXTS][TLB_ENTRIES / 64];   /* first-level slots in use */

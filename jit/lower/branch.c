@@ -34,6 +34,12 @@ void lower_exit_lookup(struct translator *t)
     emit_jmp(t->e, t->j->exit_lookup);
 }
 
+/* Pages have their own lives: only a jump inside the page is direct. */
+static bool same_page(const struct translator *t, u64 target)
+{
+    return target >> PAGE_SHIFT == t->block->rip >> PAGE_SHIFT;
+}
+
 /* An exit that continues at target; NULL: no memory. Flags as they are now. */
 static struct exit_site *new_exit(struct translator *t, u64 target)
 {
@@ -49,12 +55,6 @@ static struct exit_site *new_exit(struct translator *t, u64 target)
     *x->link = (struct jit_link){.target = target, .saved = t->flags == FLAGS_SAVED};
     t->exit_count++;
     return x;
-}
-
-/* Pages have their own lives: only a jump inside the page is direct. */
-static bool same_page(const struct translator *t, u64 target)
-{
-    return target >> PAGE_SHIFT == t->block->rip >> PAGE_SHIFT;
 }
 
 static void jump_by_cell(struct translator *t, struct exit_site *x)
@@ -81,7 +81,7 @@ void lower_exit_to(struct translator *t, u64 target, bool polls)
 {
     struct exit_site *x;
 
-    if (polls)
+    if (polls || !same_page(t, target))
         lower_save_flags(t);
     if (!(t->j->options.optimisations & JIT_LINK)) {
         lower_save_flags(t);

@@ -92,6 +92,8 @@ void lower_address(struct translator *t, const struct insn *i, u64 next_rip);
 /* T0: linear address. Afterwards T0 is the host address of size bytes there. Destroys flags (saved
  * before) and T1. On a miss the whole instruction may be executed out of line. */
 void lower_check(struct translator *t, const struct jit_insn *ji, unsigned size, bool write);
+/* The jump that rel32 belongs to hands the instruction to the interpreter. */
+void lower_give_up(struct translator *t, const struct jit_insn *ji, u8 *rel32);
 /* T0: host address. A misaligned operand (SSE) is for the interpreter. */
 void lower_check_alignment(struct translator *t, const struct jit_insn *ji, unsigned size);
 /* Loads the guest's vectors if they are not in the host's registers. Saves flags. */
@@ -103,6 +105,7 @@ void lower_misses(struct translator *t);
 /* Each returns false, with nothing emitted, where the instruction is not its own. */
 bool lower_generic(struct translator *t, const struct jit_insn *ji); /* generic.c */
 bool lower_stack(struct translator *t, const struct jit_insn *ji);   /* stack.c */
+bool lower_divide(struct translator *t, const struct jit_insn *ji);  /* divide.c */
 bool lower_branch(struct translator *t, const struct jit_insn *ji);  /* branch.c; ends the block */
 /* Pieces of stack operations. T0 = host address of the slot below RSP, checked for a store. */
 void lower_push_slot(struct translator *t, const struct jit_insn *ji);

@@ -107,14 +107,17 @@ void lower_check(struct translator *t, const struct jit_insn *ji, unsigned size,
     site->after = 0;
 }
 
+void lower_give_up(struct translator *t, const struct jit_insn *ji, u8 *rel32)
+{
+    check(t->site_count < SITES_MAX, "too many checks");
+    t->site[t->site_count++] = (struct miss_site){.rel32 = rel32, .insn = ji};
+}
+
 void lower_check_alignment(struct translator *t, const struct jit_insn *ji, unsigned size)
 {
-    struct miss_site *site = &t->site[t->site_count++];
-
-    check(t->site_count <= SITES_MAX, "too many checks");
     emit_op_reg(t->e, EMIT_REX, 0xf6, T0, 0); /* test t0b, size - 1 */
     emit_value(t->e, size - 1, 1);
-    *site = (struct miss_site){.rel32 = emit_jcc(t->e, CC_NE, 0), .insn = ji};
+    lower_give_up(t, ji, emit_jcc(t->e, CC_NE, 0));
 }
 
 void lower_want_vectors(struct translator *t)
