@@ -160,6 +160,7 @@ struct paging_ctx vcpu_paging_ctx(const struct vcpu *v, bool user, bool implicit
 void vcpu_signal(struct vcpu *v, u32 events)
 {
     __atomic_or_fetch(&v->events, events, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&v->jit.attention, 1, __ATOMIC_RELEASE);
 }
 
 void vcpu_clear_signal(struct vcpu *v, u32 events)

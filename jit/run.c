@@ -286,6 +286,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         u64 flushes = j->stats.flushes;
         u32 mode;
 
+        __atomic_store_n(&v->jit.attention, 0, __ATOMIC_SEQ_CST);
         if ((__atomic_load_n(&v->events, __ATOMIC_RELAXED) | v->activity) &&
             !vcpu_take_events(v, &why))
             return why;

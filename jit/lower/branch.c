@@ -68,20 +68,32 @@ static void jump_by_cell(struct translator *t, struct exit_site *x)
     emit_jmp_mem(t->e, &cell);
 }
 
-static void poll(struct translator *t, struct exit_site *x)
+/* Leaves if attention is wanted, without touching flags that are not saved. Returns the jump. */
+static u8 *poll(struct translator *t)
 {
-    struct emit_mem events = VCPU_AT(events), seen = VCPU_AT(jit.seen);
+    struct emit_mem attention = VCPU_AT(jit.attention);
+    struct emit *e = t->e;
+    u8 *out;
 
-    emit_load(t->e, T1, &events, 4);
-    emit_op_mem(t->e, 0, 0x3b, &seen, T1); /* cmp t1d, seen */
-    x->poll_from = emit_jcc(t->e, CC_NE, 0);
+    if (t->flags == FLAGS_SAVED) {
+        emit_op_mem(e, 0, 0x83, &attention, 7); /* cmp attention, 0 */
+        emit_value(e, 0, 1);
+        return emit_jcc(e, CC_NE, 0);
+    }
+    emit_mov(e, T0, HOST_RCX);
+    emit_load(e, HOST_RCX, &attention, 4);
+    emit_bytes(e, "\xe3\x08", 2); /* jrcxz over the next two */
+    emit_mov(e, HOST_RCX, T0);
+    out = emit_jmp_patchable(e, 0);
+    emit_mov(e, HOST_RCX, T0);
+    return out;
 }
 
 void lower_exit_to(struct translator *t, u64 target, bool polls)
 {
     struct exit_site *x;
 
-    if (polls || !same_page(t, target))
+    if (!same_page(t, target))
         lower_save_flags(t);
     if (!(t->j->options.optimisations & JIT_LINK)) {
         lower_save_flags(t);
@@ -93,7 +105,7 @@ void lower_exit_to(struct translator *t, u64 target, bool polls)
     if (!x)
         return;
     if (polls)
-        poll(t, x);
+        x->poll_from = poll(t);
     if (same_page(t, target))
         x->rel32 = emit_jmp_patchable(t->e, 0);
     else
@@ -107,6 +119,8 @@ static void lower_exit_stub(struct translator *t, struct exit_site *x)
 
     if (x->poll_from) {
         emit_patch(x->poll_from, e->delta, emit_here(e));
+        t->flags = x->link->saved ? FLAGS_SAVED : FLAGS_HOST;
+        lower_save_flags(t);
         set_rip(t, x->link->target);
         lower_exit_lookup(t);
     }
@@ -202,15 +216,6 @@ static u8 *find_target(struct translator *t)
     return emit_jcc(e, CC_NE, 0);
 }
 
-static u8 *poll_before(struct translator *t)
-{
-    struct emit_mem events = VCPU_AT(events), seen = VCPU_AT(jit.seen);
-
-    emit_load(t->e, T1, &events, 4);
-    emit_op_mem(t->e, 0, 0x3b, &seen, T1);
-    return emit_jcc(t->e, CC_NE, 0);
-}
-
 static void jump_to_entry(struct translator *t)
 {
     struct emit_mem code = emit_at(T1, 8);
@@ -251,7 +256,7 @@ static void jump_indirect(struct translator *t, const struct jit_insn *ji)
     u8 *from[2];
 
     lower_save_flags(t);
-    from[0] = poll_before(t);
+    from[0] = poll(t);
     load_target(t, ji);
     from[1] = find_target(t);
     jump_to_entry(t);
@@ -266,7 +271,7 @@ static void call_indirect(struct translator *t, const struct jit_insn *ji)
     u8 *from[2];
 
     lower_save_flags(t);
-    from[0] = poll_before(t);
+    from[0] = poll(t);
     load_target(t, ji);
     from[1] = find_target(t);
     emit_load(t->e, T1, &code, 8);
@@ -286,7 +291,7 @@ static void return_near(struct translator *t, const struct jit_insn *ji, unsigne
     u8 *from[2];
 
     lower_save_flags(t);
-    from[0] = poll_before(t);
+    from[0] = poll(t);
     lower_stack_top(t, ji);
     emit_load(t->e, T0, &top, size);
     from[1] = find_target(t);
