@@ -122,6 +122,11 @@ void jit_jump_cache_enter(struct jit *j, const struct jit_block *block)
         (struct jump_cache_entry){.tag = block->rip, .code = block->entry_guarded};
 }
 
+void jit_arena_trim(struct jit *j, const void *last, size_t size)
+{
+    j->arena_used = align_up((u64)((const u8 *)last - j->arena) + size, 64);
+}
+
 static struct jit_block **bucket_of(struct jit *j, u64 key, u64 rip, u32 mode)
 {
     return &j->buckets[(key ^ key >> 15 ^ rip >> 12 ^ mode << 5) & (BLOCK_BUCKETS - 1)];

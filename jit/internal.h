@@ -32,7 +32,7 @@ enum {
     JUMP_CACHE = 1 << 11, /* entries */
     JUMP_CACHES = 8,      /* modes with a jump cache of their own */
     CELLS = 1 << 16,
-    BLOCK_CODE_MAX = 24 << 10, /* most bytes one block may need */
+    BLOCK_CODE_MAX = 48 << 10, /* most bytes one block may need */
 };
 
 /* What blocks depend on besides their place: bits of jit_mode(). */
@@ -136,6 +136,8 @@ void jit_cache_destroy(struct jit *j);
 void jit_cache_flush(struct jit *j);
 /* Memory that lives until the next flush; NULL: flush first. */
 void *jit_arena(struct jit *j, size_t size);
+/* Gives back what is behind the first size bytes of the last allocation. */
+void jit_arena_trim(struct jit *j, const void *last, size_t size);
 /* Empties cells and jump caches: code died. */
 void jit_unlink_all(struct jit *j);
 struct jit_block *jit_block_find(struct jit *j, u64 key, u64 rip, u32 mode);

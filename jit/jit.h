@@ -19,7 +19,8 @@ enum jit_optimisation {
     JIT_INDIRECT = 1u << 1, /* indirect: indirect jumps and returns look their target up inline */
     JIT_MEMORY = 1u << 2,   /* memory: loads and stores inline, else by the interpreter's body */
     JIT_SIMD = 1u << 3,     /* simd: SSE to AVX-512 as they are, in the host's registers */
-    JIT_ALL = (1u << 4) - 1
+    JIT_EXTEND = 1u << 4,   /* extend: blocks go on behind conditional jumps */
+    JIT_ALL = (1u << 5) - 1
 };
 
 struct jit_options {

@@ -17,12 +17,12 @@ void lower_call(struct translator *t, const struct jit_insn *ji)
 
 /* Where flags are wanted first decides what the entries do: a block that begins with a check saves
  * the host's flags unless they are in JF already, one that needs them loads them from JF. */
-static void emit_entries(struct translator *t, const struct decode_run *run)
+static void emit_entries(struct translator *t, const struct jit_insn *insns, unsigned count)
 {
     enum flag_use use = FLAG_NEUTRAL;
 
-    for (unsigned n = 0; n < run->count && use == FLAG_NEUTRAL; n++)
-        use = lower_first_use(t, &run->insns[n]);
+    for (unsigned n = 0; n < count && use == FLAG_NEUTRAL; n++)
+        use = lower_first_use(t, &insns[n].insn);
     if (use == FLAG_DESTROYS || t->j->options.counted) {
         t->block->entry_host = emit_here(t->e);
         t->flags = FLAGS_HOST;
@@ -92,7 +92,13 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
 {
     unsigned first = t->site_count;
     bool ends = insn_row(&ji->insn)->traits & T_ENDS;
+    u64 next;
 
+    if (ji->behind && ends && lower_continues(t->block, &ji->insn, ji->rip, &next)) {
+        if (insn_row(&ji->insn)->flags_read)
+            lower_side_exit(t, ji);
+        return t->failed;
+    }
     if (ends && lower_branch(t, ji))
         return true;
     if (ends || !(lower_generic(t, ji) || lower_stack(t, ji) || lower_divide(t, ji)))
@@ -120,38 +126,72 @@ static void lower_all(struct translator *t, const struct jit_insn *insns, unsign
     lower_exit_to(t, (last->rip + last->insn.len) & mask, false);
 }
 
-static struct jit_insn *copy_insns(struct jit *j, const struct decode_run *run, u64 rip, u64 mask)
-{
-    struct jit_insn *insns = jit_arena(j, run->count * sizeof(*insns));
+/* -- which instructions -- */
 
-    for (unsigned n = 0; insns && n < run->count; n++) {
-        insns[n] =
-            (struct jit_insn){.insn = run->insns[n], .rip = rip, .behind = run->count - n - 1u};
-        rip = (rip + run->insns[n].len) & mask;
+/* Appends a run; returns where the block may go on, or false. */
+static bool append_run(struct jit_insn *insns, unsigned *count, const struct jit_block *block,
+                       const struct decode_run *run, u64 *rip)
+{
+    u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull, at = *rip;
+
+    for (unsigned n = 0; n < run->count && *count < BLOCK_INSNS; n++) {
+        const struct insn *i = &run->insns[n];
+
+        insns[(*count)++] = (struct jit_insn){.insn = *i, .rip = at};
+        if (lower_continues(block, i, at, rip))
+            return true;
+        at = (at + i->len) & mask;
     }
-    return insns;
+    return false;
 }
+
+/* The instructions of the block: on behind conditional jumps that are not taken, and where jumps
+ * forward lead, inside the page. */
+static unsigned collect(struct jit *j, const struct decode_run *run, const struct jit_block *block,
+                        struct jit_insn *insns)
+{
+    u64 rip = block->rip;
+    unsigned count = 0;
+
+    while (append_run(insns, &count, block, run, &rip) && count < BLOCK_INSNS &&
+           (j->options.optimisations & JIT_EXTEND)) {
+        run = decode_cache_lookup(j->v, rip);
+        if (!run)
+            j->v->fault.pending = false; /* whoever gets there meets it */
+        if (!run || run->page != block->page || run->generation != block->generation)
+            break;
+    }
+    for (unsigned n = 0; n < count; n++)
+        insns[n].behind = count - n - 1;
+    return count;
+}
+
+/* -- the whole -- */
 
 static struct jit_block *translate(struct jit *j, const struct decode_run *run, u64 key, u32 mode)
 {
     struct jit_block *block = jit_arena(j, sizeof(*block));
     struct translator t = {.j = j, .v = j->v, .e = &j->emit, .block = block};
-    struct jit_insn *insns = copy_insns(j, run, j->v->rip, mode & MODE_CODE64 ? ~0ull : 0xffffffff);
     const u8 *start = j->emit.at;
+    struct jit_insn *insns;
     u8 *out = NULL;
 
-    if (!block || !insns || (u64)(j->emit.end - j->emit.at) < BLOCK_CODE_MAX)
+    if (!block || (u64)(j->emit.end - j->emit.at) < BLOCK_CODE_MAX)
         return NULL;
     *block = (struct jit_block){.key = key,
                                 .rip = j->v->rip,
                                 .mode = mode,
                                 .generation = run->generation,
-                                .page = run->page,
-                                .count = run->count};
-    emit_entries(&t, run);
+                                .page = run->page};
+    insns = jit_arena(j, BLOCK_INSNS * sizeof(*insns));
+    if (!insns)
+        return NULL;
+    block->count = (u16)collect(j, run, block, insns);
+    jit_arena_trim(j, insns, block->count * sizeof(*insns));
+    emit_entries(&t, insns, block->count);
     if (j->options.counted)
-        out = emit_budget(&t, run->count);
-    lower_all(&t, insns, run->count);
+        out = emit_budget(&t, block->count);
+    lower_all(&t, insns, block->count);
     if (t.failed)
         return NULL;
     lower_misses(&t);

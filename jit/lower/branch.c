@@ -89,12 +89,26 @@ static u8 *poll(struct translator *t)
     return out;
 }
 
+/* The jump itself, inline or out of line. */
+static void exit_jump(struct translator *t, struct exit_site *x)
+{
+    u64 target = x->link->target;
+
+    if (!same_page(t, target))
+        lower_save_flags(t);
+    x->link->saved = t->flags == FLAGS_SAVED;
+    if (x->polls)
+        x->attention_from = poll(t);
+    if (same_page(t, target))
+        x->rel32 = emit_jmp_patchable(t->e, 0);
+    else
+        jump_by_cell(t, x);
+}
+
 void lower_exit_to(struct translator *t, u64 target, bool polls)
 {
     struct exit_site *x;
 
-    if (!same_page(t, target))
-        lower_save_flags(t);
     if (!(t->j->options.optimisations & JIT_LINK)) {
         lower_save_flags(t);
         set_rip(t, target);
@@ -104,26 +118,52 @@ void lower_exit_to(struct translator *t, u64 target, bool polls)
     x = new_exit(t, target);
     if (!x)
         return;
-    if (polls)
-        x->poll_from = poll(t);
-    if (same_page(t, target))
-        x->rel32 = emit_jmp_patchable(t->e, 0);
-    else
-        jump_by_cell(t, x);
+    x->polls = polls;
+    exit_jump(t, x);
 }
 
-/* Out of line: what an exit does until it is linked, and when there are events. */
+/* Counted: what the block promised and does not execute. */
+static void give_back(struct translator *t, u32 behind)
+{
+    struct emit_mem budget = VCPU_AT(jit.budget), more = emit_at(T0, (i32)behind);
+
+    if (!t->j->options.counted || !behind)
+        return;
+    emit_load(t->e, T0, &budget, 8);
+    emit_lea(t->e, T0, &more, 8);
+    emit_store(t->e, &budget, T0, 8);
+}
+
+static void lower_exit_taken(struct translator *t, struct exit_site *x)
+{
+    emit_patch(x->taken_from, t->e->delta, emit_here(t->e));
+    t->flags = x->flags;
+    give_back(t, x->behind);
+    if (t->j->options.optimisations & JIT_LINK) {
+        exit_jump(t, x);
+        return;
+    }
+    lower_save_flags(t);
+    set_rip(t, x->link->target);
+    lower_exit_lookup(t);
+}
+
+/* Out of line: what an exit does until it is linked, and when attention is wanted. */
 static void lower_exit_stub(struct translator *t, struct exit_site *x)
 {
     struct emit *e = t->e;
 
-    if (x->poll_from) {
-        emit_patch(x->poll_from, e->delta, emit_here(e));
+    if (x->taken_from)
+        lower_exit_taken(t, x);
+    if (x->attention_from) {
+        emit_patch(x->attention_from, e->delta, emit_here(e));
         t->flags = x->link->saved ? FLAGS_SAVED : FLAGS_HOST;
         lower_save_flags(t);
         set_rip(t, x->link->target);
         lower_exit_lookup(t);
     }
+    if (!(t->j->options.optimisations & JIT_LINK))
+        return;
     x->link->stub = emit_here(e);
     if (x->rel32) {
         x->link->rel32 = x->rel32;
@@ -151,30 +191,56 @@ static bool jumps_back(const struct jit_insn *ji, u64 target)
     return target <= ji->rip;
 }
 
-static void jump_if(struct translator *t, const struct jit_insn *ji, u64 target)
+static bool conditional(const struct insn *i)
+{
+    return insn_row(i)->jit == CLASS_BRANCH && (insn_row(i)->flags_read & F_OSZAPC) &&
+           i->id != INSN_LOOPE_Jb && i->id != INSN_LOOPNE_Jb;
+}
+
+void lower_side_exit(struct translator *t, const struct jit_insn *ji)
 {
     unsigned cc = insn_row(&ji->insn)->key.opcode & 15;
-    u64 next = (ji->rip + ji->insn.len) & code_mask(t);
-    enum flags_at flags;
+    u64 target = target_of(t, ji);
+    bool back = jumps_back(ji, target);
     struct exit_site *x;
-    u8 *taken;
 
     lower_need_flags(t);
-    flags = t->flags;
-    if (!jumps_back(ji, target) && same_page(t, target) &&
-        (t->j->options.optimisations & JIT_LINK)) {
-        x = new_exit(t, target);
-        if (!x)
-            return;
-        x->rel32 = emit_jcc(t->e, cc, 0);
-        lower_exit_to(t, next, false);
+    x = new_exit(t, target);
+    if (!x)
         return;
+    x->flags = t->flags;
+    x->polls = back;
+    x->behind = ji->behind;
+    x->link->saved = false;
+    if (!back && same_page(t, target) && (t->j->options.optimisations & JIT_LINK) &&
+        !(t->j->options.counted && ji->behind))
+        x->rel32 = emit_jcc(t->e, cc, 0);
+    else
+        x->taken_from = emit_jcc(t->e, cc, 0);
+}
+
+static void jump_if(struct translator *t, const struct jit_insn *ji)
+{
+    lower_side_exit(t, ji);
+    if (!t->failed)
+        lower_exit_to(t, (ji->rip + ji->insn.len) & code_mask(t), false);
+}
+
+bool lower_continues(const struct jit_block *block, const struct insn *i, u64 rip, u64 *next)
+{
+    u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull, target;
+
+    if (insn_row(i)->jit != CLASS_BRANCH || i->osz != (block->mode & MODE_CODE64 ? 8 : 4))
+        return false;
+    *next = (rip + i->len) & mask;
+    target = (*next + (u64)i->imm) & mask;
+    if (!canonical(target))
+        return false;
+    if (i->id == INSN_JMP_Jb || i->id == INSN_JMP_Jz) {
+        *next = target;
+        return target > rip && target >> PAGE_SHIFT == block->rip >> PAGE_SHIFT;
     }
-    taken = emit_jcc(t->e, cc, 0);
-    lower_exit_to(t, next, false);
-    emit_patch(taken, t->e->delta, emit_here(t->e));
-    t->flags = flags;
-    lower_exit_to(t, target, jumps_back(ji, target));
+    return conditional(i) && *next >> PAGE_SHIFT == block->rip >> PAGE_SHIFT;
 }
 
 static void call_to(struct translator *t, const struct jit_insn *ji, u64 target)
@@ -305,7 +371,6 @@ static void return_near(struct translator *t, const struct jit_insn *ji, unsigne
 static bool lower_direct(struct translator *t, const struct jit_insn *ji)
 {
     u64 target = target_of(t, ji);
-    const struct insn_row *row = insn_row(&ji->insn);
 
     if (!canonical(target))
         return false;
@@ -319,10 +384,9 @@ static bool lower_direct(struct translator *t, const struct jit_insn *ji)
         return true;
     default: break;
     }
-    if (!(row->flags_read & F_OSZAPC) || ji->insn.id == INSN_LOOPE_Jb ||
-        ji->insn.id == INSN_LOOPNE_Jb)
+    if (!conditional(&ji->insn))
         return false;
-    jump_if(t, ji, target);
+    jump_if(t, ji);
     return true;
 }
 

@@ -17,7 +17,7 @@ enum flags_at {
     FLAGS_BOTH,
 };
 
-enum { SITES_MAX = 160, EXITS_MAX = 8 };
+enum { BLOCK_INSNS = 64, SITES_MAX = 4 * BLOCK_INSNS, EXITS_MAX = BLOCK_INSNS + 2 };
 
 /* A memory check that jumped away: what its out-of-line half needs. */
 struct miss_site {
@@ -31,12 +31,17 @@ struct miss_site {
     bool vectors_after;        /* it expects the guest's vectors in the host's registers */
 };
 
-/* A jump out of the block, whose stub is out of line. */
+/* A jump out of the block. Its stub is out of line; so is all of it for a conditional jump that
+ * needs more than the jump itself. */
 struct exit_site {
     struct jit_link *link;
-    u8 *rel32;     /* to be patched to the stub, or NULL: through the cell */
-    bool poll;     /* looks at events first */
-    u8 *poll_from; /* the jump to the polling code */
+    u8 *rel32;           /* the jump that goes to the stub until it is linked, or NULL: by a cell */
+    u8 *taken_from;      /* the conditional jump to the out-of-line half, or NULL */
+    u8 *attention_from;  /* the jump of poll() */
+    enum flags_at flags; /* where taken_from is */
+    bool vectors;
+    bool polls;
+    u32 behind; /* instructions of the block that are not executed */
 };
 
 struct translator {
@@ -107,6 +112,10 @@ bool lower_generic(struct translator *t, const struct jit_insn *ji); /* generic.
 bool lower_stack(struct translator *t, const struct jit_insn *ji);   /* stack.c */
 bool lower_divide(struct translator *t, const struct jit_insn *ji);  /* divide.c */
 bool lower_branch(struct translator *t, const struct jit_insn *ji);  /* branch.c; ends the block */
+/* A conditional jump that the block goes on behind. */
+void lower_side_exit(struct translator *t, const struct jit_insn *ji);
+/* Whether the block may go on behind a jump, and at which RIP. */
+bool lower_continues(const struct jit_block *block, const struct insn *i, u64 rip, u64 *next);
 /* Pieces of stack operations. T0 = host address of the slot below RSP, checked for a store. */
 void lower_push_slot(struct translator *t, const struct jit_insn *ji);
 /* T0 = host address of the top of the stack, checked for a load. */
