@@ -112,6 +112,8 @@ struct vcpu_platform {
     u64 apic_bus_hz;
 };
 
+enum { JIT_SLOTS = 12 };
+
 struct vcpu {
     /* -- what executing an ordinary instruction touches -- */
     u64 gpr[16];
@@ -157,15 +159,16 @@ struct vcpu {
     /* -- for translated code (jit/), which finds all of this at fixed distances -- */
     struct {
         struct vcpu *self;
-        u64 target;    /* where translated code is entered; a scratch word inside it */
-        void *link;    /* why it was left: the jump that wants its block, or NULL */
-        u64 budget;    /* counted: instructions that may still retire */
-        u64 end;       /* counted: icount where the budget is used up */
-        u64 *cells;    /* targets of jumps between pages */
-        void *cache;   /* targets of indirect jumps */
-        u32 seen;      /* the events that need no attention now */
-        u32 mode;      /* of the block that was entered */
-        u32 attention; /* set by vcpu_signal(): translated code leaves at its next look */
+        u64 target;          /* where translated code is entered; a scratch word inside it */
+        void *link;          /* why it was left: the jump that wants its block, or NULL */
+        u64 budget;          /* counted: instructions that may still retire */
+        u64 end;             /* counted: icount where the budget is used up */
+        u64 slot[JIT_SLOTS]; /* host address - guest address of pages that were checked */
+        u64 *cells;          /* targets of jumps between pages */
+        void *cache;         /* targets of indirect jumps */
+        u32 seen;            /* the events that need no attention now */
+        u32 mode;            /* of the block that was entered */
+        u32 attention;       /* set by vcpu_signal(): translated code leaves at its next look */
         u32 host_mxcsr;
         bool vectors; /* the guest's vectors, opmasks and MXCSR are in the host's registers */
         u16 flags;    /* AH after LAHF, AL after SETO */

@@ -188,6 +188,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run, 
         return NULL;
     block->count = (u16)collect(j, run, block, insns);
     jit_arena_trim(j, insns, block->count * sizeof(*insns));
+    lower_group_accesses(&t, insns, block->count);
     emit_entries(&t, insns, block->count);
     if (j->options.counted)
         out = emit_budget(&t, block->count);

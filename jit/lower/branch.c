@@ -122,8 +122,7 @@ void lower_exit_to(struct translator *t, u64 target, bool polls)
     exit_jump(t, x);
 }
 
-/* Counted: what the block promised and does not execute. */
-static void give_back(struct translator *t, u32 behind)
+void lower_give_back(struct translator *t, u32 behind)
 {
     struct emit_mem budget = VCPU_AT(jit.budget), more = emit_at(T0, (i32)behind);
 
@@ -138,7 +137,7 @@ static void lower_exit_taken(struct translator *t, struct exit_site *x)
 {
     emit_patch(x->taken_from, t->e->delta, emit_here(t->e));
     t->flags = x->flags;
-    give_back(t, x->behind);
+    lower_give_back(t, x->behind);
     if (t->j->options.optimisations & JIT_LINK) {
         exit_jump(t, x);
         return;
@@ -243,13 +242,21 @@ bool lower_continues(const struct jit_block *block, const struct insn *i, u64 ri
     return conditional(i) && *next >> PAGE_SHIFT == block->rip >> PAGE_SHIFT;
 }
 
+/* The slot that a call pushes to, or the one a return pops. */
+static struct emit_mem access_stack(struct translator *t, const struct jit_insn *ji, bool push)
+{
+    struct mem_ref ref;
+
+    lower_stack_ref(t, RSP, push ? -(i32)lower_stack_bytes(t) : 0, push, &ref);
+    return lower_access(t, ji, &ref);
+}
+
 static void call_to(struct translator *t, const struct jit_insn *ji, u64 target)
 {
     u64 next = (ji->rip + ji->insn.len) & code_mask(t);
-    struct emit_mem slot = emit_at(T0, 0);
     bool wide = t->block->mode & MODE_STACK64;
+    struct emit_mem slot = access_stack(t, ji, true);
 
-    lower_push_slot(t, ji);
     if (wide && next != (u64)(i64)(i32)next) {
         emit_mov_imm(t->e, T1, next);
         emit_store(t->e, &slot, T1, 8);
@@ -304,11 +311,12 @@ static void by_body(struct translator *t, const struct jit_insn *ji, u8 *const f
 static void load_target(struct translator *t, const struct jit_insn *ji)
 {
     const struct insn *i = &ji->insn;
-    struct emit_mem at = emit_at(T0, 0);
+    struct emit_mem at;
+    struct mem_ref ref;
 
     if (i->flags & I_MEM) {
-        lower_address(t, i, ji->rip + i->len);
-        lower_check(t, ji, i->osz, false);
+        lower_ref(t, ji, i->osz, false, &ref);
+        at = lower_access(t, ji, &ref);
         emit_load(t->e, T0, &at, i->osz);
     } else if (i->osz == 8) {
         emit_mov(t->e, T0, lower_use(t, i->rm, T0));
@@ -331,7 +339,8 @@ static void jump_indirect(struct translator *t, const struct jit_insn *ji)
 
 static void call_indirect(struct translator *t, const struct jit_insn *ji)
 {
-    struct emit_mem entry = VCPU_AT(jit.target), code = emit_at(T1, 8), slot = emit_at(T0, 0);
+    struct emit_mem entry = VCPU_AT(jit.target), code = emit_at(T1, 8), slot;
+    struct mem_ref ref;
     u64 next = (ji->rip + ji->insn.len) & code_mask(t);
     bool wide = t->block->mode & MODE_STACK64;
     u8 *from[2];
@@ -342,7 +351,8 @@ static void call_indirect(struct translator *t, const struct jit_insn *ji)
     from[1] = find_target(t);
     emit_load(t->e, T1, &code, 8);
     emit_store(t->e, &entry, T1, 8);
-    lower_push_slot(t, ji);
+    lower_stack_ref(t, RSP, wide ? -8 : -4, true, &ref);
+    slot = lower_access_alone(t, ji, &ref);
     emit_mov_imm(t->e, T1, next);
     emit_store(t->e, &slot, T1, wide ? 8 : 4);
     lower_stack_move(t, wide ? -8 : -4);
@@ -352,13 +362,13 @@ static void call_indirect(struct translator *t, const struct jit_insn *ji)
 
 static void return_near(struct translator *t, const struct jit_insn *ji, unsigned release)
 {
-    struct emit_mem top = emit_at(T0, 0);
+    struct emit_mem top;
     unsigned size = t->block->mode & MODE_STACK64 ? 8 : 4;
     u8 *from[2];
 
     lower_save_flags(t);
     from[0] = poll(t);
-    lower_stack_top(t, ji);
+    top = access_stack(t, ji, false);
     emit_load(t->e, T0, &top, size);
     from[1] = find_target(t);
     lower_stack_move(t, (i32)(size + release));
@@ -390,24 +400,45 @@ static bool lower_direct(struct translator *t, const struct jit_insn *ji)
     return true;
 }
 
+static bool indirect(const struct translator *t, const struct insn *i)
+{
+    const u32 inline_all = JIT_MEMORY | JIT_INDIRECT;
+
+    if (i->id != INSN_JMP_Ev && i->id != INSN_CALL_Ev && i->id != INSN_RET && i->id != INSN_RET_Iw)
+        return false;
+    return (t->j->options.optimisations & inline_all) == inline_all &&
+           (!(i->flags & I_MEM) || lower_can_address(t, i));
+}
+
+/* A block may go on behind conditional jumps, which change nothing. The others end it. */
+bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji,
+                           struct mem_ref *ref, struct reg_effects *effects)
+{
+    const struct insn *i = &ji->insn;
+
+    (void)effects;
+    if (insn_row(i)->jit != CLASS_BRANCH || i->osz != (t->block->mode & MODE_CODE64 ? 8 : 4))
+        return false;
+    if (i->id == INSN_CALL_Jz && (t->j->options.optimisations & JIT_MEMORY))
+        lower_stack_ref(t, RSP, -(i32)lower_stack_bytes(t), true, ref);
+    else if (indirect(t, i) && (i->id == INSN_RET || i->id == INSN_RET_Iw))
+        lower_stack_ref(t, RSP, 0, false, ref);
+    else if (indirect(t, i) && (i->flags & I_MEM))
+        lower_ref(t, ji, i->osz, false, ref);
+    return true;
+}
+
 bool lower_branch(struct translator *t, const struct jit_insn *ji)
 {
     const struct insn *i = &ji->insn;
-    const u32 inline_all = JIT_MEMORY | JIT_INDIRECT;
 
     if (insn_row(i)->jit != CLASS_BRANCH || i->osz != (t->block->mode & MODE_CODE64 ? 8 : 4))
         return false;
-    switch (i->id) {
-    case INSN_LOOP_Jb:
-    case INSN_JCXZ_Jb: return false;
-    case INSN_JMP_Ev:
-    case INSN_CALL_Ev:
-    case INSN_RET:
-    case INSN_RET_Iw: break;
-    default: return lower_direct(t, ji);
-    }
-    if ((t->j->options.optimisations & inline_all) != inline_all ||
-        ((i->flags & I_MEM) && !lower_can_address(t, i)))
+    if (i->id == INSN_LOOP_Jb || i->id == INSN_JCXZ_Jb)
+        return false;
+    if (i->id != INSN_JMP_Ev && i->id != INSN_CALL_Ev && i->id != INSN_RET && i->id != INSN_RET_Iw)
+        return lower_direct(t, ji);
+    if (!indirect(t, i))
         return false;
     if (i->id == INSN_JMP_Ev)
         jump_indirect(t, ji);

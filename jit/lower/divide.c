@@ -10,12 +10,13 @@
 static unsigned load_divisor(struct translator *t, const struct jit_insn *ji)
 {
     const struct insn *i = &ji->insn;
-    struct emit_mem at = emit_at(T0, 0);
+    struct mem_ref ref;
+    struct emit_mem at;
 
     if (!(i->flags & I_MEM))
         return lower_use(t, i->rm, T0);
-    lower_address(t, i, ji->rip + i->len);
-    lower_check(t, ji, i->osz, false);
+    lower_ref(t, ji, i->osz, false, &ref);
+    at = lower_access(t, ji, &ref);
     emit_load(t->e, T0, &at, i->osz);
     return T0;
 }
@@ -41,6 +42,23 @@ static void check_signed(struct translator *t, const struct jit_insn *ji, unsign
     lower_give_up(t, ji, emit_jcc(t->e, CC_BE, 0));
 }
 
+static bool ours(const struct translator *t, const struct insn *i)
+{
+    return (i->id == INSN_DIV_Ev || i->id == INSN_IDIV_Ev) && i->osz != 2 &&
+           (!(i->flags & I_MEM) || lower_can_address(t, i));
+}
+
+bool lower_divide_describe(const struct translator *t, const struct jit_insn *ji,
+                           struct mem_ref *ref, struct reg_effects *effects)
+{
+    if (!ours(t, &ji->insn))
+        return false;
+    if (ji->insn.flags & I_MEM)
+        lower_ref(t, ji, ji->insn.osz, false, ref);
+    effects->written = (u32)(BIT(RAX) | BIT(RDX));
+    return true;
+}
+
 bool lower_divide(struct translator *t, const struct jit_insn *ji)
 {
     const struct insn *i = &ji->insn;
@@ -48,8 +66,7 @@ bool lower_divide(struct translator *t, const struct jit_insn *ji)
     u32 w = i->osz == 8 ? EMIT_W : 0;
     unsigned divisor;
 
-    if ((i->id != INSN_DIV_Ev && !is_signed) || i->osz == 2 ||
-        ((i->flags & I_MEM) && !lower_can_address(t, i)))
+    if (!ours(t, i))
         return false;
     lower_save_flags(t);
     divisor = load_divisor(t, ji);

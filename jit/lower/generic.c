@@ -208,6 +208,7 @@ static bool make_plan(const struct translator *t, const struct insn *i, struct p
 /* Registers of the rewritten instruction. */
 struct choice {
     unsigned reg, rm, vvvv;
+    struct emit_mem m; /* the memory operand; T0 is its only scratch register */
 };
 
 static unsigned host_register(struct translator *t, unsigned guest, unsigned scratch)
@@ -263,11 +264,11 @@ static void emit_vector_prefixed(struct translator *t, const struct plan *p, con
 
     if (p->row->key.space == SPACE_EVEX) {
         if (p->memory)
-            emit_evex_mem(t->e, &x, &m, c->reg, c->vvvv);
+            emit_evex_mem(t->e, &x, &m, c->reg, c->vvvv); /* rewrite() made it [T0] */
         else
             emit_evex_reg(t->e, &x, c->rm, c->reg, c->vvvv);
     } else if (p->memory) {
-        emit_vex_mem(t->e, &x, &m, c->reg, c->vvvv);
+        emit_vex_mem(t->e, &x, &c->m, c->reg, c->vvvv);
     } else {
         emit_vex_reg(t->e, &x, c->rm, c->reg, c->vvvv);
     }
@@ -277,14 +278,13 @@ static void emit_legacy(struct translator *t, const struct plan *p, const struct
                         const struct choice *c)
 {
     u32 prefixes = prefixes_of(p, i), opcode = p->row->key.opcode | (u32)p->row->key.map << 8;
-    struct emit_mem m = emit_at(T0, 0);
 
     if (p->plus_guest != REG_NONE)
         emit_op_plus(t->e, prefixes, opcode, c->rm);
     else if (!(i->flags & I_MODRM))
         emit_op_plus(t->e, prefixes, opcode & ~7u, opcode & 7);
     else if (p->memory)
-        emit_op_mem(t->e, prefixes, opcode, &m, c->reg);
+        emit_op_mem(t->e, prefixes, opcode, &c->m, c->reg);
     else
         emit_op_reg(t->e, prefixes, opcode, c->rm, c->reg);
 }
@@ -316,9 +316,14 @@ static void rewrite_registers(struct translator *t, const struct plan *p, const 
         lower_put(t, rm_guest, c->rm);
 }
 
-static void rewrite(struct translator *t, const struct plan *p, const struct insn *i)
+static void rewrite(struct translator *t, const struct plan *p, const struct insn *i,
+                    const struct emit_mem *m)
 {
-    struct choice c = {.reg = (i->modrm >> 3) & 7, .rm = i->modrm & 7, .vvvv = 0};
+    struct choice c = {.reg = (i->modrm >> 3) & 7, .rm = i->modrm & 7, .vvvv = 0, .m = *m};
+
+    /* An EVEX displacement would be scaled. */
+    if (p->row->key.space == SPACE_EVEX && p->memory && (m->index != HOST_NONE || m->disp))
+        emit_lea(t->e, T0, m, 8);
 
     if (p->reg_vector != REG_NONE)
         c.reg = p->reg_vector;
@@ -333,18 +338,14 @@ static void rewrite(struct translator *t, const struct plan *p, const struct ins
 static void lower_no_access(struct translator *t, const struct jit_insn *ji)
 {
     const struct insn *i = &ji->insn;
+    struct mem_ref ref;
     unsigned host;
 
     if (i->id != INSN_LEA_GvM)
         return;
-    lower_address(t,
-                  &(struct insn){.base = i->base,
-                                 .index = i->index,
-                                 .scale = i->scale,
-                                 .disp = i->disp,
-                                 .asz = i->asz,
-                                 .seg = SEG_DS},
-                  ji->rip + i->len);
+    lower_ref(t, ji, 0, false, &ref);
+    ref.seg = SEG_DS;
+    lower_address(t, &ref, 0);
     host = host_of(i->reg) == HOST_NONE ? T1 : host_of(i->reg);
     if (i->osz == 2) {
         host = lower_use(t, i->reg, T1);
@@ -361,6 +362,92 @@ static void lower_no_access(struct translator *t, const struct jit_insn *ji)
 static void lower_inc_dec(struct translator *t, const struct insn *i)
 {
     emit_op_reg(t->e, i->osz == 2 ? EMIT_66 : 0, 0xff, host_of(i->rm), i->id == INSN_DEC_Zv);
+}
+
+static void plan_ref(const struct translator *t, const struct jit_insn *ji, const struct plan *p,
+                     struct mem_ref *ref)
+{
+    lower_ref(t, ji, p->mem_size, p->writes, ref);
+    ref->aligned = p->native && (p->row->traits & T_ALIGN) && p->mem_size > 1;
+}
+
+/* General registers that no operand letter tells of. */
+static u32 implied_written(const struct insn *i)
+{
+    switch (i->id) {
+    case INSN_MUL_Eb:
+    case INSN_IMUL_Eb:
+    case INSN_CBW:
+    case INSN_LAHF:
+    case INSN_CMPXCHG_EbGb:
+    case INSN_CMPXCHG_EvGv: return BIT(RAX);
+    case INSN_MUL_Ev:
+    case INSN_IMUL_Ev:
+    case INSN_CWD:
+    case INSN_CMPXCHG8B_Mq: return BIT(RAX) | BIT(RDX);
+    default: return insn_row(i)->jit == CLASS_NATIVE ? BIT(RCX) : 0; /* PCMPESTRI */
+    }
+}
+
+static u32 operand_bit(unsigned guest)
+{
+    return guest == REG_NONE ? 0 : guest & REG_HIGH ? (u32)BIT(guest & 3) : (u32)BIT(guest);
+}
+
+/* ADD, SUB with an immediate, INC, DEC and LEA move a whole register by a constant. */
+static void find_adjustment(const struct translator *t, const struct insn *i,
+                            struct reg_effects *effects)
+{
+    unsigned reg = i->rm;
+    i64 by;
+
+    if (i->osz != (t->block->mode & MODE_CODE64 ? 8 : 4))
+        return;
+    switch (i->id) {
+    case INSN_ADD_EvIz:
+    case INSN_ADD_EvIbs: by = i->imm; break;
+    case INSN_SUB_EvIz:
+    case INSN_SUB_EvIbs: by = -i->imm; break;
+    case INSN_INC_Ev: by = 1; break;
+    case INSN_DEC_Ev: by = -1; break;
+    case INSN_LEA_GvM:
+        reg = i->reg;
+        by = i->disp;
+        if (i->base != i->reg || i->index != REG_NONE || i->asz != i->osz)
+            return;
+        break;
+    default: return;
+    }
+    if ((i->id != INSN_LEA_GvM && (i->flags & I_MEM)) || by != (i32)by)
+        return;
+    effects->adjusted = (u8)reg;
+    effects->by = (i32)by;
+    effects->written = 0;
+}
+
+bool lower_generic_describe(const struct translator *t, const struct jit_insn *ji,
+                            struct mem_ref *ref, struct reg_effects *effects)
+{
+    const struct insn *i = &ji->insn;
+    struct plan p;
+
+    if (!make_plan(t, i, &p))
+        return false;
+    if (p.memory)
+        plan_ref(t, ji, &p, ref);
+    effects->written = implied_written(i);
+    for (unsigned n = 0; n < 4; n++)
+        if (p.row->operands[n] == OPND_rAX || p.row->operands[n] == OPND_AL ||
+            p.row->operands[n] == OPND_AX)
+            effects->written |= BIT(RAX);
+    if (p.reg_written)
+        effects->written |= operand_bit(p.reg_guest);
+    if (p.vvvv_written)
+        effects->written |= operand_bit(p.vvvv_guest);
+    if (p.rm_written)
+        effects->written |= operand_bit(p.rm_guest) | operand_bit(p.plus_guest);
+    find_adjustment(t, i, effects);
+    return true;
 }
 
 enum flag_use lower_first_use(const struct translator *t, const struct insn *i)
@@ -382,6 +469,8 @@ bool lower_generic(struct translator *t, const struct jit_insn *ji)
 {
     const struct insn *i = &ji->insn;
     enum flag_use use = lower_flag_use(i);
+    struct emit_mem m = {0};
+    struct mem_ref ref;
     struct plan p;
 
     if (!make_plan(t, i, &p))
@@ -393,18 +482,15 @@ bool lower_generic(struct translator *t, const struct jit_insn *ji)
     if (p.native)
         lower_want_vectors(t);
     if (p.memory) {
-        lower_save_flags(t);
-        lower_address(t, i, ji->rip + i->len);
-        lower_check(t, ji, p.mem_size, p.writes);
-        if (p.native && (p.row->traits & T_ALIGN) && p.mem_size > 1)
-            lower_check_alignment(t, ji, p.mem_size);
+        plan_ref(t, ji, &p, &ref);
+        m = lower_access(t, ji, &ref);
     }
     if (use == FLAG_NEEDS)
         lower_need_flags(t);
     if (i->id == INSN_INC_Zv || i->id == INSN_DEC_Zv)
         lower_inc_dec(t, i);
     else
-        rewrite(t, &p, i);
+        rewrite(t, &p, i, &m);
     if (insn_row(i)->flags_written & F_OSZAPC)
         t->flags = FLAGS_HOST;
     return true;

@@ -17,7 +17,41 @@ enum flags_at {
     FLAGS_BOTH,
 };
 
-enum { BLOCK_INSNS = 64, SITES_MAX = 4 * BLOCK_INSNS, EXITS_MAX = BLOCK_INSNS + 2 };
+enum {
+    BLOCK_INSNS = 64,
+    GROUPS_MAX = JIT_SLOTS,
+    GROUP_WINDOW = 256,
+    SITES_MAX = 4 * BLOCK_INSNS,
+    EXITS_MAX = BLOCK_INSNS + 2
+};
+
+/* One access to guest memory by its registers. */
+struct mem_ref {
+    u8 base, index, scale; /* guest registers or REG_NONE */
+    u8 asz;                /* bytes of the address */
+    u8 seg;                /* SEG_DS: no base to add */
+    u8 size;
+    bool write;
+    bool aligned; /* a misaligned operand is for the interpreter (SSE) */
+    i64 disp;     /* absolute without base and index */
+};
+
+/* Accesses that differ by a constant and are checked once, at the first of them (coalesce.c). */
+struct mem_group {
+    u8 base, index, scale;
+    bool write;
+    u32 base_version, index_version;
+    i64 lo, hi; /* window, relative to the base's value at its version */
+    i8 residue; /* of aligned members' addresses modulo 16, relative to lo's zero; -1: none */
+    u8 uses;
+};
+
+/* What coalescing decided for one instruction's access. */
+struct mem_access {
+    i8 group; /* index, or -1: a check of its own */
+    bool head;
+    i64 root; /* base register - its value at its version */
+};
 
 /* A memory check that jumped away: what its out-of-line half needs. */
 struct miss_site {
@@ -25,9 +59,10 @@ struct miss_site {
     u64 resume; /* behind the check, T0 is the host address; 0: no refill can help */
     u64 after;  /* behind the instruction */
     const struct jit_insn *insn;
-    u8 size;
+    u16 size;
     bool write;
     enum flags_at flags_after; /* that the code behind the instruction expects */
+    bool leaves;               /* the block cannot go on: others rely on this check */
     bool vectors_after;        /* it expects the guest's vectors in the host's registers */
 };
 
@@ -51,8 +86,11 @@ struct translator {
     struct jit_block *block;
     enum flags_at flags;
     bool vectors; /* the guest's vectors are in the host's registers for sure */
+    struct mem_group group[GROUPS_MAX];
+    unsigned group_count;
+    struct mem_access access[BLOCK_INSNS];
     struct miss_site site[SITES_MAX];
-    unsigned site_count, insn_first_site;
+    unsigned site_count;
     struct exit_site exit[EXITS_MAX];
     unsigned exit_count;
     bool failed; /* out of arena or code space: flush and start again */
@@ -92,19 +130,47 @@ enum flag_use lower_first_use(const struct translator *t, const struct insn *i);
 /* -- memory: memory.c -- */
 /* Whether the memory operand can be reached inline in this mode. */
 bool lower_can_address(const struct translator *t, const struct insn *i);
-/* Linear address of the memory operand in T0. Destroys flags only with FS and GS. */
-void lower_address(struct translator *t, const struct insn *i, u64 next_rip);
+/* The access of a ModRM operand. */
+void lower_ref(const struct translator *t, const struct jit_insn *ji, unsigned size, bool write,
+               struct mem_ref *ref);
+/* Linear address in T0, displaced by `by`. Uses T1; destroys flags only with FS and GS. */
+void lower_address(struct translator *t, const struct mem_ref *ref, i64 by);
 /* T0: linear address. Afterwards T0 is the host address of size bytes there. Destroys flags (saved
  * before) and T1. On a miss the whole instruction may be executed out of line. */
-void lower_check(struct translator *t, const struct jit_insn *ji, unsigned size, bool write);
+struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, unsigned size,
+                              bool write);
+/* The host's operand for the access of this instruction, checked, now or with others. Keeps T0
+ * until the operand is used; T1 is free. May save flags. */
+struct emit_mem lower_access(struct translator *t, const struct jit_insn *ji,
+                             const struct mem_ref *ref);
+/* The same for an access that never shares a check. */
+struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *ji,
+                                   const struct mem_ref *ref);
 /* The jump that rel32 belongs to hands the instruction to the interpreter. */
-void lower_give_up(struct translator *t, const struct jit_insn *ji, u8 *rel32);
-/* T0: host address. A misaligned operand (SSE) is for the interpreter. */
-void lower_check_alignment(struct translator *t, const struct jit_insn *ji, unsigned size);
+struct miss_site *lower_give_up(struct translator *t, const struct jit_insn *ji, u8 *rel32);
 /* Loads the guest's vectors if they are not in the host's registers. Saves flags. */
 void lower_want_vectors(struct translator *t);
 /* The out-of-line halves. */
 void lower_misses(struct translator *t);
+
+/* -- coalescing: coalesce.c -- */
+/* Registers that an instruction's inline code changes. */
+struct reg_effects {
+    u32 written; /* bit per guest register */
+    bool all;    /* anything: it is called */
+    u8 adjusted; /* this one grows by `by`, or REG_NONE */
+    i32 by;
+};
+void lower_group_accesses(struct translator *t, const struct jit_insn *insns, unsigned count);
+/* The access and the effects of an instruction, as each file lowers it. false: not its own. */
+bool lower_generic_describe(const struct translator *t, const struct jit_insn *ji,
+                            struct mem_ref *ref, struct reg_effects *effects);
+bool lower_stack_describe(const struct translator *t, const struct jit_insn *ji,
+                          struct mem_ref *ref, struct reg_effects *effects);
+bool lower_divide_describe(const struct translator *t, const struct jit_insn *ji,
+                           struct mem_ref *ref, struct reg_effects *effects);
+bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji,
+                           struct mem_ref *ref, struct reg_effects *effects);
 
 /* -- whole instructions -- */
 /* Each returns false, with nothing emitted, where the instruction is not its own. */
@@ -116,12 +182,12 @@ bool lower_branch(struct translator *t, const struct jit_insn *ji);  /* branch.c
 void lower_side_exit(struct translator *t, const struct jit_insn *ji);
 /* Whether the block may go on behind a jump, and at which RIP. */
 bool lower_continues(const struct jit_block *block, const struct insn *i, u64 rip, u64 *next);
-/* Pieces of stack operations. T0 = host address of the slot below RSP, checked for a store. */
-void lower_push_slot(struct translator *t, const struct jit_insn *ji);
-/* T0 = host address of the top of the stack, checked for a load. */
-void lower_stack_top(struct translator *t, const struct jit_insn *ji);
+/* The access of a stack operation: offset from RSP (or another base). */
+void lower_stack_ref(const struct translator *t, unsigned base, i32 offset, bool write,
+                     struct mem_ref *ref);
 /* RSP += bytes. */
 void lower_stack_move(struct translator *t, i32 bytes);
+unsigned lower_stack_bytes(const struct translator *t);
 /* The interpreter's body. */
 void lower_call(struct translator *t, const struct jit_insn *ji);
 
@@ -131,3 +197,5 @@ void lower_exit_to(struct translator *t, u64 target, bool poll);
 /* v->rip is set already: finds the next block. Flags must be saved. */
 void lower_exit_lookup(struct translator *t);
 void lower_exits(struct translator *t);
+/* Counted: what the block promised and does not execute. Keeps flags; uses T0. */
+void lower_give_back(struct translator *t, u32 behind);

@@ -31,30 +31,48 @@ bool lower_can_address(const struct translator *t, const struct insn *i)
     return i->asz == 4 && (i->seg == SEG_DS || i->seg == SEG_SS || i->seg == SEG_ES);
 }
 
-void lower_address(struct translator *t, const struct insn *i, u64 next_rip)
+void lower_ref(const struct translator *t, const struct jit_insn *ji, unsigned size, bool write,
+               struct mem_ref *ref)
 {
-    struct emit_mem m = {.base = HOST_NONE, .index = HOST_NONE, .scale = i->scale};
-    bool fits = i->disp == (i32)i->disp;
+    const struct insn *i = &ji->insn;
+    u64 next = ji->rip + i->len;
 
-    if (i->base == REG_IP || (i->base == REG_NONE && i->index == REG_NONE)) {
-        u64 address = (u64)i->disp + (i->base == REG_IP ? next_rip : 0);
+    (void)t;
+    *ref = (struct mem_ref){.base = i->base,
+                            .index = i->index,
+                            .scale = i->scale,
+                            .asz = i->asz,
+                            .seg = i->seg >= SEG_FS ? i->seg : SEG_DS,
+                            .size = (u8)size,
+                            .write = write,
+                            .disp = i->disp};
+    if (i->base == REG_IP) {
+        ref->base = REG_NONE;
+        ref->disp += (i64)next;
+    }
+}
 
-        emit_mov_imm(t->e, T0, i->asz == 8 ? address : (u32)address);
+void lower_address(struct translator *t, const struct mem_ref *ref, i64 by)
+{
+    struct emit_mem m = {.base = HOST_NONE, .index = HOST_NONE, .scale = ref->scale};
+    i64 disp = ref->disp + by;
+
+    if (ref->base == REG_NONE && ref->index == REG_NONE) {
+        emit_mov_imm(t->e, T0, ref->asz == 8 ? (u64)disp : (u32)disp);
     } else {
-        if (i->base != REG_NONE)
-            m.base = (u8)lower_use(t, i->base, T0);
-        if (i->index != REG_NONE)
-            m.index = (u8)lower_use(t, i->index, T1);
-        m.disp = (i32)i->disp;
-        check(fits, "displacement %lx", i->disp);
-        if (m.index == HOST_NONE && !m.disp && i->asz == 8)
+        if (ref->base != REG_NONE)
+            m.base = (u8)lower_use(t, ref->base, T0);
+        if (ref->index != REG_NONE)
+            m.index = (u8)lower_use(t, ref->index, T1);
+        m.disp = (i32)disp;
+        if (m.index == HOST_NONE && !m.disp && ref->asz == 8)
             emit_mov(t->e, T0, m.base);
         else
-            emit_lea(t->e, T0, &m, i->asz);
+            emit_lea(t->e, T0, &m, ref->asz);
     }
-    if (i->seg >= SEG_FS) {
+    if (ref->seg >= SEG_FS) {
         struct emit_mem base =
-            emit_gs((i32)(offsetof(struct vcpu, seg) + i->seg * sizeof(struct segment) +
+            emit_gs((i32)(offsetof(struct vcpu, seg) + ref->seg * sizeof(struct segment) +
                           offsetof(struct segment, base)));
 
         emit_op_mem(t->e, EMIT_W, 0x03, &base, T0);
@@ -80,7 +98,8 @@ static struct emit_mem tlb_tags(const struct translator *t, bool write)
                               : offsetof(struct tlb_table, read_tag));
 }
 
-void lower_check(struct translator *t, const struct jit_insn *ji, unsigned size, bool write)
+struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, unsigned size,
+                              bool write)
 {
     struct emit_mem tags = tlb_tags(t, write);
     struct emit_mem pages = tlb_array(t, offsetof(struct tlb_table, page));
@@ -102,22 +121,20 @@ void lower_check(struct translator *t, const struct jit_insn *ji, unsigned size,
     emit_op_mem(e, EMIT_W, 0x03, &pages, T0); /* add t0, page */
     site->resume = emit_here(e);
     site->insn = ji;
-    site->size = (u8)size;
+    site->size = (u16)size;
     site->write = write;
+    site->leaves = false;
     site->after = 0;
+    return site;
 }
 
-void lower_give_up(struct translator *t, const struct jit_insn *ji, u8 *rel32)
+struct miss_site *lower_give_up(struct translator *t, const struct jit_insn *ji, u8 *rel32)
 {
-    check(t->site_count < SITES_MAX, "too many checks");
-    t->site[t->site_count++] = (struct miss_site){.rel32 = rel32, .insn = ji};
-}
+    struct miss_site *site = &t->site[t->site_count++];
 
-void lower_check_alignment(struct translator *t, const struct jit_insn *ji, unsigned size)
-{
-    emit_op_reg(t->e, EMIT_REX, 0xf6, T0, 0); /* test t0b, size - 1 */
-    emit_value(t->e, size - 1, 1);
-    lower_give_up(t, ji, emit_jcc(t->e, CC_NE, 0));
+    check(t->site_count <= SITES_MAX, "too many checks");
+    *site = (struct miss_site){.rel32 = rel32, .insn = ji};
+    return site;
 }
 
 void lower_want_vectors(struct translator *t)
@@ -153,7 +170,9 @@ static void lower_miss(struct translator *t, const struct miss_site *site)
     }
     emit_mov_imm(e, T0, (u64)site->insn);
     emit_call(e, t->j->exec);
-    if (!site->after) { /* it ended the block */
+    if (!site->after || site->leaves) { /* RIP is behind it already */
+        if (site->leaves)
+            lower_give_back(t, site->insn->behind);
         emit_jmp(e, t->j->exit_lookup);
         return;
     }

@@ -4,97 +4,121 @@
  */
 #include "jit/lower/lower.h"
 
-static unsigned stack_bytes(const struct translator *t)
+unsigned lower_stack_bytes(const struct translator *t)
 {
     return t->block->mode & MODE_STACK64 ? 8 : 4;
 }
 
-/* T0 = RSP + offset. */
-static void stack_address(struct translator *t, unsigned base, i32 offset)
+void lower_stack_ref(const struct translator *t, unsigned base, i32 offset, bool write,
+                     struct mem_ref *ref)
 {
-    struct emit_mem m = emit_at(base, offset);
-
-    emit_lea(t->e, T0, &m, stack_bytes(t));
+    *ref = (struct mem_ref){.base = (u8)base,
+                            .index = REG_NONE,
+                            .asz = (u8)lower_stack_bytes(t),
+                            .seg = SEG_DS,
+                            .size = (u8)lower_stack_bytes(t),
+                            .write = write,
+                            .disp = offset};
 }
 
 void lower_stack_move(struct translator *t, i32 bytes)
 {
     struct emit_mem m = emit_at(HOST_GUEST_RSP, bytes);
 
-    emit_lea(t->e, HOST_GUEST_RSP, &m, stack_bytes(t));
+    emit_lea(t->e, HOST_GUEST_RSP, &m, lower_stack_bytes(t));
 }
 
-void lower_push_slot(struct translator *t, const struct jit_insn *ji)
+enum stack_kind { STACK_NONE, STACK_PUSH, STACK_PUSH_IMM, STACK_POP, STACK_LEAVE };
+
+static enum stack_kind kind_of(const struct translator *t, const struct insn *i)
 {
-    lower_save_flags(t);
-    stack_address(t, HOST_GUEST_RSP, -(i32)stack_bytes(t));
-    lower_check(t, ji, stack_bytes(t), true);
+    if (i->osz != lower_stack_bytes(t) || !(t->j->options.optimisations & JIT_MEMORY))
+        return STACK_NONE;
+    switch (i->id) {
+    case INSN_PUSH_Zv: return STACK_PUSH;
+    case INSN_PUSH_Ev: return i->flags & I_MEM ? STACK_NONE : STACK_PUSH;
+    case INSN_PUSH_Iz:
+    case INSN_PUSH_Ibs: return STACK_PUSH_IMM;
+    case INSN_POP_Zv: return STACK_POP;
+    case INSN_LEAVE: return STACK_LEAVE;
+    default: return STACK_NONE;
+    }
 }
 
-void lower_stack_top(struct translator *t, const struct jit_insn *ji)
+static void kind_ref(const struct translator *t, enum stack_kind kind, struct mem_ref *ref)
 {
-    lower_save_flags(t);
-    if (stack_bytes(t) == 8)
-        emit_mov(t->e, T0, HOST_GUEST_RSP);
+    if (kind == STACK_LEAVE)
+        lower_stack_ref(t, RBP, 0, false, ref);
+    else if (kind == STACK_POP)
+        lower_stack_ref(t, RSP, 0, false, ref);
     else
-        emit_mov32(t->e, T0, HOST_GUEST_RSP);
-    lower_check(t, ji, stack_bytes(t), false);
+        lower_stack_ref(t, RSP, -(i32)lower_stack_bytes(t), true, ref);
 }
 
-static void push(struct translator *t, const struct jit_insn *ji, bool immediate)
+bool lower_stack_describe(const struct translator *t, const struct jit_insn *ji,
+                          struct mem_ref *ref, struct reg_effects *effects)
 {
-    struct emit_mem slot = emit_at(T0, 0);
+    enum stack_kind kind = kind_of(t, &ji->insn);
+    i32 bytes = (i32)lower_stack_bytes(t);
 
-    lower_push_slot(t, ji);
+    if (kind == STACK_NONE)
+        return false;
+    kind_ref(t, kind, ref);
+    effects->adjusted = RSP;
+    effects->by = kind == STACK_POP ? bytes : -bytes;
+    if (kind == STACK_POP)
+        effects->written = (u32)BIT(ji->insn.rm);
+    if (kind == STACK_LEAVE)
+        effects->written = (u32)(BIT(RSP) | BIT(RBP));
+    if (effects->written & BIT(RSP))
+        effects->adjusted = REG_NONE;
+    return true;
+}
+
+static void push(struct translator *t, const struct jit_insn *ji, const struct emit_mem *slot,
+                 bool immediate)
+{
     if (immediate)
-        emit_store_imm(t->e, &slot, (i32)ji->insn.imm, stack_bytes(t));
+        emit_store_imm(t->e, slot, (i32)ji->insn.imm, lower_stack_bytes(t));
     else
-        emit_store(t->e, &slot, lower_use(t, ji->insn.rm, T1), stack_bytes(t));
-    lower_stack_move(t, -(i32)stack_bytes(t));
+        emit_store(t->e, slot, lower_use(t, ji->insn.rm, T1), lower_stack_bytes(t));
+    lower_stack_move(t, -(i32)lower_stack_bytes(t));
 }
 
-static void pop(struct translator *t, const struct jit_insn *ji)
+/* POP RSP: the value, not its sum. */
+static void pop(struct translator *t, const struct jit_insn *ji, const struct emit_mem *slot)
 {
-    struct emit_mem slot = emit_at(T0, 0);
-    unsigned to = host_of(ji->insn.rm);
+    unsigned to = host_of(ji->insn.rm) == HOST_NONE ? T1 : host_of(ji->insn.rm);
 
-    lower_stack_top(t, ji);
-    lower_stack_move(t, (i32)stack_bytes(t));
-    if (to == HOST_NONE)
-        to = T1;
-    emit_load(t->e, to, &slot, stack_bytes(t)); /* POP RSP: the value, not its sum */
+    emit_load(t->e, T1, slot, lower_stack_bytes(t));
+    lower_stack_move(t, (i32)lower_stack_bytes(t));
+    emit_mov(t->e, to, T1);
     lower_put(t, ji->insn.rm, to);
 }
 
-static void leave(struct translator *t, const struct jit_insn *ji)
+static void leave(struct translator *t, const struct emit_mem *slot)
 {
-    struct emit_mem slot = emit_at(T0, 0);
-
-    lower_save_flags(t);
-    stack_address(t, HOST_RBP, 0);
-    lower_check(t, ji, stack_bytes(t), false);
+    emit_load(t->e, T1, slot, lower_stack_bytes(t));
     emit_mov(t->e, HOST_GUEST_RSP, HOST_RBP);
-    lower_stack_move(t, (i32)stack_bytes(t));
-    emit_load(t->e, HOST_RBP, &slot, stack_bytes(t));
+    lower_stack_move(t, (i32)lower_stack_bytes(t));
+    emit_mov(t->e, HOST_RBP, T1);
 }
 
 bool lower_stack(struct translator *t, const struct jit_insn *ji)
 {
-    const struct insn *i = &ji->insn;
+    enum stack_kind kind = kind_of(t, &ji->insn);
+    struct emit_mem slot;
+    struct mem_ref ref;
 
-    if (i->osz != stack_bytes(t) || !(t->j->options.optimisations & JIT_MEMORY))
+    if (kind == STACK_NONE)
         return false;
-    switch (i->id) {
-    case INSN_PUSH_Zv: push(t, ji, false); return true;
-    case INSN_PUSH_Ev:
-        if (i->flags & I_MEM)
-            return false;
-        push(t, ji, false);
-        return true;
-    case INSN_PUSH_Iz:
-    case INSN_PUSH_Ibs: push(t, ji, true); return true;
-    case INSN_POP_Zv: pop(t, ji); return true;
-    case INSN_LEAVE: leave(t, ji); return true;
-    default: return false;
-    }
+    kind_ref(t, kind, &ref);
+    slot = lower_access(t, ji, &ref);
+    if (kind == STACK_POP)
+        pop(t, ji, &slot);
+    else if (kind == STACK_LEAVE)
+        leave(t, &slot);
+    else
+        push(t, ji, &slot, kind == STACK_PUSH_IMM);
+    return true;
 }

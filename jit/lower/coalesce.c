@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One check for several accesses of a block that differ by a constant: same base register (which
+ * may have moved by constants, as RSP does), same index. The first checks a window that covers all
+ * and keeps host address - guest address in a slot of the vCPU; the others add that and are done,
+ * without touching flags. A window that leaves its page, or that the TLB does not know, makes the
+ * interpreter execute the first instruction, and the block is left.
+ *
+ * A group that begins with a load serves loads only: its check must not make a page dirty that is
+ * perhaps never stored to.
+ */
+#include "jit/lower/lower.h"
+
+/* Values of registers: the version of the last unknown value, and the constant added since. */
+struct values {
+    u32 version[16];
+    i64 moved[16];
+    u32 next;
+};
+
+static bool describe(const struct translator *t, const struct jit_insn *ji, struct mem_ref *ref,
+                     struct reg_effects *effects)
+{
+    *ref = (struct mem_ref){0};
+    *effects = (struct reg_effects){.adjusted = REG_NONE};
+    return lower_generic_describe(t, ji, ref, effects) ||
+           lower_stack_describe(t, ji, ref, effects) ||
+           lower_divide_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects);
+}
+
+static void follow(struct values *values, const struct reg_effects *effects)
+{
+    for (unsigned r = 0; r < 16; r++)
+        if (effects->all || effects->written & BIT(r)) {
+            values->version[r] = values->next++;
+            values->moved[r] = 0;
+        }
+    if (effects->adjusted != REG_NONE)
+        values->moved[effects->adjusted] += effects->by;
+}
+
+static bool groupable(const struct translator *t, const struct mem_ref *ref)
+{
+    unsigned width = t->block->mode & MODE_CODE64 ? 8 : 4;
+
+    return ref->size && ref->seg == SEG_DS && ref->asz == width &&
+           (!ref->aligned || ref->size == 16);
+}
+
+static bool fits(const struct mem_group *g, const struct mem_ref *ref, u32 base_version,
+                 u32 index_version, i64 at)
+{
+    i64 lo = at < g->lo ? at : g->lo, hi = at + ref->size > g->hi ? at + ref->size : g->hi;
+
+    return g->base == ref->base && g->index == ref->index && g->scale == ref->scale &&
+           g->base_version == base_version && g->index_version == index_version &&
+           (g->write || !ref->write) && hi - lo <= GROUP_WINDOW &&
+           (!ref->aligned || g->residue < 0 || g->residue == (at & 15));
+}
+
+static void join(struct mem_group *g, const struct mem_ref *ref, i64 at)
+{
+    if (at < g->lo)
+        g->lo = at;
+    if (at + ref->size > g->hi)
+        g->hi = at + ref->size;
+    if (ref->aligned)
+        g->residue = (i8)(at & 15);
+    g->uses++;
+}
+
+static void place(struct translator *t, unsigned n, const struct mem_ref *ref,
+                  const struct values *values)
+{
+    u32 base_version = ref->base == REG_NONE ? 0 : values->version[ref->base];
+    u32 index_version = ref->index == REG_NONE ? 0 : values->version[ref->index];
+    i64 moved = ref->base == REG_NONE ? 0 : values->moved[ref->base], at = moved + ref->disp;
+    struct mem_access *a = &t->access[n];
+
+    a->root = moved;
+    for (unsigned k = t->group_count; k-- > 0;)
+        if (fits(&t->group[k], ref, base_version, index_version, at)) {
+            join(&t->group[k], ref, at);
+            a->group = (i8)k;
+            return;
+        }
+    if (t->group_count == GROUPS_MAX)
+        return;
+    t->group[t->group_count] = (struct mem_group){.base = ref->base,
+                                                  .index = ref->index,
+                                                  .scale = ref->scale,
+                                                  .write = ref->write,
+                                                  .base_version = base_version,
+                                                  .index_version = index_version,
+                                                  .lo = at,
+                                                  .hi = at,
+                                                  .residue = -1};
+    join(&t->group[t->group_count], ref, at);
+    a->head = true;
+    a->group = (i8)t->group_count++;
+}
+
+void lower_group_accesses(struct translator *t, const struct jit_insn *insns, unsigned count)
+{
+    struct values values = {.next = 17};
+    bool enabled = t->j->options.optimisations & JIT_COALESCE;
+
+    for (unsigned r = 0; r < 16; r++)
+        values.version[r] = r + 1;
+    for (unsigned n = 0; n < count; n++) {
+        struct reg_effects effects;
+        struct mem_ref ref;
+
+        t->access[n] = (struct mem_access){.group = -1};
+        if (!describe(t, &insns[n], &ref, &effects))
+            effects.all = true;
+        else if (enabled && groupable(t, &ref) &&
+                 (ref.index == REG_NONE || !values.moved[ref.index]))
+            place(t, n, &ref, &values);
+        /* An index that moved has another value: a new version for it. */
+        if (effects.adjusted != REG_NONE && effects.by)
+            for (unsigned k = 0; k < t->group_count; k++)
+                if (t->group[k].index == effects.adjusted)
+                    t->group[k].index_version = 0;
+        follow(&values, &effects);
+    }
+}
+
+/* -- emitting -- */
+
+static struct emit_mem slot_of(unsigned group)
+{
+    return emit_gs((i32)(offsetof(struct vcpu, jit.slot) + 8 * group));
+}
+
+/* The address in T1 by one instruction, keeping T0 and flags; false: registers are in the vCPU. */
+static bool address_in_t1(struct translator *t, const struct mem_ref *ref, i64 by)
+{
+    struct emit_mem m = {.base = HOST_NONE, .index = HOST_NONE, .scale = ref->scale};
+    i64 disp = ref->disp + by;
+
+    if (ref->base == REG_NONE && ref->index == REG_NONE) {
+        emit_mov_imm(t->e, T1, ref->asz == 8 ? (u64)disp : (u32)disp);
+        return true;
+    }
+    if ((ref->base != REG_NONE && host_of(ref->base) == HOST_NONE) ||
+        (ref->index != REG_NONE && host_of(ref->index) == HOST_NONE))
+        return false;
+    if (ref->base != REG_NONE)
+        m.base = (u8)host_of(ref->base);
+    if (ref->index != REG_NONE)
+        m.index = (u8)host_of(ref->index);
+    m.disp = (i32)disp;
+    emit_lea(t->e, T1, &m, ref->asz);
+    return true;
+}
+
+/* T0 holds the host address of the window; the slot gets its distance from the guest's. */
+static void fill_slot(struct translator *t, const struct mem_ref *ref, unsigned group, i64 by)
+{
+    struct emit_mem slot = slot_of(group);
+    struct emit *e = t->e;
+
+    if (address_in_t1(t, ref, by)) {
+        emit_op_reg(e, EMIT_W, 0xf7, T1, 3); /* neg t1 */
+        emit_op_reg(e, EMIT_W, 0x03, T0, T1);
+        emit_store(e, &slot, T1, 8);
+        return;
+    }
+    emit_store(e, &slot, T0, 8);
+    lower_address(t, ref, by);
+    emit_mov(e, T1, T0);
+    emit_load(e, T0, &slot, 8);
+    emit_op_reg(e, EMIT_W, 0xf7, T1, 3);
+    emit_op_reg(e, EMIT_W, 0x03, T0, T1);
+    emit_store(e, &slot, T1, 8);
+}
+
+static void check_alignment(struct translator *t, const struct jit_insn *ji, unsigned size,
+                            i64 offset, bool leaves)
+{
+    unsigned reg = T0;
+
+    if (offset) {
+        struct emit_mem m = emit_at(T0, (i32)offset);
+
+        emit_lea(t->e, T1, &m, 8);
+        reg = T1;
+    }
+    emit_op_reg(t->e, EMIT_REX, 0xf6, reg, 0); /* test, size - 1 */
+    emit_value(t->e, size - 1, 1);
+    lower_give_up(t, ji, emit_jcc(t->e, CC_NE, 0))->leaves = leaves;
+}
+
+struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *ji,
+                                   const struct mem_ref *ref)
+{
+    lower_save_flags(t);
+    lower_address(t, ref, 0);
+    lower_check(t, ji, ref->size, ref->write);
+    if (ref->aligned && ref->size > 1)
+        check_alignment(t, ji, ref->size, 0, false);
+    return emit_at(T0, 0);
+}
+
+/* The first of a group; by: from this access to the start of the window. */
+static struct emit_mem access_head(struct translator *t, const struct jit_insn *ji,
+                                   const struct mem_ref *ref, const struct mem_access *a)
+{
+    const struct mem_group *g = &t->group[a->group];
+    i64 by = g->lo - (a->root + ref->disp);
+
+    lower_save_flags(t);
+    lower_address(t, ref, by);
+    lower_check(t, ji, (unsigned)(g->hi - g->lo), ref->write)->leaves = true;
+    if (g->residue >= 0)
+        check_alignment(t, ji, 16, (g->residue - g->lo) & 15, true);
+    fill_slot(t, ref, (unsigned)a->group, by);
+    return emit_at(T0, (i32)-by);
+}
+
+static struct emit_mem access_member(struct translator *t, const struct mem_ref *ref,
+                                     const struct mem_access *a)
+{
+    struct emit_mem slot = slot_of((unsigned)a->group), sum = emit_at(T0, 0);
+
+    if (ref->asz == 8 && ref->index == REG_NONE && ref->base != REG_NONE &&
+        host_of(ref->base) != HOST_NONE) {
+        emit_load(t->e, T0, &slot, 8);
+        return (struct emit_mem){
+            .base = (u8)host_of(ref->base), .index = T0, .disp = (i32)ref->disp};
+    }
+    lower_address(t, ref, 0);
+    emit_load(t->e, T1, &slot, 8);
+    sum.index = T1;
+    emit_lea(t->e, T0, &sum, 8);
+    return emit_at(T0, 0);
+}
+
+struct emit_mem lower_access(struct translator *t, const struct jit_insn *ji,
+                             const struct mem_ref *ref)
+{
+    const struct mem_access *a = &t->access[t->block->count - 1 - ji->behind];
+
+    if (a->group < 0 || t->group[a->group].uses < 2)
+        return lower_access_alone(t, ji, ref);
+    return a->head ? access_head(t, ji, ref, a) : access_member(t, ref, a);
+}
