@@ -159,6 +159,7 @@ struct vcpu {
     /* -- for translated code (jit/), which finds all of this at fixed distances -- */
     struct {
         struct vcpu *self;
+        u64 entry;           /* where an indirect call goes, while its return address is pushed */
         u64 target;          /* where translated code is entered; a scratch word inside it */
         void *link;          /* why it was left: the jump that wants its block, or NULL */
         u64 budget;          /* counted: instructions that may still retire */

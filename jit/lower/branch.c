@@ -339,7 +339,7 @@ static void jump_indirect(struct translator *t, const struct jit_insn *ji)
 
 static void call_indirect(struct translator *t, const struct jit_insn *ji)
 {
-    struct emit_mem entry = VCPU_AT(jit.target), code = emit_at(T1, 8), slot;
+    struct emit_mem entry = VCPU_AT(jit.entry), code = emit_at(T1, 8), slot;
     struct mem_ref ref;
     u64 next = (ji->rip + ji->insn.len) & code_mask(t);
     bool wide = t->block->mode & MODE_STACK64;
