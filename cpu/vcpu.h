@@ -161,6 +161,7 @@ struct vcpu {
         struct vcpu *self;
         u64 entry;           /* where an indirect call goes, while its return address is pushed */
         u64 target;          /* where translated code is entered; a scratch word inside it */
+        void *left;          /* the block that a shared check made leave, or NULL */
         void *link;          /* why it was left: the jump that wants its block, or NULL */
         u64 budget;          /* counted: instructions that may still retire */
         u64 end;             /* counted: icount where the budget is used up */

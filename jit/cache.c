@@ -154,3 +154,13 @@ void jit_block_insert(struct jit *j, struct jit_block *block)
     block->next = *bucket;
     *bucket = block;
 }
+
+void jit_block_remove(struct jit *j, struct jit_block *block)
+{
+    struct jit_block **link = bucket_of(j, block->key, block->rip, block->mode);
+
+    while (*link && *link != block)
+        link = &(*link)->next;
+    if (*link)
+        *link = block->next;
+}

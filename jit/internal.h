@@ -67,6 +67,8 @@ struct jit_block {
     u64 entry_saved;   /* flags in JF */
     u64 entry_guarded; /* the same, for who does not know that the page is mapped */
     u16 count;
+    u8 leaves;       /* how often a shared check made it leave */
+    bool one_by_one; /* translated without shared checks, because of that */
     struct jit_block *next;
 };
 
@@ -118,7 +120,7 @@ struct jit {
     u64 exec;        /* T0: struct jit_insn; called */
     u64 fill_read;   /* T0: address, T1: size; returns the host address in T0, or 0; called */
     u64 fill_write;
-    u64 load_vectors; /* called; keeps everything else */
+    u64 load_vectors; /* called; destroys flags */
     bool avx, avx512; /* of the host */
 };
 
@@ -142,6 +144,7 @@ void jit_arena_trim(struct jit *j, const void *last, size_t size);
 void jit_unlink_all(struct jit *j);
 struct jit_block *jit_block_find(struct jit *j, u64 key, u64 rip, u32 mode);
 void jit_block_insert(struct jit *j, struct jit_block *block);
+void jit_block_remove(struct jit *j, struct jit_block *block);
 
 /* The jump cache of a mode. */
 struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode);
@@ -154,6 +157,9 @@ void jit_emit_stubs(struct jit *j);
 /* -- translate.c -- */
 /* Translates the run at v->rip. NULL: not translatable here (the interpreter's). */
 struct jit_block *jit_translate(struct jit *j, const struct decode_run *run, u64 key, u32 mode);
+/* Replaces a block at v->rip whose shared checks fail by one without; who jumps to it gets there.
+ */
+void jit_retranslate(struct jit *j, const struct decode_run *run, struct jit_block *block);
 
 /* -- run.c: called by translated code -- */
 u64 jit_exec_one(struct vcpu *v, const struct jit_insn *i);

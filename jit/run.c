@@ -11,7 +11,7 @@
 #include "jit/gs_base.h"
 #include "jit/internal.h"
 
-enum { INTERPRETED_SLICE = 1000 };
+enum { INTERPRETED_SLICE = 1000, LEAVES_MAX = 8 };
 
 /* -- life -- */
 
@@ -254,6 +254,21 @@ static void enter(struct jit *j, struct vcpu *v, const struct jit_block *block)
     flags_from_jf(v);
 }
 
+/* A block whose shared checks fail often is made anew without them. */
+static void note_left(struct jit *j, struct vcpu *v, struct jit_block *block)
+{
+    const struct decode_run *run;
+
+    if (block->one_by_one || ++block->leaves < LEAVES_MAX || mode_of(v) != block->mode)
+        return;
+    block->leaves = 0;
+    run = decode_cache_lookup(v, block->rip);
+    if (!run)
+        v->fault.pending = false;
+    else if (run->page == block->page && run->generation == block->generation)
+        jit_retranslate(j, run, block);
+}
+
 /* -- the loop -- */
 
 static bool wants_steps(const struct vcpu *v)
@@ -321,6 +336,9 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         link = v->jit.link;
         if (link)
             v->rip = link->target;
+        if (unlikely(v->jit.left) && !v->fault.pending)
+            note_left(j, v, v->jit.left);
+        v->jit.left = NULL;
         if (v->fault.pending && !vcpu_deliver_fault(v))
             return EXIT_SHUTDOWN;
     }

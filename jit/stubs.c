@@ -32,31 +32,99 @@ static void adjust_stack(struct emit *e, i32 bytes)
     emit_lea(e, HOST_RSP, &m, 8);
 }
 
-/* All vector registers that the host has, and the opmasks. */
-static void each_vector(struct jit *j, struct emit *e, bool store)
+/* Vector registers [first, first + count) as wide as the host has them. */
+static void move_vectors(struct jit *j, struct emit *e, bool store, unsigned first, unsigned count)
 {
-    unsigned count = j->avx512 ? 32 : 16, opcode = store ? 0x11 : 0x10;
+    struct emit_vex x = {.map = 1, .opcode = store ? 0x11 : 0x10};
 
-    for (unsigned n = 0; n < count; n++) {
+    for (unsigned n = first; n < first + count; n++) {
         struct emit_mem row = emit_gs((i32)(offsetof(struct vcpu, fpu.zmm) + 64 * n));
-        struct emit_vex ymm = {.map = 1, .l = 1, .opcode = (u8)opcode};
 
         if (j->avx512) { /* vmovups zmm */
-            struct emit_vex zmm = {.map = 1, .l = 0x48, .opcode = (u8)opcode};
-
-            emit_evex_mem(e, &zmm, &row, n, 0);
-        } else if (j->avx) {
-            emit_vex_mem(e, &ymm, &row, n, 0);
-        } else {
-            emit_op_mem(e, 0, EMIT_0F | opcode, &row, n);
+            x.l = 0x48;
+            emit_evex_mem(e, &x, &row, n, 0);
+        } else if (j->avx) { /* vmovups ymm */
+            x.l = 1;
+            emit_vex_mem(e, &x, &row, n, 0);
+        } else { /* movups */
+            emit_op_mem(e, 0, EMIT_0F | x.opcode, &row, n);
         }
     }
-    for (unsigned n = 0; j->avx512 && n < 8; n++) { /* kmovq */
-        struct emit_mem k = emit_gs((i32)(offsetof(struct vcpu, fpu.k) + 8 * n));
-        struct emit_vex kmov = {.map = 1, .w = true, .opcode = store ? 0x91 : 0x90};
+}
 
-        emit_vex_mem(e, &kmov, &k, n, 0);
+static void move_opmasks(struct emit *e, bool store)
+{
+    struct emit_vex kmovq = {.map = 1, .w = true, .opcode = store ? 0x91 : 0x90};
+
+    for (unsigned n = 0; n < 8; n++) {
+        struct emit_mem k = emit_gs((i32)(offsetof(struct vcpu, fpu.k) + 8 * n));
+
+        emit_vex_mem(e, &kmovq, &k, n, 0);
     }
+}
+
+static void save_all_vectors(struct jit *j, struct emit *e)
+{
+    move_vectors(j, e, true, 0, j->avx512 ? 32 : 16);
+    if (j->avx512)
+        move_opmasks(e, true);
+}
+
+static void put_vzeroupper(struct emit *e)
+{
+    emit_bytes(e, "\xc5\xf8\x77", 3);
+}
+
+/* ZF = 1 if all bits above 128 of ZMM0-15 are 0. Destroys ZMM31, k1, k2. */
+static void test_upper_512(struct emit *e)
+{
+    const struct emit_vex vporq = {.map = 1, .pp = 1, .w = true, .l = 0x48, .opcode = 0xeb};
+    const struct emit_vex vptestmq = {.map = 2, .pp = 1, .w = true, .l = 0x49, .opcode = 0x27};
+
+    emit_evex_reg(e, &vporq, 1, 31, 0);
+    for (unsigned n = 2; n < 16; n++)
+        emit_evex_reg(e, &vporq, n, 31, 31);
+    emit_bytes(e, "\xc5\xf5\x46\xc9", 4);         /* kxnorb k1, k1, k1 */
+    emit_bytes(e, "\xc4\xe3\x79\x32\xc9\x02", 6); /* kshiftlb k1, k1, 2: quadwords 2-7 */
+    emit_evex_reg(e, &vptestmq, 31, 2, 31);       /* vptestmq k2{k1}, zmm31, zmm31 */
+    emit_bytes(e, "\xc5\xf9\x98\xd2", 4);         /* kortestb k2, k2 */
+}
+
+/* The same for YMM0-15, of which YMM15 is still in memory. Destroys YMM15. */
+static void test_upper_256(struct emit *e)
+{
+    const struct emit_vex vorps = {.map = 1, .l = 1, .opcode = 0x56};
+    struct emit_mem last = emit_gs((i32)(offsetof(struct vcpu, fpu.zmm) + 64 * 15));
+
+    emit_vex_mem(e, &vorps, &last, 15, 14);
+    for (unsigned n = 0; n < 14; n++)
+        emit_vex_reg(e, &vorps, n, 15, 15);
+    emit_bytes(e, "\xc4\x43\x7d\x19\xff\x01", 6); /* vextractf128 xmm15, ymm15, 1 */
+    emit_bytes(e, "\xc4\x42\x79\x17\xff", 5);     /* vptest xmm15, xmm15 */
+}
+
+/* Loads them so that the host knows upper halves of zero to be zero: else each SSE instruction
+ * would depend on what its destination held before. */
+static void load_all_vectors(struct jit *j, struct emit *e)
+{
+    unsigned early = j->avx512 ? 16 : 15;
+    u8 *used;
+
+    if (!j->avx) {
+        move_vectors(j, e, false, 0, 16);
+        return;
+    }
+    move_vectors(j, e, false, 0, early);
+    if (j->avx512)
+        test_upper_512(e);
+    else
+        test_upper_256(e);
+    move_vectors(j, e, false, early, (j->avx512 ? 32 : 16) - early);
+    used = emit_jcc(e, CC_NE, 0);
+    put_vzeroupper(e);
+    emit_patch(used, e->delta, emit_here(e));
+    if (j->avx512)
+        move_opmasks(e, false);
 }
 
 static void mxcsr(struct emit *e, struct emit_mem m, bool store)
@@ -69,7 +137,7 @@ static void emit_load_vectors(struct jit *j, struct emit *e)
     struct emit_mem loaded = VCPU(jit.vectors);
 
     j->load_vectors = emit_here(e);
-    each_vector(j, e, false);
+    load_all_vectors(j, e);
     mxcsr(e, VCPU(fpu.mxcsr), false);
     emit_store_imm(e, &loaded, 1, 1);
     emit_value(e, 0xc3, 1);
@@ -84,11 +152,11 @@ static void save_vectors(struct jit *j, struct emit *e)
     emit_op_mem(e, 0, 0x80, &loaded, 7); /* cmp byte, 0 */
     emit_value(e, 0, 1);
     none = emit_jcc(e, CC_E, 0);
-    each_vector(j, e, true);
+    save_all_vectors(j, e);
     mxcsr(e, VCPU(fpu.mxcsr), true);
     mxcsr(e, VCPU(jit.host_mxcsr), false);
     if (j->avx)
-        emit_bytes(e, "\xc5\xf8\x77", 3); /* vzeroupper */
+        put_vzeroupper(e);
     emit_store_imm(e, &loaded, 0, 1);
     emit_patch(none, e->delta, emit_here(e));
 }

@@ -168,7 +168,8 @@ static unsigned collect(struct jit *j, const struct decode_run *run, const struc
 
 /* -- the whole -- */
 
-static struct jit_block *translate(struct jit *j, const struct decode_run *run, u64 key, u32 mode)
+static struct jit_block *translate(struct jit *j, const struct decode_run *run, u64 key, u64 rip,
+                                   u32 mode, bool one_by_one)
 {
     struct jit_block *block = jit_arena(j, sizeof(*block));
     struct translator t = {.j = j, .v = j->v, .e = &j->emit, .block = block};
@@ -179,10 +180,11 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run, 
     if (!block || (u64)(j->emit.end - j->emit.at) < BLOCK_CODE_MAX)
         return NULL;
     *block = (struct jit_block){.key = key,
-                                .rip = j->v->rip,
+                                .rip = rip,
                                 .mode = mode,
                                 .generation = run->generation,
-                                .page = run->page};
+                                .page = run->page,
+                                .one_by_one = one_by_one};
     insns = jit_arena(j, BLOCK_INSNS * sizeof(*insns));
     if (!insns)
         return NULL;
@@ -209,13 +211,37 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run, 
 
 struct jit_block *jit_translate(struct jit *j, const struct decode_run *run, u64 key, u32 mode)
 {
-    struct jit_block *block = translate(j, run, key, mode);
+    struct jit_block *block = translate(j, run, key, j->v->rip, mode, false);
 
     if (!block) {
         jit_cache_flush(j);
-        block = translate(j, run, key, mode);
+        block = translate(j, run, key, j->v->rip, mode, false);
         check(block, "a block does not fit into an empty cache");
     }
     jit_block_insert(j, block);
     return block;
+}
+
+static void redirect(struct jit *j, u64 from, u64 to)
+{
+    struct emit e = {.at = (u8 *)(from - j->delta), .delta = j->delta};
+
+    e.end = e.at + 5;
+    emit_jmp(&e, to);
+}
+
+void jit_retranslate(struct jit *j, const struct decode_run *run, struct jit_block *old)
+{
+    struct jit_block *block = translate(j, run, old->key, old->rip, old->mode, true);
+
+    if (!block) {
+        jit_cache_flush(j);
+        return;
+    }
+    jit_block_remove(j, old);
+    jit_block_insert(j, block);
+    redirect(j, old->entry_guarded, block->entry_guarded);
+    redirect(j, old->entry_saved, block->entry_saved);
+    if (old->entry_host != old->entry_saved)
+        redirect(j, old->entry_host, block->entry_host);
 }

@@ -103,7 +103,7 @@ static void place(struct translator *t, unsigned n, const struct mem_ref *ref,
 void lower_group_accesses(struct translator *t, const struct jit_insn *insns, unsigned count)
 {
     struct values values = {.next = 17};
-    bool enabled = t->j->options.optimisations & JIT_COALESCE;
+    bool enabled = (t->j->options.optimisations & JIT_COALESCE) && !t->block->one_by_one;
 
     for (unsigned r = 0; r < 16; r++)
         values.version[r] = r + 1;

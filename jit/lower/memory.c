@@ -171,8 +171,13 @@ static void lower_miss(struct translator *t, const struct miss_site *site)
     emit_mov_imm(e, T0, (u64)site->insn);
     emit_call(e, t->j->exec);
     if (!site->after || site->leaves) { /* RIP is behind it already */
-        if (site->leaves)
+        if (site->leaves) {
+            struct emit_mem left = VCPU_AT(jit.left);
+
             lower_give_back(t, site->insn->behind);
+            emit_mov_imm(e, T0, (u64)t->block);
+            emit_store(e, &left, T0, 8);
+        }
         emit_jmp(e, t->j->exit_lookup);
         return;
     }
