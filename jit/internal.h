@@ -32,6 +32,7 @@ enum {
     JUMP_CACHE = 1 << 11, /* entries */
     JUMP_CACHES = 8,      /* modes with a jump cache of their own */
     CELLS = 1 << 16,
+    FILL_IF_DIRTY = 1 << 16,   /* with the size given to fill_write: do not make the page dirty */
     BLOCK_CODE_MAX = 48 << 10, /* most bytes one block may need */
 };
 
@@ -163,4 +164,4 @@ void jit_retranslate(struct jit *j, const struct decode_run *run, struct jit_blo
 
 /* -- run.c: called by translated code -- */
 u64 jit_exec_one(struct vcpu *v, const struct jit_insn *i);
-u64 jit_fill(struct vcpu *v, u64 gla, u64 size, u64 write);
+u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write);

@@ -170,8 +170,10 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
 }
 
 /* The host address of size bytes at gla, or 0: only the instruction's body can do it, or fault. */
-u64 jit_fill(struct vcpu *v, u64 gla, u64 size, u64 write)
+u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
 {
+    enum access_kind kind = write && !(size_and_flags & FILL_IF_DIRTY) ? ACCESS_WRITE : ACCESS_READ;
+    u64 size = size_and_flags & (FILL_IF_DIRTY - 1);
     enum tlb_context context = (enum tlb_context)(v->tlb_now - v->tlb.tables);
     struct paging_ctx ctx = vcpu_paging_ctx(v, v->cpl == 3, false);
     struct tlb_page page;
@@ -181,9 +183,7 @@ u64 jit_fill(struct vcpu *v, u64 gla, u64 size, u64 write)
     jit_of(v)->stats.misses++;
     if ((u64)((i64)(gla << 16) >> 16) != gla || (gla & ~PAGE_MASK) + size > PAGE_SIZE)
         return 0;
-    flags_from_jf(v);
-    if (!tlb_translate(&v->tlb, context, &ctx, gla, write ? ACCESS_WRITE : ACCESS_READ, &page,
-                       &error))
+    if (!tlb_translate(&v->tlb, context, &ctx, gla, kind, &page, &error))
         return 0;
     host = (u64)(write ? tlb_write_ptr(v->tlb_now, gla, (unsigned)size)
                        : tlb_read_ptr(v->tlb_now, gla, (unsigned)size));

@@ -6,8 +6,10 @@
  * without touching flags. A window that leaves its page, or that the TLB does not know, makes the
  * interpreter execute the first instruction, and the block is left.
  *
- * A group that begins with a load serves loads only: its check must not make a page dirty that is
- * perhaps never stored to.
+ * A check for a load must not make a page dirty, nor be refused because the page cannot be stored
+ * to if the store perhaps never comes. So a group that begins with a load takes stores in only if
+ * nothing leaves the block in between, and then its check accepts dirty pages only; on others the
+ * load is executed alone.
  */
 #include "jit/lower/lower.h"
 
@@ -48,13 +50,13 @@ static bool groupable(const struct translator *t, const struct mem_ref *ref)
 }
 
 static bool fits(const struct mem_group *g, const struct mem_ref *ref, u32 base_version,
-                 u32 index_version, i64 at)
+                 u32 index_version, i64 at, unsigned exits)
 {
     i64 lo = at < g->lo ? at : g->lo, hi = at + ref->size > g->hi ? at + ref->size : g->hi;
 
     return g->base == ref->base && g->index == ref->index && g->scale == ref->scale &&
            g->base_version == base_version && g->index_version == index_version &&
-           (g->write || !ref->write) && hi - lo <= GROUP_WINDOW &&
+           (g->write || !ref->write || g->exits == exits) && hi - lo <= GROUP_WINDOW &&
            (!ref->aligned || g->residue < 0 || g->residue == (at & 15));
 }
 
@@ -66,6 +68,8 @@ static void join(struct mem_group *g, const struct mem_ref *ref, i64 at)
         g->hi = at + ref->size;
     if (ref->aligned)
         g->residue = (i8)(at & 15);
+    if (ref->write && !g->write)
+        g->write = g->loads_first = true;
     g->uses++;
 }
 
@@ -79,7 +83,7 @@ static void place(struct translator *t, unsigned n, const struct mem_ref *ref,
 
     a->root = moved;
     for (unsigned k = t->group_count; k-- > 0;)
-        if (fits(&t->group[k], ref, base_version, index_version, at)) {
+        if (fits(&t->group[k], ref, base_version, index_version, at, t->side_exits)) {
             join(&t->group[k], ref, at);
             a->group = (i8)k;
             return;
@@ -90,6 +94,7 @@ static void place(struct translator *t, unsigned n, const struct mem_ref *ref,
                                                   .index = ref->index,
                                                   .scale = ref->scale,
                                                   .write = ref->write,
+                                                  .exits = t->side_exits,
                                                   .base_version = base_version,
                                                   .index_version = index_version,
                                                   .lo = at,
@@ -112,6 +117,8 @@ void lower_group_accesses(struct translator *t, const struct jit_insn *insns, un
         struct mem_ref ref;
 
         t->access[n] = (struct mem_access){.group = -1};
+        if (insn_row(&insns[n].insn)->traits & T_ENDS)
+            t->side_exits++;
         if (!describe(t, &insns[n], &ref, &effects))
             effects.all = true;
         else if (enabled && groupable(t, &ref) &&
@@ -209,10 +216,13 @@ static struct emit_mem access_head(struct translator *t, const struct jit_insn *
 {
     const struct mem_group *g = &t->group[a->group];
     i64 by = g->lo - (a->root + ref->disp);
+    struct miss_site *site;
 
     lower_save_flags(t);
     lower_address(t, ref, by);
-    lower_check(t, ji, (unsigned)(g->hi - g->lo), ref->write)->leaves = true;
+    site = lower_check(t, ji, (unsigned)(g->hi - g->lo), g->write);
+    site->leaves = true;
+    site->if_dirty = g->loads_first;
     if (g->residue >= 0)
         check_alignment(t, ji, 16, (g->residue - g->lo) & 15, true);
     fill_slot(t, ref, (unsigned)a->group, by);

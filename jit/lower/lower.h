@@ -39,7 +39,9 @@ struct mem_ref {
 /* Accesses that differ by a constant and are checked once, at the first of them (coalesce.c). */
 struct mem_group {
     u8 base, index, scale;
-    bool write;
+    bool write;       /* serves stores */
+    bool loads_first; /* ... but begins with a load: only a page that is dirty already will do */
+    unsigned exits;   /* side exits of the block before the first access */
     u32 base_version, index_version;
     i64 lo, hi; /* window, relative to the base's value at its version */
     i8 residue; /* of aligned members' addresses modulo 16, relative to lo's zero; -1: none */
@@ -61,6 +63,7 @@ struct miss_site {
     const struct jit_insn *insn;
     u16 size;
     bool write;
+    bool if_dirty;
     enum flags_at flags_after; /* that the code behind the instruction expects */
     bool leaves;               /* the block cannot go on: others rely on this check */
     bool vectors_after;        /* it expects the guest's vectors in the host's registers */
@@ -87,7 +90,7 @@ struct translator {
     enum flags_at flags;
     bool vectors; /* the guest's vectors are in the host's registers for sure */
     struct mem_group group[GROUPS_MAX];
-    unsigned group_count;
+    unsigned group_count, side_exits;
     struct mem_access access[BLOCK_INSNS];
     struct miss_site site[SITES_MAX];
     unsigned site_count;

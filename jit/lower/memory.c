@@ -123,7 +123,7 @@ struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, u
     site->insn = ji;
     site->size = (u16)size;
     site->write = write;
-    site->leaves = false;
+    site->leaves = site->if_dirty = false;
     site->after = 0;
     return site;
 }
@@ -163,7 +163,7 @@ static void lower_miss(struct translator *t, const struct miss_site *site)
     emit_patch(site->rel32, e->delta, emit_here(e));
     if (site->resume) {
         emit_op_mem(e, EMIT_W, 0x03, &tags, T0); /* the address again */
-        emit_mov_imm(e, T1, site->size);
+        emit_mov_imm(e, T1, site->size | (site->if_dirty ? FILL_IF_DIRTY : 0));
         emit_call(e, site->write ? t->j->fill_write : t->j->fill_read);
         emit_op_reg(e, EMIT_W, 0x85, T0, T0);
         emit_jcc(e, CC_NE, site->resume);
