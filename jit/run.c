@@ -160,6 +160,8 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
         v->rip = v->next_rip;
     else
         retired = 0;
+    if (v->repeat)
+        vcpu_stall(v, STALL_REP);
     if (!retired || __atomic_load_n(&v->events, __ATOMIC_RELAXED) != v->jit.seen ||
         __atomic_load_n(&v->ram->code_epoch, __ATOMIC_RELAXED) != j->code_epoch || v->shadow ||
         mode_of(v) != v->jit.mode) {
@@ -279,7 +281,7 @@ static bool wants_steps(const struct vcpu *v)
 /* true: *why tells why the engine is left. */
 static bool interpret(struct vcpu *v, u64 count, enum vcpu_exit *why)
 {
-    *why = interp_run(v, count);
+    *why = interp_continue(v, count);
     return *why != EXIT_BUDGET;
 }
 
@@ -295,6 +297,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
     struct jit_link *link = NULL;
     enum vcpu_exit why;
 
+    v->stalls = 0;
     jit_set_gs_base(v);
     for (;;) {
         struct jit_block *block;
@@ -304,7 +307,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         __atomic_store_n(&v->jit.attention, 0, __ATOMIC_SEQ_CST);
         if ((__atomic_load_n(&v->events, __ATOMIC_RELAXED) | v->activity) &&
             !vcpu_take_events(v, &why))
-            return why;
+            return why == EXIT_STOP && v->stalls >= STALLS_MAX ? EXIT_STALLED : why;
         v->repeat = false;
         if (j->options.counted && v->icount == end)
             return EXIT_BUDGET;
