@@ -112,6 +112,7 @@ struct jit {
     struct jit_link *cell_link[CELLS];
     u32 armed[CELLS];
     u32 armed_count;
+    u64 last_left;  /* TSC when a shared check last made a block leave */
     u64 code_epoch; /* that cells and jump caches are valid for */
 
     /* Common code (stubs.c). */

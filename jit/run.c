@@ -11,7 +11,11 @@
 #include "jit/gs_base.h"
 #include "jit/internal.h"
 
-enum { INTERPRETED_SLICE = 1000, LEAVES_MAX = 8 };
+enum {
+    INTERPRETED_SLICE = 1000,
+    LEAVES_MAX = 8,       /* blocks left by a shared check, each within ... */
+    LEAVES_APART = 10000, /* ... TSC cycles of the one before */
+};
 
 /* -- life -- */
 
@@ -256,12 +260,16 @@ static void enter(struct jit *j, struct vcpu *v, const struct jit_block *block)
     flags_from_jf(v);
 }
 
-/* A block whose shared checks fail often is made anew without them. */
+/* A block whose shared checks fail again and again is made anew without them. One that fails now
+ * and then, where a stack crosses a page, is better left as it is. */
 static void note_left(struct jit *j, struct vcpu *v, struct jit_block *block)
 {
     const struct decode_run *run;
+    u64 now = __builtin_ia32_rdtsc();
 
-    if (block->one_by_one || ++block->leaves < LEAVES_MAX || mode_of(v) != block->mode)
+    block->leaves = now - j->last_left < LEAVES_APART ? block->leaves + 1 : 0;
+    j->last_left = now;
+    if (block->one_by_one || block->leaves < LEAVES_MAX || mode_of(v) != block->mode)
         return;
     block->leaves = 0;
     run = decode_cache_lookup(v, block->rip);
