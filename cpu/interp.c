@@ -10,6 +10,7 @@
 #include "cpu/decode_cache.h"
 #include "cpu/engine.h"
 #include "cpu/exception.h"
+#include "cpu/hooks.h"
 #include "cpu/insn.h"
 
 static ALWAYS_INLINE u64 rip_mask(const struct vcpu *v)
@@ -24,14 +25,37 @@ static void stall(struct vcpu *v, unsigned cost)
         vcpu_signal(v, EVENT_STOP);
 }
 
-/* Delivers the recorded fault at v->rip. false: shutdown. */
+static bool hook_fault(struct vcpu *v)
+{
+    const struct fault *f = &v->fault;
+    bool breakpoint = f->vector == VEC_DB && !(f->dr6 & DR6_BD);
+    const struct vcpu_event_info event = {.vector = f->vector,
+                                          .kind = breakpoint ? EVENT_TRAP_EXC : EVENT_EXCEPTION,
+                                          .has_error = f->has_error,
+                                          .error = f->error,
+                                          .cr2 = f->cr2,
+                                          .dr6 = f->dr6,
+                                          .return_rip = v->rip};
+
+    v->fault.pending = false;
+    if (!hook_event(v, &event))
+        return false;
+    v->fault.pending = true;
+    return true;
+}
+
+/* Delivers the recorded fault at v->rip. false: shutdown, or stopped by a hook. */
 static NOINLINE bool deliver_fault(struct vcpu *v)
 {
+    if (unlikely(v->hook_stop))
+        return false; /* a software interrupt was stopped */
     check(v->fault.pending, "an instruction failed without a fault at %04x:%016lx",
           v->seg[SEG_CS].selector, v->rip);
     log_trace(v->log, LOG_INT, "fault %02x error %04x at %04x:%016lx cpl %u cr2 %016lx",
               v->fault.vector, v->fault.error, v->seg[SEG_CS].selector, v->rip, v->cpl,
               v->fault.cr2);
+    if (unlikely(v->hooks) && !hook_fault(v))
+        return false;
     v->shadow = 0;
     v->pending_db = 0;
     stall(v, STALL_FAULT);
@@ -41,7 +65,7 @@ static NOINLINE bool deliver_fault(struct vcpu *v)
     return true;
 }
 
-/* Runs decoded instructions until something needs attention. false: shutdown. */
+/* Runs decoded instructions until something needs attention. false: leave. */
 static ALWAYS_INLINE bool execute_run(struct vcpu *v, const struct decode_run *run, u64 end)
 {
     const u64 *epoch_at = &v->ram->code_epoch;
@@ -110,10 +134,25 @@ static u64 breakpoints_here(const struct vcpu *v)
     return debug_match_exec(v, exec_address(v));
 }
 
-/* Executes one instruction with every check. false: shutdown. */
-static NOINLINE bool step(struct vcpu *v)
+/* An instruction whose fault a hook stopped is as if it had not been tried. */
+static bool fault_in_step(struct vcpu *v, u8 shadow, u64 rf)
 {
-    const u64 hits = breakpoints_here(v), tf = v->rflags & F_TF;
+    if (deliver_fault(v))
+        return true;
+    if (v->hook_stop) {
+        v->shadow = shadow;
+        v->rflags |= rf;
+        vcpu_update_mode(v);
+    }
+    return false;
+}
+
+/* Executes one instruction with every check; again: it is a REP instruction that goes on. false:
+ * leave. */
+static NOINLINE bool step(struct vcpu *v, bool again)
+{
+    const u64 hits = breakpoints_here(v), tf = v->rflags & F_TF, rf = v->rflags & F_RF;
+    const u8 shadow = v->shadow;
     const struct decode_run *run;
     const struct insn *i;
 
@@ -125,8 +164,10 @@ static NOINLINE bool step(struct vcpu *v)
     if (!run)
         return deliver_fault(v);
     i = run->insns;
+    if (v->hooked && !again && !hook_insn(v, i))
+        return false;
     trace(v, i);
-    if (v->rflags & F_RF) {
+    if (rf) {
         /* It covers this instruction only; IRET and task switches may set it anew. */
         v->rflags &= ~(u64)F_RF;
         vcpu_update_mode(v);
@@ -134,7 +175,7 @@ static NOINLINE bool step(struct vcpu *v)
     v->shadow = 0;
     v->next_rip = (v->rip + i->len) & rip_mask(v);
     if (!i->body(v, i))
-        return deliver_fault(v);
+        return fault_in_step(v, shadow, rf);
     if (v->repeat) {
         stall(v, STALL_REP);
     } else {
@@ -155,7 +196,15 @@ static ALWAYS_INLINE bool needs_attention(const struct vcpu *v)
 
 static ALWAYS_INLINE bool needs_steps(const struct vcpu *v)
 {
-    return v->careful | v->shadow || log_on(v->log, LOG_CPU | LOG_EXEC);
+    return v->careful | v->shadow | v->hooked || log_on(v->log, LOG_CPU | LOG_EXEC);
+}
+
+static enum vcpu_exit leave(struct vcpu *v)
+{
+    bool stopped = v->hook_stop;
+
+    v->hook_stop = false;
+    return stopped ? EXIT_HOOK : EXIT_SHUTDOWN;
 }
 
 enum vcpu_exit interp_run(struct vcpu *v, u64 budget)
@@ -163,22 +212,23 @@ enum vcpu_exit interp_run(struct vcpu *v, u64 budget)
     const u64 end = v->icount + budget;
     const struct decode_run *run;
     enum vcpu_exit exit;
-    bool alive;
+    bool alive, again;
 
     v->stalls = 0;
     for (;;) {
         if (unlikely(needs_attention(v)) && !vcpu_take_events(v, &exit))
             return exit == EXIT_STOP && v->stalls >= STALLS_MAX ? EXIT_STALLED : exit;
+        again = v->repeat;
         v->repeat = false;
         if (unlikely(v->icount == end))
             return EXIT_BUDGET;
         if (unlikely(needs_steps(v))) {
-            alive = step(v);
+            alive = step(v, again);
         } else {
             run = decode_cache_lookup(v, v->rip);
             alive = likely(run) ? execute_run(v, run, end) : deliver_fault(v);
         }
         if (unlikely(!alive))
-            return EXIT_SHUTDOWN;
+            return leave(v);
     }
 }
