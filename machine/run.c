@@ -119,10 +119,12 @@ static void measure_rate(struct machine *m, u64 insns, u64 ns)
         m->rate += ((i64)(insns * NS_PER_SECOND / ns) - (i64)m->rate) / 16;
 }
 
-static void run_slice(struct machine *m, unsigned index)
+/* Retires at most limit instructions. true: a hook ends the run. */
+static bool run_slice(struct machine *m, unsigned index, u64 limit)
 {
     struct vcpu *v = m->processors[index].vcpu;
-    u64 budget = slice_budget(m), before = v->icount, start = time_now(&m->time);
+    u64 slice = m->turn_left ? m->turn_left : slice_budget(m);
+    u64 budget = slice < limit ? slice : limit, before = v->icount, start = time_now(&m->time);
     enum vcpu_exit why;
 
     m->running = index;
@@ -135,6 +137,8 @@ static void run_slice(struct machine *m, unsigned index)
         time_skip_to(&m->time, time_now(&m->time) + STALL_NS);
     if (why == EXIT_SHUTDOWN)
         machine_request(m, REQUEST_RESET);
+    m->turn_left = why == EXIT_BUDGET || why == EXIT_HOOK ? slice - (v->icount - before) : 0;
+    return why == EXIT_HOOK;
 }
 
 /* The clock's earliest deadline moved forward: the running slice may be too long now. */
@@ -265,37 +269,75 @@ static bool idle(struct machine *m)
     return false;
 }
 
-enum machine_end machine_run(struct machine *m, int *code)
+/* One slice for each processor that can run, beginning with the one whose turn it is. false: the
+ * budget is used up, or a hook ends the run: *end. */
+static bool run_round(struct machine *m, u64 limit, enum machine_end *end)
 {
+    if (m->turn >= m->processor_count)
+        m->turn = 0;
+    if (!m->turn && !m->turn_left)
+        m->ran = false;
+    for (; m->turn < m->processor_count; m->turn++) {
+        struct vcpu *v = m->processors[m->turn].vcpu;
+        bool stopped;
+
+        if (!m->turn_left && !can_run(v))
+            continue;
+        m->ran = true;
+        stopped = run_slice(m, m->turn, limit - machine_instructions(m));
+        *end = stopped ? END_HOOK : END_BUDGET;
+        if (stopped || (m->turn_left && machine_instructions(m) == limit))
+            return false;
+        m->turn_left = 0;
+        m->last_ran = time_now(&m->time);
+        clock_run(&m->clock);
+        if (machine_instructions(m) == limit) {
+            m->turn++;
+            return false;
+        }
+    }
+    return true;
+}
+
+enum machine_end machine_run_for(struct machine *m, u64 budget, int *code)
+{
+    const u64 before = machine_instructions(m);
+    const u64 limit = budget < ~0ull - before ? before + budget : ~0ull;
     enum machine_end end;
     u64 next_input = 0;
 
     *code = 0;
     for (;;) {
-        bool ran = false;
-
         if (__atomic_load_n(&m->requests, __ATOMIC_SEQ_CST) && serve_requests(m, &end))
             break;
-        clock_run(&m->clock);
+        if (!m->turn_left)
+            clock_run(&m->clock);
         if (time_now(&m->time) >= next_input) {
             serve_host(m);
             next_input = time_now(&m->time) + INPUT_PERIOD_NS;
         }
-        for (unsigned n = 0; n < m->processor_count; n++) {
-            if (!can_run(m->processors[n].vcpu))
-                continue;
-            ran = true;
-            run_slice(m, n);
-            m->last_ran = time_now(&m->time);
-            clock_run(&m->clock);
-        }
-        if (!ran && !idle(m)) {
+        if (!run_round(m, limit, &end))
+            break;
+        if (!m->ran && !idle(m)) {
             end = END_HALTED;
             break;
         }
     }
     *code = m->exit_code;
     return end;
+}
+
+enum machine_end machine_run(struct machine *m, int *code)
+{
+    return machine_run_for(m, ~0ull, code);
+}
+
+void machine_reset(struct machine *m)
+{
+    __atomic_and_fetch(&m->requests, ~(u32)(REQUEST_RESET | REQUEST_CPU_RESET), __ATOMIC_SEQ_CST);
+    m->turn = 0;
+    m->turn_left = 0;
+    reset_all(m);
 }
 
 void machine_stop(struct machine *m)
