@@ -459,9 +459,9 @@ LOCKSTEP_API enum lockstep_status lockstep_set_msr(struct lockstep_machine *mach
 /* Puts a processor into a mode in which code can run at once, with flat segments at CPL 0: bits 16
  * (real mode), 32 (protected mode, no paging) or 64 (long mode). For long mode page_tables is the
  * physical address of six free pages of guest memory, page aligned, where tables are written that
- * map the first 4 GiB to themselves, writable and for user programs. x87 and SSE are enabled, and
- * AVX to AVX-512 where the model has them. IDT and GDT are empty; general registers but RFLAGS stay
- * as they are. Errors: INVALID (also no memory there), BUSY. */
+ * map the first 4 GiB to themselves, writable and for user programs. x87 (as after FNINIT) and SSE
+ * are enabled, and AVX to AVX-512 where the model has them. IDT and GDT are empty; general
+ * registers but RFLAGS stay as they are. Errors: INVALID (also no memory there), BUSY. */
 LOCKSTEP_API enum lockstep_status lockstep_enter_mode(struct lockstep_machine *machine,
                                                       unsigned cpu, unsigned bits,
                                                       uint64_t page_tables);

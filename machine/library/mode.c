@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cpu/cpuid.h"
+#include "cpu/fpu.h"
 #include "machine/library/library.h"
 #include "mem/base/bits.h"
 
@@ -167,6 +168,8 @@ enum lockstep_status lockstep_enter_mode(struct lockstep_machine *m, unsigned cp
     enable_fpu(v, &s);
     enter_state(&s, bits, page_tables);
     st = lockstep_set_state(m, cpu, parts, &s);
+    if (!st)
+        fpu_init(&v->fpu);
     tlb_flush_all(&v->tlb);
     return st;
 }
