@@ -149,9 +149,11 @@ LOCKSTEP_API enum lockstep_status lockstep_reset(struct lockstep_machine *machin
 /* -- running -- */
 
 enum lockstep_end {
-    LOCKSTEP_END_BUDGET = 0,  /* the instructions asked for have retired */
-    LOCKSTEP_END_ADDRESS = 1, /* the next instruction is at `until` */
-    LOCKSTEP_END_HALTED = 2,  /* HLT (MWAIT, waiting for SIPI) with nothing to wake the processor */
+    LOCKSTEP_END_BUDGET = 0,    /* the instructions asked for have retired */
+    LOCKSTEP_END_ADDRESS = 1,   /* the next instruction is at `until` */
+    LOCKSTEP_END_HALTED = 2,    /* HLT (MWAIT, waiting for SIPI) with nothing to wake the processor;
+                                    PC, counted clock: also 60 s of guest time without an instruction,
+                                    as a guest that waits for input */
     LOCKSTEP_END_SHUTDOWN = 3,  /* triple fault */
     LOCKSTEP_END_STOPPED = 4,   /* lockstep_stop() */
     LOCKSTEP_END_HOOK = 5,      /* a hook returned LOCKSTEP_STOP */

@@ -299,8 +299,17 @@ static bool run_round(struct machine *m, u64 limit, enum machine_end *end)
     return true;
 }
 
-enum machine_end machine_run_for(struct machine *m, u64 budget, int *code)
+/* Counted time: no processor has run for ns, in this run, which began at start. */
+static bool idle_too_long(const struct machine *m, u64 start, u64 ns)
 {
+    u64 since = m->last_ran > start ? m->last_ran : start;
+
+    return m->config.time == TIME_COUNTED && time_now((void *)&m->time) - since > ns;
+}
+
+enum machine_end machine_run_for(struct machine *m, u64 budget, u64 idle_ns, int *code)
+{
+    const u64 start = time_now(&m->time);
     const u64 before = machine_instructions(m);
     const u64 limit = budget < ~0ull - before ? before + budget : ~0ull;
     enum machine_end end;
@@ -318,7 +327,7 @@ enum machine_end machine_run_for(struct machine *m, u64 budget, int *code)
         }
         if (!run_round(m, limit, &end))
             break;
-        if (!m->ran && !idle(m)) {
+        if (!m->ran && (!idle(m) || idle_too_long(m, start, idle_ns))) {
             end = END_HALTED;
             break;
         }
@@ -329,7 +338,7 @@ enum machine_end machine_run_for(struct machine *m, u64 budget, int *code)
 
 enum machine_end machine_run(struct machine *m, int *code)
 {
-    return machine_run_for(m, ~0ull, code);
+    return machine_run_for(m, ~0ull, CLOCK_NEVER, code);
 }
 
 void machine_reset(struct machine *m)

@@ -29,9 +29,12 @@ static enum lockstep_end run_cell(struct lockstep_machine *m, u64 budget)
     return (enum lockstep_end)m->hook_end;
 }
 
+/* Guest time that a PC may idle in one run, in counted time: only the program can end the wait. */
+#define PC_IDLE_NS (60 * NS_PER_SECOND)
+
 static enum lockstep_end run_pc(struct lockstep_machine *m, u64 budget, int *code)
 {
-    switch (machine_run_for(m->pc->machine, budget, code)) {
+    switch (machine_run_for(m->pc->machine, budget, PC_IDLE_NS, code)) {
     case END_POWER_OFF: return LOCKSTEP_END_POWER_OFF;
     case END_REBOOT: return LOCKSTEP_END_REBOOT;
     case END_DEBUG_EXIT: return LOCKSTEP_END_DEBUG_EXIT;
