@@ -90,7 +90,7 @@ void span_read(struct vcpu *v, const struct span *s, void *out)
     page_read(v, &s->page[0], out, s->first);
     if (s->first < s->size)
         page_read(v, &s->page[1], (u8 *)out + s->first, s->size - s->first);
-    if (unlikely(v->hooks))
+    if (unlikely(v->tlb.watch_all))
         hook_memory(v, ACCESS_READ, s->gla, s->page[0].gpa, out, s->size);
 }
 
@@ -99,7 +99,7 @@ void span_write(struct vcpu *v, const struct span *s, const void *in)
     page_write(v, &s->page[0], in, s->first);
     if (s->first < s->size)
         page_write(v, &s->page[1], (const u8 *)in + s->first, s->size - s->first);
-    if (unlikely(v->hooks))
+    if (unlikely(v->tlb.watch_all))
         hook_memory(v, ACCESS_WRITE, s->gla, s->page[0].gpa, in, s->size);
 }
 
@@ -274,7 +274,7 @@ static bool sys_change_bits(struct vcpu *v, u64 gla, u8 set, u8 clear)
         if (s.page[0].notify)
             ram_written(v->ram, s.page[0].hva, 1);
     }
-    if (unlikely(v->hooks))
+    if (unlikely(v->tlb.watch_all))
         hook_memory(v, ACCESS_WRITE, s.gla, s.page[0].gpa, &now, 1);
     return true;
 }

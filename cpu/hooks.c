@@ -20,8 +20,7 @@ void hook_memory(struct vcpu *v, enum access_kind kind, u64 gla, u64 gpa, const 
     const struct vcpu_access access = {
         .kind = kind, .gla = gla, .gpa = gpa, .size = size, .bytes = bytes};
 
-    if (v->hooks->memory)
-        v->hooks->memory(v->hooks->opaque, v, &access);
+    v->hooks->memory(v->hooks->opaque, v, &access);
 }
 
 void hook_port(struct vcpu *v, u16 port, unsigned size, bool write, u64 value)

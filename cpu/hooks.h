@@ -54,7 +54,8 @@ struct vcpu_hooks {
  * effect at the next instruction. To be called again after a member has changed. */
 void vcpu_set_hooks(struct vcpu *v, const struct vcpu_hooks *hooks);
 
-/* For the code that meets hooks; v->hooks is not NULL. */
+/* For the code that meets hooks; v->hooks is not NULL. With v->tlb.watch_all there is a memory
+ * hook. */
 void hook_memory(struct vcpu *v, enum access_kind kind, u64 gla, u64 gpa, const void *bytes,
                  unsigned size);
 void hook_port(struct vcpu *v, u16 port, unsigned size, bool write, u64 value);

@@ -92,7 +92,7 @@ static bool exclusive_cas(struct vcpu *v, const struct rmw *m, void *expected, c
 
 static NOINLINE void loaded(struct vcpu *v, const struct rmw *m, const void *bytes)
 {
-    if (v->hooks)
+    if (v->tlb.watch_all)
         hook_memory(v, ACCESS_READ, m->gla, m->page[0].gpa, bytes, m->size);
 }
 
@@ -100,7 +100,7 @@ static NOINLINE void stored(struct vcpu *v, const struct rmw *m, const void *byt
 {
     if (m->notify & RMW_RAM)
         ram_written(v->ram, m->hva, m->size);
-    if ((m->notify & RMW_HOOK) && v->hooks)
+    if ((m->notify & RMW_HOOK) && v->tlb.watch_all)
         hook_memory(v, ACCESS_WRITE, m->gla, m->page[0].gpa, bytes, m->size);
 }
 

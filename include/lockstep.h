@@ -596,7 +596,7 @@ struct lockstep_hooks {
     void (*port)(void *opaque, unsigned cpu, const struct lockstep_port_access *access);
     /* Before the delivery of each exception and interrupt. LOCKSTEP_STOP: it is not delivered, the
      * run ends with LOCKSTEP_END_HOOK; see lockstep_stop_on_exception(). An interrupt or trap is
-     * forgotten then. */
+     * forgotten then. Faults of a delivery itself (on the way to a double fault) are not shown. */
     enum lockstep_action (*exception)(void *opaque, unsigned cpu,
                                       const struct lockstep_exception *exception);
     /* After CPUID has found its result, which the hook may change. */

@@ -160,5 +160,7 @@ enum lockstep_status lockstep_nmi(struct lockstep_machine *m, unsigned cpu)
     if (!m || cpu >= library_cpu_count(m))
         return LOCKSTEP_INVALID;
     vcpu_signal(library_cpu(m, cpu), EVENT_NMI);
+    if (m->pc)
+        machine_request(m->pc->machine, 0); /* it may be asleep */
     return LOCKSTEP_OK;
 }

@@ -536,6 +536,41 @@ START_TEST(hooks_change_nothing)
 }
 END_TEST
 
+/* The device asks for an interrupt in the middle of REP STOSB that began in plain memory. */
+static void ask_for_interrupt(void *opaque, u64 offset, unsigned size, u64 value)
+{
+    (void)offset, (void)size, (void)value;
+    OK(lockstep_interrupt(opaque, 0x40));
+}
+
+static u64 rcx_at_interrupt(bool hooked)
+{
+    static const u8 code[] = {0xfb, 0xf3, 0xaa, 0xf4}; /* sti; rep stosb; hlt */
+    struct lockstep_machine *m = lib_create();
+    struct record r;
+    struct lockstep_hooks hooks = all_hooks(&r);
+    struct lockstep_result result;
+
+    if (hooked)
+        OK(lockstep_set_hooks(m, &hooks));
+    OK(lockstep_map_mmio(m, LIB_MEMORY, 8 * PAGE, NULL, ask_for_interrupt, m, NULL));
+    lib_start(m, 64, code, sizeof(code));
+    lib_handlers(m);
+    lib_set(m, LOCKSTEP_RCX, 20000);
+    lib_set(m, LOCKSTEP_RDI, LIB_MEMORY - PAGE - 3000);
+    result = lib_run(m, 100);
+    ck_assert_uint_eq(result.rip, LIB_HANDLER + 16 * 0x40 + 1);
+    result.rip = lib_get(m, LOCKSTEP_RCX);
+    lockstep_destroy(m);
+    return result.rip;
+}
+
+START_TEST(interrupt_comes_at_the_same_element)
+{
+    ck_assert_uint_eq(rcx_at_interrupt(false), rcx_at_interrupt(true));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("library_hooks");
@@ -551,6 +586,7 @@ int main(void)
     tcase_add_test(tc, cpuid);
     tcase_add_test(tc, hooks_are_checked);
     tcase_add_loop_test(tc, hooks_change_nothing, 0, 4);
+    tcase_add_test(tc, interrupt_comes_at_the_same_element);
     suite_add_tcase(suite, tc);
     return suite_run(suite);
 }
