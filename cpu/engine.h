@@ -9,7 +9,7 @@
 /* What retires nothing and may go on for ever: a delivered fault costs STALL_FAULT, a piece of a
  * REP instruction STALL_REP, and an engine that has spent STALLS_MAX returns EXIT_STALLED, so that
  * time passes and the host's input is looked at. Counted, not timed: it happens again in the same
- * run. */
+ * run. The caller zeroes v->stalls where a new slice begins; the engine does after EXIT_STALLED. */
 enum { STALL_FAULT = 1, STALL_REP = 64, STALLS_MAX = 65536 };
 
 /* Executes guest instructions until an exit reason. budget: how many instructions may retire at

@@ -207,6 +207,15 @@ static enum vcpu_exit leave(struct vcpu *v)
     return stopped ? EXIT_HOOK : EXIT_SHUTDOWN;
 }
 
+/* The count of stalls begins anew after EXIT_STALLED. */
+static bool stalled(struct vcpu *v)
+{
+    if (v->stalls < STALLS_MAX)
+        return false;
+    v->stalls = 0;
+    return true;
+}
+
 enum vcpu_exit interp_run(struct vcpu *v, u64 budget)
 {
     const u64 end = v->icount + budget;
@@ -214,10 +223,9 @@ enum vcpu_exit interp_run(struct vcpu *v, u64 budget)
     enum vcpu_exit exit;
     bool alive, again;
 
-    v->stalls = 0;
     for (;;) {
         if (unlikely(needs_attention(v)) && !vcpu_take_events(v, &exit))
-            return exit == EXIT_STOP && v->stalls >= STALLS_MAX ? EXIT_STALLED : exit;
+            return exit == EXIT_STOP && stalled(v) ? EXIT_STALLED : exit;
         again = v->repeat;
         v->repeat = false;
         if (unlikely(v->icount == end))

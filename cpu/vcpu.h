@@ -137,7 +137,7 @@ struct vcpu {
     struct segment seg[SEG_COUNT];
     u64 icount; /* instructions retired */
     struct fault fault;
-    u32 stalls; /* since the engine was entered: faults and pieces of REP instructions (engine.h) */
+    u32 stalls; /* in this slice: faults and pieces of REP instructions (engine.h) */
 
     /* -- the rest of the architecture -- */
     struct segment ldtr, tr;

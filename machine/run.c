@@ -128,6 +128,8 @@ static bool run_slice(struct machine *m, unsigned index, u64 limit)
     enum vcpu_exit why;
 
     m->running = index;
+    if (!m->turn_left)
+        v->stalls = 0;
     vcpu_clear_signal(v, EVENT_STOP);
     time_slice_begin(&m->time, &v->icount);
     why = interp_run(v, budget);

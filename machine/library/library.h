@@ -27,6 +27,7 @@ struct cell {
     struct vcpu *vcpu;
     u64 cr8;
     u64 random;        /* counted clock: state of the RDRAND generator */
+    bool stop;         /* lockstep_stop(), atomic */
     u64 interrupts[4]; /* requested vectors, atomic */
     struct mapping *mappings;
     unsigned mapping_count;

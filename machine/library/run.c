@@ -11,16 +11,35 @@ static u64 retired(const struct lockstep_machine *m)
     return m->cell ? m->cell->vcpu->icount : machine_instructions(m->pc->machine);
 }
 
+/* A processor that stalls is not stopped: there are no timers to serve. */
+static enum vcpu_exit run_vcpu(struct lockstep_machine *m, u64 budget)
+{
+    struct vcpu *v = m->cell->vcpu;
+    const u64 end = v->icount + budget;
+    enum vcpu_exit why = EXIT_STALLED;
+
+    v->stalls = 0;
+    while (why == EXIT_STALLED) {
+        why = interp_run(v, end - v->icount);
+        if (__atomic_exchange_n(&m->cell->stop, false, __ATOMIC_SEQ_CST))
+            why = why == EXIT_STALLED ? EXIT_STOP : why;
+        else if (why == EXIT_STOP)
+            why = EXIT_STALLED;
+    }
+    return why;
+}
+
 static enum lockstep_end run_cell(struct lockstep_machine *m, u64 budget)
 {
     struct cell *cell = m->cell;
     enum vcpu_exit why;
 
     time_slice_begin(&cell->time, &cell->vcpu->icount);
-    why = interp_run(cell->vcpu, budget);
+    why = run_vcpu(m, budget);
     time_slice_end(&cell->time);
     switch (why) {
     case EXIT_BUDGET: return LOCKSTEP_END_BUDGET;
+    case EXIT_STALLED:
     case EXIT_STOP: return LOCKSTEP_END_STOPPED;
     case EXIT_IDLE: return LOCKSTEP_END_HALTED;
     case EXIT_SHUTDOWN: return LOCKSTEP_END_SHUTDOWN;
@@ -134,10 +153,12 @@ void lockstep_stop(struct lockstep_machine *m)
 {
     if (!m)
         return;
-    if (m->cell)
+    if (m->cell) {
+        __atomic_store_n(&m->cell->stop, true, __ATOMIC_SEQ_CST);
         vcpu_signal(m->cell->vcpu, EVENT_STOP);
-    else
+    } else {
         machine_stop(m->pc->machine);
+    }
 }
 
 uint64_t lockstep_instructions(const struct lockstep_machine *m)

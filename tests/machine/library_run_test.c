@@ -343,6 +343,27 @@ START_TEST(stop_from_another_thread)
 }
 END_TEST
 
+/* Faults without end retire nothing; the budget still holds, and so does a stop. */
+START_TEST(endless_faults_can_be_stopped)
+{
+    static const u8 code[] = {0x0f, 0x0b};
+    struct lockstep_machine *m = lib_create();
+    struct lockstep_result r;
+    pthread_t thread;
+
+    lib_start(m, 64, code, sizeof(code));
+    lib_handlers(m);
+    OK(lockstep_write_physical(m, LIB_HANDLER + 16 * 6, code, sizeof(code)));
+    lib_set(m, LOCKSTEP_RSP, 0xfffffff0); /* frames are swallowed above the memory */
+    ck_assert_int_eq(pthread_create(&thread, NULL, stop_soon, m), 0);
+    r = lib_run(m, 1000);
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(r.end, LOCKSTEP_END_STOPPED);
+    ck_assert_uint_eq(r.instructions, 0);
+    lockstep_destroy(m);
+}
+END_TEST
+
 /* A loop over integers, SSE and memory, and its state at the end. */
 static const u8 work[] = {
     0xb9, 0x00, 0x10, 0x00, 0x00,             /*    mov ecx, 4096 */
@@ -421,6 +442,7 @@ int main(void)
     tcase_add_test(tc, interrupts_are_delivered);
     tcase_add_test(tc, reset_forgets_interrupts);
     tcase_add_test(tc, stop_from_another_thread);
+    tcase_add_test(tc, endless_faults_can_be_stopped);
     tcase_add_test(tc, machines_in_threads);
     tcase_add_test(tc, machines_side_by_side);
     tcase_set_timeout(tc, 60);
