@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "cpu/control.h"
+#include "cpu/hooks.h"
 #include "cpu/span.h"
 
 /* -- translation -- */
@@ -41,6 +42,7 @@ bool span_translate(struct vcpu *v, u64 gla, unsigned size, enum access_kind kin
 {
     unsigned room = PAGE_SIZE - (unsigned)(gla & ~PAGE_MASK);
 
+    s->gla = gla;
     s->size = size;
     s->first = size < room ? size : room;
     if (!translate(v, gla, kind, implicit, &s->page[0]))
@@ -88,6 +90,8 @@ void span_read(struct vcpu *v, const struct span *s, void *out)
     page_read(v, &s->page[0], out, s->first);
     if (s->first < s->size)
         page_read(v, &s->page[1], (u8 *)out + s->first, s->size - s->first);
+    if (unlikely(v->tlb.watch_all))
+        hook_memory(v, ACCESS_READ, s->gla, s->page[0].gpa, out, s->size);
 }
 
 void span_write(struct vcpu *v, const struct span *s, const void *in)
@@ -95,6 +99,8 @@ void span_write(struct vcpu *v, const struct span *s, const void *in)
     page_write(v, &s->page[0], in, s->first);
     if (s->first < s->size)
         page_write(v, &s->page[1], (const u8 *)in + s->first, s->size - s->first);
+    if (unlikely(v->tlb.watch_all))
+        hook_memory(v, ACCESS_WRITE, s->gla, s->page[0].gpa, in, s->size);
 }
 
 /* -- linear accesses at the current privilege -- */
@@ -253,21 +259,23 @@ bool sys_probe_write(struct vcpu *v, u64 gla, unsigned size)
 static bool sys_change_bits(struct vcpu *v, u64 gla, u8 set, u8 clear)
 {
     struct span s;
-    u8 old;
+    u8 now;
 
     if (!sys_span(v, gla, 1, ACCESS_WRITE, &s))
         return false;
     if (!s.page[0].hva) {
-        old = (u8)physmap_read_uint(v->map, s.page[0].gpa, 1);
-        physmap_write_uint(v->map, s.page[0].gpa, (old | set) & ~clear & 0xff, 1);
-        return true;
+        now = (u8)physmap_read_uint(v->map, s.page[0].gpa, 1);
+        now = (u8)((now | set) & ~clear);
+        physmap_write_uint(v->map, s.page[0].gpa, now, 1);
+    } else {
+        now = __atomic_or_fetch(s.page[0].hva, set, __ATOMIC_SEQ_CST);
+        if (clear)
+            now = __atomic_and_fetch(s.page[0].hva, (u8)~clear, __ATOMIC_SEQ_CST);
+        if (s.page[0].notify)
+            ram_written(v->ram, s.page[0].hva, 1);
     }
-    if (set)
-        __atomic_or_fetch(s.page[0].hva, set, __ATOMIC_SEQ_CST);
-    if (clear)
-        __atomic_and_fetch(s.page[0].hva, (u8)~clear, __ATOMIC_SEQ_CST);
-    if (s.page[0].notify)
-        ram_written(v->ram, s.page[0].hva, 1);
+    if (unlikely(v->tlb.watch_all))
+        hook_memory(v, ACCESS_WRITE, s.gla, s.page[0].gpa, &now, 1);
     return true;
 }
 

@@ -116,13 +116,18 @@ static ALWAYS_INLINE bool seg_write(struct vcpu *v, enum seg seg, u64 offset, un
 
 /* -- read-modify-write -- */
 
+enum rmw_notify {
+    RMW_RAM = 1,  /* ram_written() after the store */
+    RMW_HOOK = 2, /* a memory hook wants to see loads and stores */
+};
+
 /* One operand that will be stored to: translated for writing before it is read, so that a
  * read-modify-write instruction faults with W=1 and before changing anything. */
 struct rmw {
     u64 gla;
     u8 *hva;                 /* directly addressable (one page of memory), else NULL */
     unsigned size;           /* 1, 2, 4, 8 or 16 */
-    bool notify;             /* ram_written() is due after the store */
+    u8 notify;               /* enum rmw_notify: what else is due */
     bool device;             /* (partly) no memory: read once, written once, never compared again */
     struct tlb_page page[2]; /* the slow cases: MMIO, or split over two pages */
     unsigned first;          /* bytes in the first page */
@@ -146,7 +151,8 @@ static ALWAYS_INLINE bool rmw_begin(struct vcpu *v, u64 gla, unsigned size, stru
     m->gla = gla;
     m->hva = hva;
     m->size = size;
-    m->notify = m->device = false;
+    m->notify = 0;
+    m->device = false;
     return true;
 }
 /* The operand's value now; size <= 8. */
@@ -157,6 +163,9 @@ void rmw_write(struct vcpu *v, const struct rmw *m, u64 value);
  * is no memory (m->device) the register is read once and written once, with the old value on false;
  * loops that retry use rmw_write() there. */
 bool rmw_cas(struct vcpu *v, const struct rmw *m, u64 *expected, u64 desired);
+/* The same for CMPXCHG, whose load nothing else makes: a memory hook sees it, too, as with
+ * rmw_cas16(). */
+bool rmw_cmpxchg(struct vcpu *v, const struct rmw *m, u64 *expected, u64 desired);
 bool rmw_cas16(struct vcpu *v, const struct rmw *m, u64 expected[2], const u64 desired[2]);
 
 /* -- stack: the stack pointer's width is v->stack_size -- */

@@ -117,7 +117,7 @@ bool control_load_cr3_task(struct vcpu *v, u64 value)
 
 /* -- CR4 -- */
 
-static u64 cr4_supported(const struct vcpu *v)
+u64 control_cr4_supported(const struct vcpu *v)
 {
     static const struct {
         u32 bits;
@@ -143,7 +143,7 @@ static bool cr4_check(struct vcpu *v, u64 value)
 {
     u64 changed = v->cr4 ^ value;
 
-    if (value & ~cr4_supported(v))
+    if (value & ~control_cr4_supported(v))
         return raise_gp(v, 0);
     if (v->long_mode && ((changed & CR4_LA57) || !(value & CR4_PAE)))
         return raise_gp(v, 0);
@@ -174,15 +174,22 @@ bool control_write_cr4(struct vcpu *v, u64 value)
 
 /* -- EFER, XCR0 -- */
 
-bool control_write_efer(struct vcpu *v, u64 value)
+u64 control_efer_supported(const struct vcpu *v)
 {
-    u64 supported = EFER_LMA, changed;
+    u64 supported = EFER_LMA;
 
     supported |= vcpu_has(v, FEAT_SYSCALL) ? EFER_SCE : 0;
     supported |= vcpu_has(v, FEAT_LM) ? EFER_LME : 0;
     supported |= vcpu_has(v, FEAT_NX) ? EFER_NXE : 0;
     supported |= vcpu_has(v, FEAT_FXSR_OPT) ? EFER_FFXSR : 0;
-    if (value & ~supported)
+    return supported;
+}
+
+bool control_write_efer(struct vcpu *v, u64 value)
+{
+    u64 changed;
+
+    if (value & ~control_efer_supported(v))
         return false;
     changed = v->efer ^ value;
     if ((changed & EFER_LME) && (v->cr0 & CR0_PG))
@@ -195,15 +202,20 @@ bool control_write_efer(struct vcpu *v, u64 value)
     return true;
 }
 
-bool control_write_xcr0(struct vcpu *v, u32 index, u64 value)
+bool control_xcr0_valid(const struct vcpu *v, u64 value)
 {
     u64 avx512 = value & XCR0_AVX512;
 
-    if (index != 0 || (value & ~v->model->xcr0_supported) || !(value & XCR0_X87))
+    if ((value & ~v->model->xcr0_supported) || !(value & XCR0_X87))
         return false;
     if ((value & XCR0_AVX) && !(value & XCR0_SSE))
         return false;
-    if (avx512 && (avx512 != XCR0_AVX512 || !(value & XCR0_AVX)))
+    return !avx512 || (avx512 == XCR0_AVX512 && (value & XCR0_AVX));
+}
+
+bool control_write_xcr0(struct vcpu *v, u32 index, u64 value)
+{
+    if (index != 0 || !control_xcr0_valid(v, value))
         return false;
     v->xcr0 = value;
     return true;

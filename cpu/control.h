@@ -14,6 +14,10 @@ bool control_write_cr4(struct vcpu *v, u64 value);
 /* EFER and XCR0: false means #GP(0) is due, nothing is recorded (they are also called by msr.c). */
 bool control_write_efer(struct vcpu *v, u64 value);
 bool control_write_xcr0(struct vcpu *v, u32 index, u64 value);
+/* What this model accepts. */
+u64 control_cr4_supported(const struct vcpu *v);
+u64 control_efer_supported(const struct vcpu *v);
+bool control_xcr0_valid(const struct vcpu *v, u64 value);
 /* CR3 as a task switch or reset loads it: no PCID semantics. */
 bool control_load_cr3_task(struct vcpu *v, u64 value);
 /* Re-derives TLB watch pages and `careful` from DR7. */

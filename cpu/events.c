@@ -6,11 +6,24 @@
 #include "cpu/control.h"
 #include "cpu/engine.h"
 #include "cpu/exception.h"
+#include "cpu/hooks.h"
 #include "cpu/vcpu.h"
 
 static u32 events_now(const struct vcpu *v)
 {
     return __atomic_load_n(&v->events, __ATOMIC_ACQUIRE);
+}
+
+/* Whether a hook lets an event through. One that is stopped wakes the processor all the same. */
+static bool hook_allows(struct vcpu *v, u8 vector, enum event_kind kind, u64 dr6)
+{
+    const struct vcpu_event_info event = {
+        .vector = vector, .kind = kind, .dr6 = dr6, .return_rip = v->rip};
+
+    if (likely(!v->hooks) || hook_event(v, &event))
+        return true;
+    v->activity = ACTIVITY_RUN;
+    return false;
 }
 
 /* Delivers one event at an instruction boundary. A REP instruction that is not finished is
@@ -53,13 +66,18 @@ static void take_sipi(struct vcpu *v)
 /* The trap of what breakpoints, TF and task switches have collected; held off by MOV SS. */
 static bool take_debug_trap(struct vcpu *v)
 {
+    u64 dr6;
+
     if (v->pending_db && v->shadow == 2)
         return true;
     vcpu_clear_signal(v, EVENT_TRAP);
     if (!v->pending_db)
         return true;
-    v->dr6 |= v->pending_db;
+    dr6 = v->pending_db;
     v->pending_db = 0;
+    if (!hook_allows(v, VEC_DB, EVENT_TRAP_EXC, dr6))
+        return false;
+    v->dr6 |= dr6;
     return deliver(v, VEC_DB, EVENT_TRAP_EXC);
 }
 
@@ -68,6 +86,8 @@ static bool take_nmi(struct vcpu *v)
     if (v->nmi_blocked || v->shadow == 2)
         return true;
     vcpu_clear_signal(v, EVENT_NMI);
+    if (!hook_allows(v, VEC_NMI, EVENT_HARDWARE, 0))
+        return false;
     v->nmi_blocked = true;
     return deliver(v, VEC_NMI, EVENT_HARDWARE);
 }
@@ -82,10 +102,13 @@ static bool take_interrupt(struct vcpu *v)
     if (!(v->rflags & F_IF) || v->shadow)
         return true;
     vector = v->platform->intr_acknowledge(v->platform->opaque, v);
-    return vector < 0 || deliver(v, (u8)vector, EVENT_HARDWARE);
+    if (vector < 0)
+        return true;
+    return hook_allows(v, (u8)vector, EVENT_HARDWARE, 0) && deliver(v, (u8)vector, EVENT_HARDWARE);
 }
 
-/* Events for a processor that runs, or sleeps in HLT or MWAIT. false: shut down. */
+/* Events for a processor that runs, or sleeps in HLT or MWAIT. false: shut down, or stopped by a
+ * hook. */
 static bool take_running(struct vcpu *v)
 {
     if (!take_debug_trap(v))
@@ -114,8 +137,14 @@ bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit)
         take_init(v);
     if (events_now(v) & EVENT_SIPI)
         take_sipi(v);
-    if (v->activity <= ACTIVITY_MWAIT && !take_running(v))
+    if (v->activity <= ACTIVITY_MWAIT && !take_running(v)) {
+        if (v->hook_stop) {
+            v->hook_stop = false;
+            *exit = EXIT_HOOK;
+            return false;
+        }
         v->activity = ACTIVITY_SHUTDOWN;
+    }
     if (v->activity == ACTIVITY_RUN)
         return true;
     *exit = v->activity == ACTIVITY_SHUTDOWN ? EXIT_SHUTDOWN : EXIT_IDLE;
@@ -129,18 +158,57 @@ void vcpu_stall(struct vcpu *v, unsigned cost)
         vcpu_signal(v, EVENT_STOP);
 }
 
+static bool hook_fault(struct vcpu *v)
+{
+    const struct fault *f = &v->fault;
+    bool breakpoint = f->vector == VEC_DB && !(f->dr6 & DR6_BD);
+    const struct vcpu_event_info event = {.vector = f->vector,
+                                          .kind = breakpoint ? EVENT_TRAP_EXC : EVENT_EXCEPTION,
+                                          .has_error = f->has_error,
+                                          .error = f->error,
+                                          .cr2 = f->cr2,
+                                          .dr6 = f->dr6,
+                                          .return_rip = v->rip};
+
+    v->fault.pending = false;
+    if (!hook_event(v, &event))
+        return false;
+    v->fault.pending = true;
+    return true;
+}
+
 bool vcpu_deliver_fault(struct vcpu *v)
 {
+    if (unlikely(v->hook_stop))
+        return false; /* a software interrupt was stopped */
     check(v->fault.pending, "an instruction failed without a fault at %04x:%016lx",
           v->seg[SEG_CS].selector, v->rip);
     log_trace(v->log, LOG_INT, "fault %02x error %04x at %04x:%016lx cpl %u cr2 %016lx",
               v->fault.vector, v->fault.error, v->seg[SEG_CS].selector, v->rip, v->cpl,
               v->fault.cr2);
+    if (unlikely(v->hooks) && !hook_fault(v))
+        return false;
     v->shadow = 0;
     v->pending_db = 0;
     vcpu_stall(v, STALL_FAULT);
     if (!exception_deliver(v))
         return false;
     v->rip = v->next_rip;
+    return true;
+}
+
+enum vcpu_exit vcpu_leave(struct vcpu *v)
+{
+    bool stopped = v->hook_stop;
+
+    v->hook_stop = false;
+    return stopped ? EXIT_HOOK : EXIT_SHUTDOWN;
+}
+
+bool vcpu_stalled(struct vcpu *v)
+{
+    if (v->stalls < STALLS_MAX)
+        return false;
+    v->stalls = 0;
     return true;
 }

@@ -4,13 +4,14 @@
  *
  * Ordinary code runs in decoded runs with three compares between instructions: events, decoded code
  * that went stale, end of the run. Whatever needs a look at every boundary (TF, RF, breakpoints, an
- * interrupt shadow, traces) goes through step(). Exceptions are delivered between them and nowhere
- * else.
+ * interrupt shadow, traces) goes through step(). Exceptions are delivered between instructions and
+ * nowhere else.
  */
 #include "cpu/control.h"
 #include "cpu/decode_cache.h"
 #include "cpu/engine.h"
 #include "cpu/exception.h"
+#include "cpu/hooks.h"
 #include "cpu/insn.h"
 
 static ALWAYS_INLINE u64 rip_mask(const struct vcpu *v)
@@ -18,7 +19,7 @@ static ALWAYS_INLINE u64 rip_mask(const struct vcpu *v)
     return v->code_size == 8 ? ~0ull : v->code_size == 4 ? 0xffffffffull : 0xffffull;
 }
 
-/* Runs decoded instructions until something needs attention. false: shutdown. */
+/* Runs decoded instructions until something needs attention. false: leave. */
 static ALWAYS_INLINE bool execute_run(struct vcpu *v, const struct decode_run *run, u64 end)
 {
     const u64 *epoch_at = &v->ram->code_epoch;
@@ -87,10 +88,25 @@ static u64 breakpoints_here(const struct vcpu *v)
     return debug_match_exec(v, exec_address(v));
 }
 
-/* Executes one instruction with every check. false: shutdown. */
-static NOINLINE bool step(struct vcpu *v)
+/* An instruction whose fault a hook stopped is as if it had not been tried. */
+static bool fault_in_step(struct vcpu *v, u8 shadow, u64 rf)
 {
-    const u64 hits = breakpoints_here(v), tf = v->rflags & F_TF;
+    if (vcpu_deliver_fault(v))
+        return true;
+    if (v->hook_stop) {
+        v->shadow = shadow;
+        v->rflags |= rf;
+        vcpu_update_mode(v);
+    }
+    return false;
+}
+
+/* Executes one instruction with every check; again: it is a REP instruction that goes on. false:
+ * leave. */
+static NOINLINE bool step(struct vcpu *v, bool again)
+{
+    const u64 hits = breakpoints_here(v), tf = v->rflags & F_TF, rf = v->rflags & F_RF;
+    const u8 shadow = v->shadow;
     const struct decode_run *run;
     const struct insn *i;
 
@@ -102,8 +118,10 @@ static NOINLINE bool step(struct vcpu *v)
     if (!run)
         return vcpu_deliver_fault(v);
     i = run->insns;
+    if (v->hooked && !again && !hook_insn(v, i))
+        return false;
     trace(v, i);
-    if (v->rflags & F_RF) {
+    if (rf) {
         /* It covers this instruction only; IRET and task switches may set it anew. */
         v->rflags &= ~(u64)F_RF;
         vcpu_update_mode(v);
@@ -111,7 +129,7 @@ static NOINLINE bool step(struct vcpu *v)
     v->shadow = 0;
     v->next_rip = (v->rip + i->len) & rip_mask(v);
     if (!i->body(v, i))
-        return vcpu_deliver_fault(v);
+        return fault_in_step(v, shadow, rf);
     if (v->repeat) {
         vcpu_stall(v, STALL_REP);
     } else {
@@ -132,35 +150,30 @@ static ALWAYS_INLINE bool needs_attention(const struct vcpu *v)
 
 static ALWAYS_INLINE bool needs_steps(const struct vcpu *v)
 {
-    return v->careful | v->shadow || log_on(v->log, LOG_CPU | LOG_EXEC);
+    return v->careful | v->shadow | v->hooked || log_on(v->log, LOG_CPU | LOG_EXEC);
 }
 
-enum vcpu_exit interp_continue(struct vcpu *v, u64 budget)
+enum vcpu_exit interp_run(struct vcpu *v, u64 budget)
 {
     const u64 end = v->icount + budget;
     const struct decode_run *run;
     enum vcpu_exit exit;
-    bool alive;
+    bool alive, again;
 
     for (;;) {
         if (unlikely(needs_attention(v)) && !vcpu_take_events(v, &exit))
-            return exit == EXIT_STOP && v->stalls >= STALLS_MAX ? EXIT_STALLED : exit;
+            return exit == EXIT_STOP && vcpu_stalled(v) ? EXIT_STALLED : exit;
+        again = v->repeat;
         v->repeat = false;
         if (unlikely(v->icount == end))
             return EXIT_BUDGET;
         if (unlikely(needs_steps(v))) {
-            alive = step(v);
+            alive = step(v, again);
         } else {
             run = decode_cache_lookup(v, v->rip);
             alive = likely(run) ? execute_run(v, run, end) : vcpu_deliver_fault(v);
         }
         if (unlikely(!alive))
-            return EXIT_SHUTDOWN;
+            return vcpu_leave(v);
     }
-}
-
-enum vcpu_exit interp_run(struct vcpu *v, u64 budget)
-{
-    v->stalls = 0;
-    return interp_continue(v, budget);
 }

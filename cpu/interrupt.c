@@ -8,6 +8,7 @@
  */
 #include "cpu/exception.h"
 #include "cpu/frame.h"
+#include "cpu/hooks.h"
 #include "cpu/segment.h"
 
 struct event {
@@ -288,6 +289,17 @@ static bool deliver_protected(struct vcpu *v, const struct event *e)
     return g.type == SYS_TASK_GATE ? deliver_task(v, e, &g) : deliver_gate(v, e, &g);
 }
 
+/* Software interrupts are shown to hooks before their gate is looked at; faults and hardware
+ * interrupts have been shown by the run loop. */
+static bool hook_allows(struct vcpu *v, u8 vector, enum event_kind kind, u64 return_rip)
+{
+    const struct vcpu_event_info event = {.vector = vector, .kind = kind, .return_rip = return_rip};
+
+    if (likely(!v->hooks) || (kind != EVENT_SOFTWARE && kind != EVENT_ICEBP))
+        return true;
+    return hook_event(v, &event);
+}
+
 /* EXT is clear for INT n, INT3 and INTO alone (SDM 3A 6.13). */
 bool interrupt_deliver(struct vcpu *v, u8 vector, enum event_kind kind, bool has_error, u32 error,
                        u64 return_rip)
@@ -300,6 +312,8 @@ bool interrupt_deliver(struct vcpu *v, u8 vector, enum event_kind kind, bool has
                             .rip = return_rip,
                             .flags = v->rflags | (kind == EVENT_EXCEPTION ? F_RF : 0)};
 
+    if (!hook_allows(v, vector, kind, return_rip))
+        return false;
     return vcpu_real_mode(v) ? deliver_real(v, &e) : deliver_protected(v, &e);
 }
 
@@ -313,7 +327,7 @@ bool interrupt_software(struct vcpu *v, u8 vector)
         if ((v->cr4 & CR4_VME) && !vme_redirects(v, vector, &to_8086))
             return false;
         if (to_8086)
-            return deliver_vme(v, &e);
+            return hook_allows(v, vector, EVENT_SOFTWARE, e.rip) && deliver_vme(v, &e);
         if (vcpu_iopl(v) < 3)
             return raise_gp(v, 0);
     }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cpu/control.h"
+#include "cpu/hooks.h"
 #include "cpu/span.h"
 
 /* Whether loads at gpa reach the memory at hva, which is where stores go. */
@@ -39,7 +40,8 @@ bool rmw_begin_slow(struct vcpu *v, u64 gla, unsigned size, struct rmw *m)
     m->device = !s.page[0].hva || (split && !s.page[1].hva);
     m->hva =
         !split && !m->device && loads_reach(v, s.page[0].gpa, s.page[0].hva) ? s.page[0].hva : NULL;
-    m->notify = m->hva && s.page[0].notify;
+    m->notify = m->hva && s.page[0].notify ? RMW_RAM : 0;
+    m->notify |= v->tlb.watch_all ? RMW_HOOK : 0;
     if (v->tlb.watch_count)
         debug_match_data(v, gla, size, true);
     return true;
@@ -88,25 +90,41 @@ static bool exclusive_cas(struct vcpu *v, const struct rmw *m, void *expected, c
 
 /* -- the interface -- */
 
+static NOINLINE void loaded(struct vcpu *v, const struct rmw *m, const void *bytes)
+{
+    if (v->tlb.watch_all)
+        hook_memory(v, ACCESS_READ, m->gla, m->page[0].gpa, bytes, m->size);
+}
+
+static NOINLINE void stored(struct vcpu *v, const struct rmw *m, const void *bytes)
+{
+    if (m->notify & RMW_RAM)
+        ram_written(v->ram, m->hva, m->size);
+    if ((m->notify & RMW_HOOK) && v->tlb.watch_all)
+        hook_memory(v, ACCESS_WRITE, m->gla, m->page[0].gpa, bytes, m->size);
+}
+
 u64 rmw_read(struct vcpu *v, const struct rmw *m)
 {
     u64 value = 0;
 
     if (likely(m->hva))
-        return load_le(m->hva, m->size);
-    parts_read(v, m, &value);
+        value = load_le(m->hva, m->size);
+    else
+        parts_read(v, m, &value);
+    if (unlikely(m->notify & RMW_HOOK))
+        loaded(v, m, &value);
     return value;
 }
 
 void rmw_write(struct vcpu *v, const struct rmw *m, u64 value)
 {
-    if (unlikely(!m->hva)) {
+    if (likely(m->hva))
+        store_le(m->hva, value, m->size);
+    else
         parts_write(v, m, &value);
-        return;
-    }
-    store_le(m->hva, value, m->size);
     if (m->notify)
-        ram_written(v->ram, m->hva, m->size);
+        stored(v, m, &value);
 }
 
 /* The host's LOCK CMPXCHG, for any alignment inside the page. */
@@ -146,28 +164,47 @@ static bool host_cas(u8 *hva, unsigned size, u64 *expected, u64 desired)
     return false;
 }
 
+static ALWAYS_INLINE bool cas(struct vcpu *v, const struct rmw *m, u64 *expected, u64 desired)
+{
+    if (likely(m->hva))
+        return host_cas(m->hva, m->size, expected, desired);
+    return exclusive_cas(v, m, expected, &desired);
+}
+
 bool rmw_cas(struct vcpu *v, const struct rmw *m, u64 *expected, u64 desired)
 {
-    if (unlikely(!m->hva))
-        return exclusive_cas(v, m, expected, &desired);
-    if (!host_cas(m->hva, m->size, expected, desired))
-        return false;
-    if (m->notify)
-        ram_written(v->ram, m->hva, m->size);
-    return true;
+    bool same = cas(v, m, expected, desired);
+
+    if (same && m->notify)
+        stored(v, m, &desired);
+    return same;
+}
+
+bool rmw_cmpxchg(struct vcpu *v, const struct rmw *m, u64 *expected, u64 desired)
+{
+    bool same = cas(v, m, expected, desired);
+
+    if (unlikely(m->notify & RMW_HOOK))
+        loaded(v, m, expected);
+    if (same && m->notify)
+        stored(v, m, &desired);
+    return same;
 }
 
 bool rmw_cas16(struct vcpu *v, const struct rmw *m, u64 expected[2], const u64 desired[2])
 {
     bool same;
 
-    if (unlikely(!m->hva))
-        return exclusive_cas(v, m, expected, desired);
-    asm volatile("lock cmpxchg16b %1"
-                 : "=@cce"(same), "+m"(*(u8(*)[16])m->hva), "+a"(expected[0]), "+d"(expected[1])
-                 : "b"(desired[0]), "c"(desired[1])
-                 : "memory");
+    if (likely(m->hva))
+        asm volatile("lock cmpxchg16b %1"
+                     : "=@cce"(same), "+m"(*(u8(*)[16])m->hva), "+a"(expected[0]), "+d"(expected[1])
+                     : "b"(desired[0]), "c"(desired[1])
+                     : "memory");
+    else
+        same = exclusive_cas(v, m, expected, desired);
+    if (unlikely(m->notify & RMW_HOOK))
+        loaded(v, m, expected);
     if (same && m->notify)
-        ram_written(v->ram, m->hva, 16);
+        stored(v, m, desired);
     return same;
 }

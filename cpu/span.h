@@ -8,6 +8,7 @@
 #include "cpu/access.h"
 
 struct span {
+    u64 gla;
     struct tlb_page page[2];
     unsigned size;
     unsigned first; /* bytes in page[0]; the rest is in page[1] */

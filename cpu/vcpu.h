@@ -19,6 +19,7 @@ struct vcpu;
 struct insn;
 struct cpu_model;    /* cpu/cpuid.h: what this processor offers */
 struct decode_cache; /* cpu/decode_cache.h */
+struct vcpu_hooks;   /* cpu/hooks.h */
 struct native;       /* cpu/native.h: thunks that run SIMD and x87 on the host */
 struct msr_table;    /* cpu/msr.h */
 struct jit;          /* jit/jit.h: the translator, if this vCPU has one */
@@ -87,6 +88,7 @@ enum vcpu_exit {
     EXIT_STALLED,  /* much happened and little or nothing retired (cpu/engine.h) */
     EXIT_IDLE,     /* activity is HLT, MWAIT or WAIT_SIPI and nothing wakes it */
     EXIT_SHUTDOWN, /* triple fault */
+    EXIT_HOOK,     /* a hook asked for it (cpu/hooks.h) */
 };
 
 /* What a vCPU needs from above; handed in at construction, all called on the vCPU's thread. */
@@ -133,10 +135,12 @@ struct vcpu {
     bool repeat; /* set by the body of a REP instruction that is not finished: it runs again, counts
                     as not retired, and next_rip is ignored. With `careful` set a body does one
                     iteration at a time. Cleared by the run loop */
+    bool hooked; /* there is an instruction hook: one instruction at a time */
+    bool hook_stop; /* a hook said stop: the engine is on its way out with EXIT_HOOK */
     struct segment seg[SEG_COUNT];
     u64 icount; /* instructions retired */
     struct fault fault;
-    u32 stalls; /* since the engine was entered: faults and pieces of REP instructions (engine.h) */
+    u32 stalls; /* in this slice: faults and pieces of REP instructions (engine.h) */
 
     /* -- the rest of the architecture -- */
     struct segment ldtr, tr;
@@ -189,6 +193,7 @@ struct vcpu {
     struct decode_cache *decode;
     struct native *native;
     const struct vcpu_platform *platform;
+    const struct vcpu_hooks *hooks; /* NULL: none */
     struct log *log;
 };
 

@@ -283,13 +283,13 @@ static void note_left(struct jit *j, struct vcpu *v, struct jit_block *block)
 
 static bool wants_steps(const struct vcpu *v)
 {
-    return v->careful || v->shadow || log_on(v->log, LOG_CPU | LOG_EXEC);
+    return v->careful || v->shadow || v->hooks || log_on(v->log, LOG_CPU | LOG_EXEC);
 }
 
 /* true: *why tells why the engine is left. */
 static bool interpret(struct vcpu *v, u64 count, enum vcpu_exit *why)
 {
-    *why = interp_continue(v, count);
+    *why = interp_run(v, count);
     return *why != EXIT_BUDGET;
 }
 
@@ -305,7 +305,6 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
     struct jit_link *link = NULL;
     enum vcpu_exit why;
 
-    v->stalls = 0;
     jit_set_gs_base(v);
     for (;;) {
         struct jit_block *block;
@@ -315,7 +314,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         __atomic_store_n(&v->jit.attention, 0, __ATOMIC_SEQ_CST);
         if ((__atomic_load_n(&v->events, __ATOMIC_RELAXED) | v->activity) &&
             !vcpu_take_events(v, &why))
-            return why == EXIT_STOP && v->stalls >= STALLS_MAX ? EXIT_STALLED : why;
+            return why == EXIT_STOP && vcpu_stalled(v) ? EXIT_STALLED : why;
         v->repeat = false;
         if (j->options.counted && v->icount == end)
             return EXIT_BUDGET;
@@ -351,6 +350,6 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
             note_left(j, v, v->jit.left);
         v->jit.left = NULL;
         if (v->fault.pending && !vcpu_deliver_fault(v))
-            return EXIT_SHUTDOWN;
+            return vcpu_leave(v);
     }
 }

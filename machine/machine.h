@@ -22,6 +22,8 @@ enum machine_end {
     END_SHUTDOWN,   /* triple fault and no_reboot is set */
     END_STOPPED,    /* machine_stop() */
     END_HALTED,     /* counted time: every processor halted for good with interrupts off */
+    END_BUDGET,     /* machine_run_for(): as many instructions have retired */
+    END_HOOK,       /* a hook of a vCPU asked for it (cpu/hooks.h) */
 };
 
 /* Builds a machine from config (copied). One sentence in err, naming the option, on failure. */
@@ -31,6 +33,12 @@ void machine_destroy(struct machine *machine);
 
 /* Runs until the machine ends; *code receives the guest's exit code for END_DEBUG_EXIT. */
 enum machine_end machine_run(struct machine *machine, int *code);
+/* The same for at most budget instructions of all vCPUs together, and in counted time for at most
+ * idle_ns of guest time in which no vCPU runs (END_HALTED). Going on later continues as if there
+ * had been no end: in counted time the run does not depend on how it is cut. */
+enum machine_end machine_run_for(struct machine *machine, u64 budget, u64 idle_ns, int *code);
+/* Power-on state. Not while it runs. */
+void machine_reset(struct machine *machine);
 /* Makes machine_run() return soon. Async-signal-safe. */
 void machine_stop(struct machine *machine);
 /* Presses the ACPI power button. */

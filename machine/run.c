@@ -143,13 +143,17 @@ static enum vcpu_exit run_engine(struct machine *m, struct vcpu *v, u64 budget)
     return m->config.time == TIME_REAL ? run_timed(m, v) : jit_run(v, budget);
 }
 
-static void run_slice(struct machine *m, unsigned index)
+/* Retires at most limit instructions. true: a hook ends the run. */
+static bool run_slice(struct machine *m, unsigned index, u64 limit)
 {
     struct vcpu *v = m->processors[index].vcpu;
-    u64 budget = slice_budget(m), before = v->icount, start = time_now(&m->time);
+    u64 slice = m->turn_left ? m->turn_left : slice_budget(m);
+    u64 budget = slice < limit ? slice : limit, before = v->icount, start = time_now(&m->time);
     enum vcpu_exit why;
 
     m->running = index;
+    if (!m->turn_left)
+        v->stalls = 0;
     vcpu_clear_signal(v, EVENT_STOP);
     time_slice_begin(&m->time, &v->icount);
     why = run_engine(m, v, budget);
@@ -159,6 +163,8 @@ static void run_slice(struct machine *m, unsigned index)
         time_skip_to(&m->time, time_now(&m->time) + STALL_NS);
     if (why == EXIT_SHUTDOWN)
         machine_request(m, REQUEST_RESET);
+    m->turn_left = why == EXIT_BUDGET || why == EXIT_HOOK ? slice - (v->icount - before) : 0;
+    return why == EXIT_HOOK;
 }
 
 /* The clock's earliest deadline moved forward: the running slice may be too long now. */
@@ -289,37 +295,84 @@ static bool idle(struct machine *m)
     return false;
 }
 
-enum machine_end machine_run(struct machine *m, int *code)
+/* One slice for each processor that can run, beginning with the one whose turn it is. false: the
+ * budget is used up, or a hook ends the run: *end. */
+static bool run_round(struct machine *m, u64 limit, enum machine_end *end)
 {
+    if (m->turn >= m->processor_count)
+        m->turn = 0;
+    if (!m->turn && !m->turn_left)
+        m->ran = false;
+    for (; m->turn < m->processor_count; m->turn++) {
+        struct vcpu *v = m->processors[m->turn].vcpu;
+        bool stopped;
+
+        if (!m->turn_left && !can_run(v))
+            continue;
+        m->ran = true;
+        stopped = run_slice(m, m->turn, limit - machine_instructions(m));
+        *end = stopped ? END_HOOK : END_BUDGET;
+        if (stopped || (m->turn_left && machine_instructions(m) == limit))
+            return false;
+        m->turn_left = 0;
+        m->last_ran = time_now(&m->time);
+        clock_run(&m->clock);
+        if (machine_instructions(m) == limit) {
+            m->turn++;
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Counted time: no processor has run for ns, in this run, which began at start. */
+static bool idle_too_long(const struct machine *m, u64 start, u64 ns)
+{
+    u64 since = m->last_ran > start ? m->last_ran : start;
+
+    return m->config.time == TIME_COUNTED && time_now((void *)&m->time) - since > ns;
+}
+
+enum machine_end machine_run_for(struct machine *m, u64 budget, u64 idle_ns, int *code)
+{
+    const u64 start = time_now(&m->time);
+    const u64 before = machine_instructions(m);
+    const u64 limit = budget < ~0ull - before ? before + budget : ~0ull;
     enum machine_end end;
     u64 next_input = 0;
 
     *code = 0;
     for (;;) {
-        bool ran = false;
-
         if (__atomic_load_n(&m->requests, __ATOMIC_SEQ_CST) && serve_requests(m, &end))
             break;
-        clock_run(&m->clock);
+        if (!m->turn_left)
+            clock_run(&m->clock);
         if (time_now(&m->time) >= next_input) {
             serve_host(m);
             next_input = time_now(&m->time) + INPUT_PERIOD_NS;
         }
-        for (unsigned n = 0; n < m->processor_count; n++) {
-            if (!can_run(m->processors[n].vcpu))
-                continue;
-            ran = true;
-            run_slice(m, n);
-            m->last_ran = time_now(&m->time);
-            clock_run(&m->clock);
-        }
-        if (!ran && !idle(m)) {
+        if (!run_round(m, limit, &end))
+            break;
+        if (!m->ran && (!idle(m) || idle_too_long(m, start, idle_ns))) {
             end = END_HALTED;
             break;
         }
     }
     *code = m->exit_code;
     return end;
+}
+
+enum machine_end machine_run(struct machine *m, int *code)
+{
+    return machine_run_for(m, ~0ull, CLOCK_NEVER, code);
+}
+
+void machine_reset(struct machine *m)
+{
+    __atomic_and_fetch(&m->requests, ~(u32)(REQUEST_RESET | REQUEST_CPU_RESET), __ATOMIC_SEQ_CST);
+    m->turn = 0;
+    m->turn_left = 0;
+    reset_all(m);
 }
 
 void machine_stop(struct machine *m)

@@ -67,6 +67,8 @@ void tlb_destroy(struct tlb *tlb)
 
 static bool page_watched(const struct tlb *tlb, u64 gla)
 {
+    if (tlb->watch_all)
+        return true;
     for (unsigned i = 0; i < tlb->watch_count; i++) {
         if (tlb->watch_pages[i] == (gla & PAGE_MASK))
             return true;

@@ -43,6 +43,7 @@ struct tlb {
     u64 flushes;
     u64 watch_pages[4]; /* linear pages with data breakpoints: never entered for read or write */
     unsigned watch_count;
+    bool watch_all; /* no page is entered for read or write: somebody looks at every access */
     u64 filled[TLB_CONTEXTS][TLB_ENTRIES / 64];   /* first-level slots in use */
     u64 large[TLB_LARGE_SIZES][TLB_FILTER_WORDS]; /* large pages that may have pieces there */
 };

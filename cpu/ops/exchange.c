@@ -118,7 +118,7 @@ static ALWAYS_INLINE bool cmpxchg(struct vcpu *v, const struct insn *i, unsigned
         if (!mem_linear(v, i, size, ACCESS_WRITE, &gla) || !rmw_begin(v, gla, size, &m))
             return false;
         old = rax;
-        equal = rmw_cas(v, &m, &old, value);
+        equal = rmw_cmpxchg(v, &m, &old, value);
     }
     flags_set(v, F_OSZAPC, flags_sub(rax, old, rax - old, size));
     if (!equal)
@@ -145,7 +145,7 @@ bool op_CMPXCHG8B_Mq(struct vcpu *v, const struct insn *i)
 
     if (!mem_linear(v, i, 8, ACCESS_WRITE, &gla) || !rmw_begin(v, gla, 8, &m))
         return false;
-    if (rmw_cas(v, &m, &old, value)) {
+    if (rmw_cmpxchg(v, &m, &old, value)) {
         v->rflags |= F_ZF;
         return true;
     }

@@ -6,6 +6,7 @@
  * the port, as a read may change a device.
  */
 #include "cpu/control.h"
+#include "cpu/hooks.h"
 #include "cpu/ops/string.h"
 #include "cpu/segment.h"
 
@@ -39,13 +40,29 @@ static unsigned port_size(const struct insn *i)
     return i->osz == 8 ? 4 : i->osz;
 }
 
+static u64 read_port(struct vcpu *v, u16 port, unsigned size)
+{
+    u64 value = pio_read(v->platform->pio, port, size);
+
+    if (unlikely(v->hooks))
+        hook_port(v, port, size, false, value);
+    return value;
+}
+
+static void write_port(struct vcpu *v, u16 port, u64 value, unsigned size)
+{
+    pio_write(v->platform->pio, port, value, size);
+    if (unlikely(v->hooks))
+        hook_port(v, port, size, true, value);
+}
+
 static bool port_in(struct vcpu *v, const struct insn *i, u16 port)
 {
     unsigned size = port_size(i);
 
     if (!io_permitted(v, port, size))
         return false;
-    reg_write(v, RAX, size, pio_read(v->platform->pio, port, size));
+    reg_write(v, RAX, size, read_port(v, port, size));
     if (v->careful)
         debug_match_io(v, port, size);
     return true;
@@ -57,7 +74,7 @@ static bool port_out(struct vcpu *v, const struct insn *i, u16 port)
 
     if (!io_permitted(v, port, size))
         return false;
-    pio_write(v->platform->pio, port, reg_read(v, RAX, size), size);
+    write_port(v, port, reg_read(v, RAX, size), size);
     if (v->careful)
         debug_match_io(v, port, size);
     return true;
@@ -116,7 +133,7 @@ static bool ins_step(struct vcpu *v, const struct insn *i)
         !seg_to_linear(v, SEG_ES, string_offset(v, i, RDI), size, ACCESS_WRITE, &gla) ||
         !rmw_begin(v, gla, size, &m))
         return false;
-    rmw_write(v, &m, pio_read(v->platform->pio, port, size));
+    rmw_write(v, &m, read_port(v, port, size));
     if (v->careful)
         debug_match_io(v, port, size);
     string_advance(v, i, RDI, 1, size);
@@ -132,7 +149,7 @@ static bool outs_step(struct vcpu *v, const struct insn *i)
     if (!io_permitted(v, port, size) ||
         !seg_read(v, (enum seg)i->seg, string_offset(v, i, RSI), size, &value))
         return false;
-    pio_write(v->platform->pio, port, value, size);
+    write_port(v, port, value, size);
     if (v->careful)
         debug_match_io(v, port, size);
     string_advance(v, i, RSI, 1, size);

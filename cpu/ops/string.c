@@ -36,7 +36,9 @@ bool string_run(struct vcpu *v, const struct insn *i, string_step *step, string_
     if (!(i->flags & (I_REP | I_REPNE)))
         return step(v, i);
     while (count) {
-        u64 done = bulk && !single ? bulk(v, i, count) : 0;
+        /* The same elements to a stretch whether there is a bulk way or not. */
+        u64 room = STRETCH - total;
+        u64 done = bulk && !single ? bulk(v, i, count < room ? count : room) : 0;
 
         if (!done) {
             if (!step(v, i))

@@ -5,6 +5,7 @@
  */
 #include "cpu/control.h"
 #include "cpu/cpuid.h"
+#include "cpu/hooks.h"
 #include "cpu/msr.h"
 #include "cpu/ops/operand.h"
 
@@ -95,6 +96,8 @@ bool op_CPUID(struct vcpu *v, const struct insn *i)
 
     (void)i;
     cpuid_read(v, (u32)v->gpr[RAX], (u32)v->gpr[RCX], &r);
+    if (unlikely(v->hooks) && v->hooks->cpuid)
+        v->hooks->cpuid(v->hooks->opaque, v, (u32)v->gpr[RAX], (u32)v->gpr[RCX], &r);
     v->gpr[RAX] = r.eax;
     v->gpr[RBX] = r.ebx;
     v->gpr[RCX] = r.ecx;

@@ -221,6 +221,8 @@ static const char *end_name(enum machine_end end)
     case END_SHUTDOWN: return "triple-fault";
     case END_STOPPED: return "stopped";
     case END_HALTED: return "halted";
+    case END_BUDGET:
+    case END_HOOK: break; /* only where a budget or a hook was given */
     }
     return "unknown";
 }

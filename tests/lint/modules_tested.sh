@@ -10,6 +10,7 @@ say() { echo "$*"; bad=1; }
 while read -r source; do
     folder=${source%%/*} module=$(basename "$source" .c)
     [[ $source == frontend/conform/* ]] && folder=conformance
+    [[ $source == machine/library/* ]] && module=library_$module
     elsewhere=$(awk -v s="$source" '$1 == s { print $2 }' $list)
     if [ -e "tests/$folder/${module}_test.c" ]; then
         [ -z "$elsewhere" ] || say "$list: $source has a test module of its own"
