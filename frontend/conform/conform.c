@@ -14,6 +14,7 @@ struct subcommand {
 
 /* clang-format off */
 static const struct subcommand subcommands[] = {
+    {"decode", conform_decode, "the decoder against Capstone"},
     {NULL, NULL, NULL},
 };
 /* clang-format on */
