@@ -14,6 +14,7 @@ struct subcommand {
 
 /* clang-format off */
 static const struct subcommand subcommands[] = {
+    {"cpuid", conform_cpuid, "advertised and hidden features of a -cpu model"},
     {"decode", conform_decode, "the decoder against Capstone"},
     {NULL, NULL, NULL},
 };
