@@ -87,6 +87,16 @@ static const struct {
     {FEAT_PAGE1GB, FEAT_LM},
     {FEAT_INVPCID, FEAT_PCID},
     {FEAT_LM, FEAT_PAE},
+    {FEAT_LM, FEAT_MSR}, /* EFER */
+    {FEAT_APIC, FEAT_MSR},
+    {FEAT_MTRR, FEAT_MSR},
+    {FEAT_PAT, FEAT_MSR},
+    {FEAT_MCA, FEAT_MSR},
+    {FEAT_TSC_ADJUST, FEAT_MSR},
+    {FEAT_ARCH_CAPABILITIES, FEAT_MSR},
+    {FEAT_SEP, FEAT_MSR},
+    {FEAT_SYSCALL, FEAT_MSR},
+    {FEAT_NX, FEAT_MSR},
 };
 
 static const struct {

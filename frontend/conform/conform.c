@@ -14,6 +14,9 @@ struct subcommand {
 
 /* clang-format off */
 static const struct subcommand subcommands[] = {
+    {"cpuid", conform_cpuid, "advertised and hidden features of a -cpu model"},
+    {"decode", conform_decode, "the decoder against Capstone"},
+    {"system", conform_system, "the bare-metal suite: what user mode cannot test"},
     {NULL, NULL, NULL},
 };
 /* clang-format on */

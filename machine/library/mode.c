@@ -109,7 +109,8 @@ static enum lockstep_status write_tables(struct lockstep_machine *m, u64 at)
 static void enable_fpu(const struct vcpu *v, struct lockstep_state *s)
 {
     s->cr0 = CR0_ET | CR0_NE | CR0_MP;
-    s->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT;
+    s->cr4 =
+        (vcpu_has(v, FEAT_FXSR) ? CR4_OSFXSR : 0) | (vcpu_has(v, FEAT_SSE) ? CR4_OSXMMEXCPT : 0);
     s->xcr0 = XCR0_X87;
     if (vcpu_has(v, FEAT_XSAVE)) {
         s->cr4 |= CR4_OSXSAVE;

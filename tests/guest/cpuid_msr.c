@@ -243,6 +243,47 @@ static void control_registers_3_4(void)
     group_end();
 }
 
+/* Compatibility mode at CPL 0: what may not change there. EAX is written. */
+SNIPPET(32, compat_cr0, "mov %eax, %cr0");
+SNIPPET(32, compat_cr4, "mov %eax, %cr4");
+SNIPPET(32, compat_wrmsr, "wrmsr");
+
+static void compatibility_rules(void)
+{
+    ulong cr0 = read_cr0(), cr4 = read_cr4(), efer = rdmsr(MSR_EFER);
+    const struct {
+        const u8 *code;
+        ulong value, index;
+        bool pcid; /* with CR4.PCIDE set */
+        const char *name;
+    } cases[] = {
+        {compat_cr0, cr0 & ~CR0_PG, 0, true, "PG off with PCIDE (SDM 3A 4.10.1)"},
+        {compat_cr0, cr0 & ~(ulong)CR0_PE, 0, false, "PE off with PG (SDM 2, MOV to CR)"},
+        {compat_cr4, cr4 & ~(ulong)CR4_PAE, 0, false, "PAE off (SDM 3A 4.1.2)"},
+        {compat_wrmsr, efer & ~(ulong)EFER_LME, MSR_EFER, false, "LME off (SDM 3A 9.8.5)"},
+    };
+
+    if (skip_on_qemu("control registers in compatibility mode"))
+        return;
+    group_begin("control registers in compatibility mode");
+    for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct context c = context_flat(0);
+
+        if (cases[i].pcid && !(cpuid(1, 0).c >> 17 & 1))
+            continue;
+        if (cases[i].pcid)
+            write_cr4(cr4 | CR4_PCIDE);
+        c.cs = K_CS32;
+        c.ip = c.base = (ulong)cases[i].code;
+        c.ax = cases[i].value, c.cx = cases[i].index, c.dx = 0;
+        context_run(&c);
+        check_end(&c, GP, 0, 0, "%s", cases[i].name);
+        write_cr4(cr4);
+    }
+    check_eq(read_cr0(), cr0, "CR0 is as it was");
+    group_end();
+}
+
 /* SDM 3A 2.5, CR4.UMIP: SGDT, SIDT, SLDT, SMSW and STR at CPL 3. */
 SNIPPET(64, umip_sgdt, "sgdt (%rdi)");
 SNIPPET(64, umip_sidt, "sidt (%rdi)");
@@ -480,6 +521,7 @@ void guest_main(void)
     cpuid_topology();
     control_registers();
     control_registers_3_4();
+    compatibility_rules();
     umip();
     msr_unknown();
     msr_efer();

@@ -334,6 +334,17 @@ static void shadow(void)
     check(c.vector == END || (c.vector == DB && c.ip - c.base == 2),
           "an instruction breakpoint in the shadow may be held off: %lx", c.vector);
     breakpoints_off();
+    /* SDM 3A 6.8.3: held off until the handler is entered, whose first instruction it comes before.
+     */
+    SNIPPET(64, ss_int, "mov (%rdi), %ss; int $0x7e; nop");
+    idt_set(0x7e, step_target, K_CS, PRESENT | DPL3 | INTERRUPT_GATE);
+    breakpoint(0, (ulong)&selector, dr7(0, READ_WRITE, 4));
+    c = context_flat(0);
+    c.di = (ulong)&selector;
+    context_at(&c, ss_int);
+    check(c.vector == DB && c.ip == (ulong)step_target && (c.dr6 & DR6_MASK) == B0,
+          "MOV SS, INT n: vector %lx at %lx, dr6 %lx", c.vector, c.ip, c.dr6);
+    breakpoints_off();
     group_end();
 }
 

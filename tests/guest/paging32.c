@@ -247,9 +247,53 @@ static void pointer_registers(void)
     group_end();
 }
 
+/* What control registers refuse on the way into long mode and outside it; paging is off. */
+static void mode_rules(void)
+{
+    static const struct {
+        u32 cr4, lme, cr0; /* set first: CR4 bits, EFER.LME; the MOV to CR0 sets these */
+        u32 feature;       /* of CPUID 80000001H EDX that the case needs */
+        bool fault;
+        const char *name; /* with the section */
+    } cases[] = {
+        {0, EFER_LME, CR0_PG, 1u << 29, true, "PG with LME, without PAE (SDM 3A 9.8.5)"},
+        {0, 0, CR0_NW, 0, true, "NW without CD (SDM 3A 2.5)"},
+        {0, 0, CR0_NW | CR0_CD, 0, false, "NW with CD (SDM 3A 11.5.1)"},
+        {CR4_PAE, EFER_LME, 0, 1u << 29, false, "LME without PG changes nothing (SDM 3A 9.8.5)"},
+    };
+    ulong cr0 = read_cr0(), cr4 = read_cr4();
+
+    group_begin("control registers outside long mode");
+    for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+        if ((cpuid(0x80000001, 0).d & cases[i].feature) != cases[i].feature)
+            continue;
+        write_cr4((cr4 & ~(ulong)CR4_PAE) | cases[i].cr4);
+        if (cases[i].lme)
+            wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_LME);
+        TRY("mov %0, %%cr0", ::"r"(cr0 | cases[i].cr0));
+        if (cases[i].fault)
+            check_fault(GP, 0, "%s", cases[i].name);
+        else
+            check_no_fault("%s", cases[i].name);
+        check_eq(read_cr0() & CR0_PG, 0, "PG after: %s", cases[i].name);
+        write_cr0(cr0);
+        if (cases[i].lme)
+            wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~(u64)EFER_LME);
+    }
+    /* SDM 3A 2.5 and 4.10.1: PCIDE in IA-32e mode only. */
+    if (cpuid(1, 0).c >> 17 & 1) {
+        TRY("mov %0, %%cr4", ::"r"(cr4 | CR4_PCIDE));
+        check_fault(GP, 0, "PCIDE outside long mode");
+    }
+    check_eq(rdmsr(MSR_EFER) & EFER_LMA, 0, "LMA outside long mode");
+    write_cr4(cr4);
+    group_end();
+}
+
 void guest_main(void)
 {
     target = page_alloc();
+    mode_rules();
     start_32();
     mode_32();
     start_pae(false);
