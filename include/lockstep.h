@@ -75,7 +75,8 @@ LOCKSTEP_API const char *lockstep_error(const struct lockstep_machine *machine);
 
 enum lockstep_engine {
     LOCKSTEP_ENGINE_INTERPRETER = 0, /* the reference engine */
-    LOCKSTEP_ENGINE_JIT = 1,         /* LOCKSTEP_UNSUPPORTED in this version */
+    LOCKSTEP_ENGINE_JIT = 1, /* translated code: the same results, faster; with any hook set the
+                                interpreter runs instead. UNSUPPORTED without executable memory */
 };
 
 enum lockstep_clock {

@@ -35,6 +35,7 @@ struct machine_config {
     u16 debug_exit_size;
     bool no_reboot;
     enum engine_kind engine;
+    bool exact;     /* instructions are counted in real time, too: budgets and reports need it */
     u32 jit_off;    /* enum jit_optimisation: what the translator is to leave out */
     bool jit_stats; /* prints what the translator did when the machine ends */
     u64 jit_cache;  /* bytes of translated code; 0: the default */

@@ -78,10 +78,10 @@ struct machine {
     struct processor *processors;
     unsigned processor_count;
     struct alarm alarm; /* ends slices of translated code in real time */
-    unsigned running; /* index of the processor whose slice it is */
-    unsigned turn;    /* index of the processor whose slice comes next */
-    bool ran;         /* somebody has run in this round */
-    u64 turn_left;    /* instructions of a slice that a budget or a hook cut short, or 0 */
+    unsigned running;   /* index of the processor whose slice it is */
+    unsigned turn;      /* index of the processor whose slice comes next */
+    bool ran;           /* somebody has run in this round */
+    u64 turn_left;      /* instructions of a slice that a budget or a hook cut short, or 0 */
     struct apic_bus apic_bus;
     unsigned lapic_region;
     bool lapic_region_present;

@@ -48,7 +48,9 @@ void machine_power_button(struct machine *machine);
 void machine_text_screen(struct machine *machine, char *text, size_t size);
 /* Registers of every vCPU as text. */
 void machine_dump(struct machine *machine, char *text, size_t size);
-/* Instructions retired by all vCPUs since power-on. */
+/* Whether instructions are counted: translated code in real time is not. */
+bool machine_counts(const struct machine *machine);
+/* Instructions retired by all vCPUs since power-on, if they are counted. */
 u64 machine_instructions(const struct machine *machine);
 /* A hash of all guest RAM. Pages never touched count as zero. Fails with ST_IO. */
 MUST_USE enum status machine_ram_hash(struct machine *machine, u64 hash[2], struct error *err);

@@ -298,7 +298,7 @@ static enum status translator_create(struct machine *m, struct vcpu *v, struct e
 {
     const struct jit_options options = {
         .optimisations = JIT_ALL & ~m->config.jit_off,
-        .counted = m->config.time == TIME_COUNTED,
+        .counted = m->config.time == TIME_COUNTED || m->config.exact,
         .cache_size = m->config.jit_cache,
     };
 

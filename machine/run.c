@@ -140,7 +140,9 @@ static enum vcpu_exit run_engine(struct machine *m, struct vcpu *v, u64 budget)
 {
     if (m->config.engine == ENGINE_INTERP)
         return interp_run(v, budget);
-    return m->config.time == TIME_REAL ? run_timed(m, v) : jit_run(v, budget);
+    if (m->config.time == TIME_REAL && !m->config.exact)
+        return run_timed(m, v);
+    return jit_run(v, budget);
 }
 
 /* Retires at most limit instructions. true: a hook ends the run. */

@@ -245,10 +245,10 @@ static void write_report(struct session *s, enum machine_end end, int code)
                  strerror(errno));
         return;
     }
-    fprintf(
-        file,
-        "{\"end\": \"%s\", \"code\": %d, \"instructions\": %lu, \"ram_hash\": \"%016lx%016lx\"}\n",
-        end_name(end), code, machine_instructions(s->machine), hash[1], hash[0]);
+    fprintf(file, "{\"end\": \"%s\", \"code\": %d, ", end_name(end), code);
+    if (machine_counts(s->machine))
+        fprintf(file, "\"instructions\": %lu, ", machine_instructions(s->machine));
+    fprintf(file, "\"ram_hash\": \"%016lx%016lx\"}\n", hash[1], hash[0]);
     fclose(file);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "cpu/cpuid.h"
+#include "jit/jit.h"
 #include "machine/library/library.h"
 
 #define CELL_APIC_BUS_HZ 1000000000ull
@@ -176,6 +177,7 @@ enum status cell_create(struct cell **out, const struct lockstep_cpu_config *con
                         struct log *log, struct error *err)
 {
     u64 ips = config->instructions_per_second ? config->instructions_per_second : TIME_COUNTED_IPS;
+    const struct jit_options jit = {.optimisations = JIT_ALL, .counted = true};
     struct cell *cell = calloc(1, sizeof(*cell));
     enum status st;
 
@@ -189,6 +191,8 @@ enum status cell_create(struct cell **out, const struct lockstep_cpu_config *con
         st = create_memory(cell, config->memory_limit, log, err);
     if (!st)
         st = create_vcpu(cell, log, err);
+    if (!st && config->engine == LOCKSTEP_ENGINE_JIT)
+        st = jit_create(cell->vcpu, &jit, err);
     return st;
 }
 
@@ -196,6 +200,8 @@ void cell_destroy(struct cell *cell)
 {
     if (!cell)
         return;
+    if (cell->vcpu)
+        jit_destroy(cell->vcpu);
     vcpu_destroy(cell->vcpu);
     cell_mappings_destroy(cell);
     if (cell->pio.claims)

@@ -71,6 +71,8 @@ static struct machine_config machine_config(const struct pc *pc, const struct lo
     config.debug_exit_base = c->debug_exit_port;
     config.debug_exit_size = DEBUG_EXIT_PORTS;
     config.no_reboot = c->no_reboot;
+    config.engine = c->engine == LOCKSTEP_ENGINE_JIT ? ENGINE_JIT : ENGINE_INTERP;
+    config.exact = true;
     config.time = c->clock == LOCKSTEP_CLOCK_REAL ? TIME_REAL : TIME_COUNTED;
     config.ips = c->instructions_per_second;
     config.log = log;

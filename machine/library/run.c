@@ -3,6 +3,7 @@
  * Running a machine of the public library, and what ends a run.
  */
 #include "cpu/engine.h"
+#include "jit/jit.h"
 #include "machine/internal.h"
 #include "machine/library/library.h"
 
@@ -20,7 +21,7 @@ static enum vcpu_exit run_vcpu(struct lockstep_machine *m, u64 budget)
 
     v->stalls = 0;
     while (why == EXIT_STALLED) {
-        why = interp_run(v, end - v->icount);
+        why = v->jit.owner ? jit_run(v, end - v->icount) : interp_run(v, end - v->icount);
         if (__atomic_exchange_n(&m->cell->stop, false, __ATOMIC_SEQ_CST))
             why = why == EXIT_STALLED ? EXIT_STOP : why;
         else if (why == EXIT_STOP)
