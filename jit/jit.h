@@ -21,7 +21,8 @@ enum jit_optimisation {
     JIT_SIMD = 1u << 3,     /* simd: SSE to AVX-512 as they are, in the host's registers */
     JIT_EXTEND = 1u << 4,   /* extend: blocks go on behind conditional jumps */
     JIT_COALESCE = 1u << 5, /* coalesce: one check for accesses that differ by a constant */
-    JIT_ALL = (1u << 6) - 1
+    JIT_RECIPE = 1u << 6, /* recipe: flags are made again where that is cheaper than keeping them */
+    JIT_ALL = (1u << 7) - 1
 };
 
 struct jit_options {

@@ -92,7 +92,12 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
 {
     unsigned first = t->site_count;
     bool ends = insn_row(&ji->insn)->traits & T_ENDS;
+    struct reg_effects effects;
+    struct mem_ref ref;
     u64 next;
+
+    lower_describe(t, ji, &ref, &effects);
+    lower_keep_recipe(t, &ji->insn, &effects);
 
     if (ji->behind && ends && lower_continues(t->block, &ji->insn, ji->rip, &next)) {
         if (insn_row(&ji->insn)->flags_read)
@@ -107,6 +112,7 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
         lower_exit_lookup(t);
         return true;
     }
+    lower_note_recipe(t, ji);
     for (unsigned n = first; n < t->site_count; n++) {
         t->site[n].after = emit_here(t->e);
         t->site[n].flags_after = t->flags;

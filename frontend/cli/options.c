@@ -325,8 +325,9 @@ static enum status opt_engine(struct cli_options *o, const char *value, struct e
 static const struct {
     const char *name;
     u32 bit;
-} jit_names[] = {{"link", JIT_LINK}, {"indirect", JIT_INDIRECT}, {"memory", JIT_MEMORY},
-                 {"simd", JIT_SIMD}, {"extend", JIT_EXTEND},     {"coalesce", JIT_COALESCE}};
+} jit_names[] = {{"link", JIT_LINK},    {"indirect", JIT_INDIRECT}, {"memory", JIT_MEMORY},
+                 {"simd", JIT_SIMD},    {"extend", JIT_EXTEND},     {"coalesce", JIT_COALESCE},
+                 {"recipe", JIT_RECIPE}};
 
 static enum status jit_item(struct cli_options *o, const char *item, const char *value,
                             struct error *err)
@@ -348,7 +349,7 @@ static enum status jit_item(struct cli_options *o, const char *item, const char 
         }
     return error_set(err, ST_INVALID,
                      "-jit %s is not known; use stats, cache=SIZE, no-link, no-indirect, "
-                     "no-memory, no-simd, no-extend or no-coalesce.",
+                     "no-memory, no-simd, no-extend, no-coalesce or no-recipe.",
                      item);
 }
 
@@ -501,7 +502,8 @@ static const struct option option_table[] = {
     {"device", "NAME[,PROP=VALUE]", opt_device, "add a device; -device help lists them"},
     {"engine", "jit|interp", opt_engine, "how instructions are executed"},
     {"jit", "LIST", opt_jit,
-     "stats, cache=SIZE, no-link, no-indirect, no-memory, no-simd, no-extend, no-coalesce"},
+     "stats, cache=SIZE, no-link, no-indirect, no-memory, no-simd, no-extend, no-coalesce, "
+     "no-recipe"},
     {"clock", "real|counted[,ips=N]", opt_clock, "guest time from the host or from instructions"},
     {"rtc", "base=utc|DATE", opt_rtc, "wall clock at power-on"},
     {"d", "LIST", opt_d, "trace categories, separated by commas; -d help lists them"},

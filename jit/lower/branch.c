@@ -75,7 +75,7 @@ static u8 *poll(struct translator *t)
     struct emit *e = t->e;
     u8 *out;
 
-    if (t->flags == FLAGS_SAVED) {
+    if (t->flags == FLAGS_SAVED || t->flags == FLAGS_RECIPE) {
         emit_op_mem(e, 0, 0x83, &attention, 7); /* cmp attention, 0 */
         emit_value(e, 0, 1);
         return emit_jcc(e, CC_NE, 0);
@@ -96,9 +96,14 @@ static void exit_jump(struct translator *t, struct exit_site *x)
 
     if (!same_page(t, target))
         lower_save_flags(t);
-    x->link->saved = t->flags == FLAGS_SAVED;
-    if (x->polls)
+    if (x->polls) {
+        x->flags = t->flags;
+        x->recipe = t->recipe;
         x->attention_from = poll(t);
+    }
+    if (t->flags == FLAGS_RECIPE)
+        lower_need_flags(t);
+    x->link->saved = t->flags == FLAGS_SAVED;
     if (same_page(t, target))
         x->rel32 = emit_jmp_patchable(t->e, 0);
     else
@@ -137,6 +142,7 @@ static void lower_exit_taken(struct translator *t, struct exit_site *x)
 {
     emit_patch(x->taken_from, t->e->delta, emit_here(t->e));
     t->flags = x->flags;
+    t->recipe = x->recipe;
     lower_give_back(t, x->behind);
     if (t->j->options.optimisations & JIT_LINK) {
         exit_jump(t, x);
@@ -156,7 +162,8 @@ static void lower_exit_stub(struct translator *t, struct exit_site *x)
         lower_exit_taken(t, x);
     if (x->attention_from) {
         emit_patch(x->attention_from, e->delta, emit_here(e));
-        t->flags = x->link->saved ? FLAGS_SAVED : FLAGS_HOST;
+        t->flags = x->flags;
+        t->recipe = x->recipe;
         lower_save_flags(t);
         set_rip(t, x->link->target);
         lower_exit_lookup(t);
@@ -208,6 +215,7 @@ void lower_side_exit(struct translator *t, const struct jit_insn *ji)
     if (!x)
         return;
     x->flags = t->flags;
+    x->recipe = t->recipe;
     x->polls = back;
     x->behind = ji->behind;
     x->link->saved = false;

@@ -20,14 +20,14 @@ struct values {
     u32 next;
 };
 
-static bool describe(const struct translator *t, const struct jit_insn *ji, struct mem_ref *ref,
-                     struct reg_effects *effects)
+void lower_describe(const struct translator *t, const struct jit_insn *ji, struct mem_ref *ref,
+                    struct reg_effects *effects)
 {
     *ref = (struct mem_ref){0};
     *effects = (struct reg_effects){.adjusted = REG_NONE};
-    return lower_generic_describe(t, ji, ref, effects) ||
-           lower_stack_describe(t, ji, ref, effects) ||
-           lower_divide_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects);
+    effects->all = !(
+        lower_generic_describe(t, ji, ref, effects) || lower_stack_describe(t, ji, ref, effects) ||
+        lower_divide_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects));
 }
 
 static void follow(struct values *values, const struct reg_effects *effects)
@@ -119,10 +119,9 @@ void lower_group_accesses(struct translator *t, const struct jit_insn *insns, un
         t->access[n] = (struct mem_access){.group = -1};
         if (insn_row(&insns[n].insn)->traits & T_ENDS)
             t->side_exits++;
-        if (!describe(t, &insns[n], &ref, &effects))
-            effects.all = true;
-        else if (enabled && groupable(t, &ref) &&
-                 (ref.index == REG_NONE || !values.moved[ref.index]))
+        lower_describe(t, &insns[n], &ref, &effects);
+        if (!effects.all && enabled && groupable(t, &ref) &&
+            (ref.index == REG_NONE || !values.moved[ref.index]))
             place(t, n, &ref, &values);
         /* An index that moved has another value: a new version for it. */
         if (effects.adjusted != REG_NONE && effects.by)
@@ -202,7 +201,7 @@ static void check_alignment(struct translator *t, const struct jit_insn *ji, uns
 struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *ji,
                                    const struct mem_ref *ref)
 {
-    lower_save_flags(t);
+    lower_release_flags(t);
     lower_address(t, ref, 0);
     lower_check(t, ji, ref->size, ref->write);
     if (ref->aligned && ref->size > 1)
@@ -218,7 +217,7 @@ static struct emit_mem access_head(struct translator *t, const struct jit_insn *
     i64 by = g->lo - (a->root + ref->disp);
     struct miss_site *site;
 
-    lower_save_flags(t);
+    lower_release_flags(t);
     lower_address(t, ref, by);
     site = lower_check(t, ji, (unsigned)(g->hi - g->lo), g->write);
     site->leaves = true;

@@ -68,7 +68,7 @@ bool lower_divide(struct translator *t, const struct jit_insn *ji)
 
     if (!ours(t, i))
         return false;
-    lower_save_flags(t);
+    lower_release_flags(t);
     divisor = load_divisor(t, ji);
     if (is_signed)
         check_signed(t, ji, divisor, w);

@@ -8,32 +8,174 @@
 static const struct emit_mem jf = {
     .base = HOST_NONE, .index = HOST_NONE, .gs = true, .disp = offsetof(struct vcpu, jit.flags)};
 
-void lower_save_flags(struct translator *t)
+static void put_in_jf(struct emit *e)
 {
-    struct emit *e = t->e;
-
-    if (t->flags == FLAGS_HOST) {
-        emit_mov(e, T1, HOST_RAX);
-        emit_value(e, 0x9f, 1);                                /* lahf */
-        emit_op_reg(e, 0, EMIT_0F | 0x90 | CC_O, HOST_RAX, 0); /* seto al */
-        emit_store(e, &jf, HOST_RAX, 2);
-        emit_mov(e, HOST_RAX, T1);
-    }
-    t->flags = FLAGS_SAVED;
+    emit_mov(e, T1, HOST_RAX);
+    emit_value(e, 0x9f, 1);                                /* lahf */
+    emit_op_reg(e, 0, EMIT_0F | 0x90 | CC_O, HOST_RAX, 0); /* seto al */
+    emit_store(e, &jf, HOST_RAX, 2);
+    emit_mov(e, HOST_RAX, T1);
 }
 
 /* AL is 0 or 1: adding 127 sets OF if it was 1. */
-void lower_need_flags(struct translator *t)
+static void take_from_jf(struct emit *e)
 {
-    struct emit *e = t->e;
-
-    if (t->flags != FLAGS_SAVED)
-        return;
     emit_mov(e, T1, HOST_RAX);
     emit_load(e, HOST_RAX, &jf, 2);
     emit_value(e, 0x7f04, 2); /* add al, 127 */
     emit_value(e, 0x9e, 1);   /* sahf */
     emit_mov(e, HOST_RAX, T1);
+}
+
+/* -- recipes -- */
+
+/* op t1, by: 0 adds, 5 subtracts. */
+static void group1(struct emit *e, u32 w, unsigned op, i32 by)
+{
+    emit_op_reg(e, w, 0x81, T1, op);
+    emit_value(e, (u32)by, 4);
+}
+
+/* Makes the flags of the recipe in the host's. */
+static void follow_recipe(struct translator *t)
+{
+    const struct flags_recipe *r = &t->recipe;
+    u32 w = r->osz == 8 ? EMIT_W : 0;
+    unsigned host;
+
+    if (r->kind == RECIPE_REPEAT) {
+        lower_repeat(t, r->insn);
+        return;
+    }
+    host = lower_use(t, r->reg, T1);
+    if (r->kind == RECIPE_TEST) {
+        emit_op_reg(t->e, w, 0x85, host, host);
+        return;
+    }
+    if (host != T1)
+        emit_op_reg(t->e, w, 0x8b, host, T1);
+    group1(t->e, w, r->kind == RECIPE_ADD ? 5 : 0, r->by);
+    group1(t->e, w, r->kind == RECIPE_ADD ? 0 : 5, r->by);
+}
+
+static u32 register_bit(unsigned guest)
+{
+    return guest == REG_NONE ? 0 : guest & REG_HIGH ? (u32)BIT(guest & 3) : (u32)BIT(guest);
+}
+
+static bool find_recipe(const struct jit_insn *ji, struct flags_recipe *r)
+{
+    const struct insn *i = &ji->insn;
+
+    *r = (struct flags_recipe){.reg = i->rm, .osz = i->osz, .insn = ji};
+    /* T0 may hold an address when the recipe is followed: r/m must have a register of its own. */
+    if ((i->flags & I_MEM) || (!(i->rm & REG_HIGH) && host_of(i->rm) == HOST_NONE))
+        return false;
+    switch (i->id) {
+    case INSN_CMP_EbGb:
+    case INSN_CMP_EvGv:
+    case INSN_CMP_GbEb:
+    case INSN_CMP_GvEv:
+    case INSN_TEST_EbGb:
+    case INSN_TEST_EvGv:
+        r->kind = RECIPE_REPEAT;
+        r->registers = register_bit(i->reg) | register_bit(i->rm);
+        return true;
+    case INSN_CMP_EbIb:
+    case INSN_CMP_EvIz:
+    case INSN_CMP_EvIbs:
+    case INSN_TEST_EbIb:
+    case INSN_TEST_EvIz:
+        r->kind = RECIPE_REPEAT;
+        r->registers = register_bit(i->rm);
+        return true;
+    case INSN_CMP_ALIb:
+    case INSN_CMP_rAXIz:
+    case INSN_TEST_ALIb:
+    case INSN_TEST_rAXIz:
+        r->kind = RECIPE_REPEAT;
+        r->registers = (u32)BIT(RAX);
+        return true;
+    case INSN_AND_GvEv:
+    case INSN_OR_GvEv:
+    case INSN_XOR_GvEv: r->reg = i->reg; break;
+    case INSN_AND_EvGv:
+    case INSN_OR_EvGv:
+    case INSN_XOR_EvGv:
+    case INSN_AND_EvIz:
+    case INSN_OR_EvIz:
+    case INSN_XOR_EvIz:
+    case INSN_AND_EvIbs:
+    case INSN_OR_EvIbs:
+    case INSN_XOR_EvIbs: break;
+    case INSN_ADD_EvIz:
+    case INSN_ADD_EvIbs: r->kind = RECIPE_ADD; break;
+    case INSN_SUB_EvIz:
+    case INSN_SUB_EvIbs: r->kind = RECIPE_SUB; break;
+    default: return false;
+    }
+    r->registers = register_bit(r->reg);
+    r->by = (i32)i->imm;
+    if (r->kind == RECIPE_NONE)
+        r->kind = RECIPE_TEST;
+    return i->osz != 2;
+}
+
+void lower_note_recipe(struct translator *t, const struct jit_insn *ji)
+{
+    if (!(insn_row(&ji->insn)->flags_written & F_OSZAPC))
+        return;
+    if (!(t->j->options.optimisations & JIT_RECIPE) || !find_recipe(ji, &t->recipe))
+        t->recipe.kind = RECIPE_NONE;
+}
+
+void lower_keep_recipe(struct translator *t, const struct insn *i,
+                       const struct reg_effects *effects)
+{
+    u32 changed = effects->all ? ~0u : effects->written;
+
+    if (effects->adjusted != REG_NONE)
+        changed |= (u32)BIT(effects->adjusted);
+    if (t->recipe.kind == RECIPE_NONE || !(changed & t->recipe.registers))
+        return;
+    /* The flags that the recipe makes are gone with the instruction. */
+    if (!effects->all && insn_row(i)->jit != CLASS_BRANCH && lower_flag_use(i) == FLAG_SETS_ALL)
+        return;
+    if (t->flags == FLAGS_RECIPE)
+        lower_save_flags(t);
+    t->recipe.kind = RECIPE_NONE;
+}
+
+/* -- between the places -- */
+
+void lower_save_flags(struct translator *t)
+{
+    if (t->flags == FLAGS_RECIPE) {
+        follow_recipe(t);
+        t->flags = FLAGS_HOST;
+    }
+    if (t->flags == FLAGS_HOST)
+        put_in_jf(t->e);
+    t->flags = FLAGS_SAVED;
+}
+
+void lower_release_flags(struct translator *t)
+{
+    if (t->flags == FLAGS_HOST && t->recipe.kind != RECIPE_NONE)
+        t->flags = FLAGS_RECIPE;
+    if (t->flags != FLAGS_RECIPE)
+        lower_save_flags(t);
+}
+
+void lower_need_flags(struct translator *t)
+{
+    if (t->flags == FLAGS_RECIPE) {
+        follow_recipe(t);
+        t->flags = FLAGS_HOST;
+    }
+    if (t->flags != FLAGS_SAVED)
+        return;
+    take_from_jf(t->e);
     t->flags = FLAGS_BOTH;
 }
 

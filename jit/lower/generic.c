@@ -495,3 +495,12 @@ bool lower_generic(struct translator *t, const struct jit_insn *ji)
         t->flags = FLAGS_HOST;
     return true;
 }
+
+void lower_repeat(struct translator *t, const struct jit_insn *ji)
+{
+    struct emit_mem none = {0};
+    struct plan p;
+
+    check(make_plan(t, &ji->insn, &p), "a recipe that cannot be lowered");
+    rewrite(t, &p, &ji->insn, &none);
+}

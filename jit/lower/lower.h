@@ -15,6 +15,26 @@ enum flags_at {
     FLAGS_HOST,  /* only in the host's flags */
     FLAGS_SAVED, /* only in JF */
     FLAGS_BOTH,
+    FLAGS_RECIPE, /* nowhere: the recipe makes them again */
+};
+
+/* How to make the flags of the last instruction that set them again, from registers that have not
+ * changed since. */
+enum recipe_kind {
+    RECIPE_NONE,
+    RECIPE_REPEAT, /* CMP or TEST of registers or immediates: the instruction itself */
+    RECIPE_TEST,   /* the result of AND, OR, XOR: TEST it with itself */
+    RECIPE_ADD,    /* the result of adding `by`: subtract it, add it again */
+    RECIPE_SUB,    /* the result of subtracting `by` */
+};
+
+struct flags_recipe {
+    u8 kind; /* enum recipe_kind */
+    u8 reg;  /* guest register of the result */
+    u8 osz;
+    i32 by;
+    u32 registers; /* bit per guest register it reads */
+    const struct jit_insn *insn;
 };
 
 enum {
@@ -64,6 +84,8 @@ struct miss_site {
     u16 size;
     bool write;
     bool if_dirty;
+    enum flags_at flags; /* where they are at the check */
+    struct flags_recipe recipe;
     enum flags_at flags_after; /* that the code behind the instruction expects */
     bool leaves;               /* the block cannot go on: others rely on this check */
     bool vectors_after;        /* it expects the guest's vectors in the host's registers */
@@ -76,11 +98,13 @@ struct exit_site {
     u8 *rel32;           /* the jump that goes to the stub until it is linked, or NULL: by a cell */
     u8 *taken_from;      /* the conditional jump to the out-of-line half, or NULL */
     u8 *attention_from;  /* the jump of poll() */
-    enum flags_at flags; /* where taken_from is */
-    bool vectors;
+    enum flags_at flags; /* where taken_from is; then where attention_from is */
+    struct flags_recipe recipe;
     bool polls;
     u32 behind; /* instructions of the block that are not executed */
 };
+
+struct reg_effects;
 
 struct translator {
     struct jit *j;
@@ -88,6 +112,7 @@ struct translator {
     struct emit *e;
     struct jit_block *block;
     enum flags_at flags;
+    struct flags_recipe recipe;
     bool vectors; /* the guest's vectors are in the host's registers for sure */
     struct mem_group group[GROUPS_MAX];
     unsigned group_count, side_exits;
@@ -121,6 +146,13 @@ void lower_put(struct translator *t, unsigned guest, unsigned host);
 /* -- flags: flags.c -- */
 /* Flags are about to be destroyed by code of ours: they are in JF afterwards. Uses T1. */
 void lower_save_flags(struct translator *t);
+/* The same, but a recipe will do where there is one; JF may be stale then. */
+void lower_release_flags(struct translator *t);
+/* Before an instruction is lowered: what it does to the registers that the recipe reads. */
+void lower_keep_recipe(struct translator *t, const struct insn *i,
+                       const struct reg_effects *effects);
+/* After it: the recipe for the flags it set, or none. */
+void lower_note_recipe(struct translator *t, const struct jit_insn *ji);
 /* The instruction needs the guest's flags in the host's. Uses T1. */
 void lower_need_flags(struct translator *t);
 /* What an instruction does with arithmetic flags, as far as our code around it must know. */
@@ -164,6 +196,9 @@ struct reg_effects {
     u8 adjusted; /* this one grows by `by`, or REG_NONE */
     i32 by;
 };
+/* The access of an instruction (size 0: none) and what it does to registers. */
+void lower_describe(const struct translator *t, const struct jit_insn *ji, struct mem_ref *ref,
+                    struct reg_effects *effects);
 void lower_group_accesses(struct translator *t, const struct jit_insn *insns, unsigned count);
 /* The access and the effects of an instruction, as each file lowers it. false: not its own. */
 bool lower_generic_describe(const struct translator *t, const struct jit_insn *ji,
@@ -178,9 +213,11 @@ bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji
 /* -- whole instructions -- */
 /* Each returns false, with nothing emitted, where the instruction is not its own. */
 bool lower_generic(struct translator *t, const struct jit_insn *ji); /* generic.c */
-bool lower_stack(struct translator *t, const struct jit_insn *ji);   /* stack.c */
-bool lower_divide(struct translator *t, const struct jit_insn *ji);  /* divide.c */
-bool lower_branch(struct translator *t, const struct jit_insn *ji);  /* branch.c; ends the block */
+/* CMP or TEST without memory, again. Uses T0, T1. */
+void lower_repeat(struct translator *t, const struct jit_insn *ji);
+bool lower_stack(struct translator *t, const struct jit_insn *ji);  /* stack.c */
+bool lower_divide(struct translator *t, const struct jit_insn *ji); /* divide.c */
+bool lower_branch(struct translator *t, const struct jit_insn *ji); /* branch.c; ends the block */
 /* A conditional jump that the block goes on behind. */
 void lower_side_exit(struct translator *t, const struct jit_insn *ji);
 /* Whether the block may go on behind a jump, and at which RIP. */

@@ -106,7 +106,7 @@ struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, u
     struct miss_site *site = &t->site[t->site_count];
     struct emit *e = t->e;
 
-    check(t->flags == FLAGS_SAVED, "flags would be lost");
+    check(t->flags == FLAGS_SAVED || t->flags == FLAGS_RECIPE, "flags would be lost");
     check(t->site_count < SITES_MAX, "too many checks");
     t->site_count++;
     emit_mov(e, T1, T0);
@@ -123,6 +123,8 @@ struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, u
     site->insn = ji;
     site->size = (u16)size;
     site->write = write;
+    site->flags = t->flags;
+    site->recipe = t->recipe;
     site->leaves = site->if_dirty = false;
     site->after = 0;
     return site;
@@ -133,7 +135,7 @@ struct miss_site *lower_give_up(struct translator *t, const struct jit_insn *ji,
     struct miss_site *site = &t->site[t->site_count++];
 
     check(t->site_count <= SITES_MAX, "too many checks");
-    *site = (struct miss_site){.rel32 = rel32, .insn = ji};
+    *site = (struct miss_site){.rel32 = rel32, .insn = ji, .flags = t->flags, .recipe = t->recipe};
     return site;
 }
 
@@ -144,7 +146,7 @@ void lower_want_vectors(struct translator *t)
 
     if (t->vectors)
         return;
-    lower_save_flags(t);
+    lower_release_flags(t);
     emit_op_mem(t->e, 0, 0x80, &loaded, 7); /* cmp byte, 0 */
     emit_value(t->e, 0, 1);
     skip = emit_jcc(t->e, CC_NE, 0);
@@ -168,6 +170,9 @@ static void lower_miss(struct translator *t, const struct miss_site *site)
         emit_op_reg(e, EMIT_W, 0x85, T0, T0);
         emit_jcc(e, CC_NE, site->resume);
     }
+    t->flags = site->flags;
+    t->recipe = site->recipe;
+    lower_save_flags(t);
     emit_mov_imm(e, T0, (u64)site->insn);
     emit_call(e, t->j->exec);
     if (!site->after || site->leaves) { /* RIP is behind it already */
@@ -183,7 +188,7 @@ static void lower_miss(struct translator *t, const struct miss_site *site)
     }
     if (site->vectors_after)
         emit_call(e, t->j->load_vectors);
-    if (site->flags_after != FLAGS_SAVED) {
+    if (site->flags_after == FLAGS_HOST || site->flags_after == FLAGS_BOTH) {
         t->flags = FLAGS_SAVED;
         lower_need_flags(t);
     }
