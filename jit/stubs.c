@@ -227,8 +227,8 @@ static void emit_exec(struct jit *j, struct emit *e)
 
 static u64 emit_fill(struct jit *j, struct emit *e, bool write)
 {
-    struct emit_mem self = VCPU(jit.self), result = VCPU(jit.target), loaded = VCPU(jit.vectors);
-    struct emit_mem kept = emit_at(HOST_RSP, 0); /* whether vectors were loaded */
+    struct emit_mem self = VCPU(jit.self), loaded = VCPU(jit.vectors);
+    struct emit_mem kept = emit_at(HOST_RSP, 0); /* whether vectors were loaded, then the result */
     u64 start = emit_here(e);
     u8 *none;
 
@@ -242,14 +242,14 @@ static u64 emit_fill(struct jit *j, struct emit *e, bool write)
     emit_mov(e, HOST_RDX, T1);
     emit_mov_imm(e, HOST_RCX, write);
     call_c(e, jit_fill);
-    emit_store(e, &result, HOST_RAX, 8);
     emit_op_mem(e, 0, 0x80, &kept, 7); /* cmp byte, 0 */
     emit_value(e, 0, 1);
+    emit_store(e, &kept, HOST_RAX, 8);
     none = emit_jcc(e, CC_E, 0);
     emit_call(e, j->load_vectors);
     emit_patch(none, e->delta, emit_here(e));
     each_register(e, false);
-    emit_load(e, T0, &result, 8);
+    emit_load(e, T0, &kept, 8);
     adjust_stack(e, 8);
     emit_value(e, 0xc3, 1);
     return start;
