@@ -112,6 +112,9 @@ struct vcpu_platform {
     bool (*random)(void *opaque, struct vcpu *v, u64 *value);
     u64 tsc_hz;
     u64 apic_bus_hz;
+    /* tsc() is the host's counter minus tsc_host_start, so that translated code can read it. */
+    bool tsc_is_host;
+    u64 tsc_host_start;
 };
 
 enum { JIT_SLOTS = 12 };

@@ -87,6 +87,13 @@ static void emit_guard(struct translator *t, const u8 *hva)
     emit_leave(t, elsewhere, 2);
 }
 
+/* Instructions that go on with the next one. */
+static bool lower_inside(struct translator *t, const struct jit_insn *ji)
+{
+    return lower_generic(t, ji) || lower_stack(t, ji) || lower_divide(t, ji) ||
+           lower_string(t, ji) || lower_special(t, ji) || lower_system(t, ji);
+}
+
 /* true: the block has ended. */
 static bool lower_one(struct translator *t, const struct jit_insn *ji)
 {
@@ -99,9 +106,9 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
             lower_side_exit(t, ji);
         return t->failed;
     }
-    if (ends && lower_branch(t, ji))
+    if (ends && (lower_branch(t, ji) || lower_loop(t, ji) || lower_system_end(t, ji)))
         return true;
-    if (ends || !(lower_generic(t, ji) || lower_stack(t, ji) || lower_divide(t, ji)))
+    if (ends || !lower_inside(t, ji))
         lower_call(t, ji);
     if (ends) {
         lower_exit_lookup(t);

@@ -27,7 +27,10 @@ static bool describe(const struct translator *t, const struct jit_insn *ji, stru
     *effects = (struct reg_effects){.adjusted = REG_NONE};
     return lower_generic_describe(t, ji, ref, effects) ||
            lower_stack_describe(t, ji, ref, effects) ||
-           lower_divide_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects);
+           lower_divide_describe(t, ji, ref, effects) ||
+           lower_string_describe(t, ji, ref, effects) ||
+           lower_special_describe(t, ji, ref, effects) ||
+           lower_system_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects);
 }
 
 static void follow(struct values *values, const struct reg_effects *effects)

@@ -172,6 +172,12 @@ bool lower_stack_describe(const struct translator *t, const struct jit_insn *ji,
                           struct mem_ref *ref, struct reg_effects *effects);
 bool lower_divide_describe(const struct translator *t, const struct jit_insn *ji,
                            struct mem_ref *ref, struct reg_effects *effects);
+bool lower_string_describe(const struct translator *t, const struct jit_insn *ji,
+                           struct mem_ref *ref, struct reg_effects *effects);
+bool lower_special_describe(const struct translator *t, const struct jit_insn *ji,
+                            struct mem_ref *ref, struct reg_effects *effects);
+bool lower_system_describe(const struct translator *t, const struct jit_insn *ji,
+                           struct mem_ref *ref, struct reg_effects *effects);
 bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji,
                            struct mem_ref *ref, struct reg_effects *effects);
 
@@ -180,7 +186,13 @@ bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji
 bool lower_generic(struct translator *t, const struct jit_insn *ji); /* generic.c */
 bool lower_stack(struct translator *t, const struct jit_insn *ji);   /* stack.c */
 bool lower_divide(struct translator *t, const struct jit_insn *ji);  /* divide.c */
-bool lower_branch(struct translator *t, const struct jit_insn *ji);  /* branch.c; ends the block */
+bool lower_string(struct translator *t, const struct jit_insn *ji);  /* string.c */
+bool lower_special(struct translator *t, const struct jit_insn *ji); /* special.c */
+bool lower_system(struct translator *t, const struct jit_insn *ji);  /* system.c */
+/* These end the block. */
+bool lower_branch(struct translator *t, const struct jit_insn *ji);     /* branch.c */
+bool lower_loop(struct translator *t, const struct jit_insn *ji);       /* loop.c */
+bool lower_system_end(struct translator *t, const struct jit_insn *ji); /* system.c */
 /* A conditional jump that the block goes on behind. */
 void lower_side_exit(struct translator *t, const struct jit_insn *ji);
 /* Whether the block may go on behind a jump, and at which RIP. */
