@@ -12,7 +12,7 @@ void lower_call(struct translator *t, const struct jit_insn *ji)
     lower_save_flags(t);
     emit_mov_imm(t->e, T0, (u64)ji);
     emit_call(t->e, t->j->exec);
-    t->vectors = false;
+    t->vectors = t->x87 = false;
 }
 
 /* Where flags are wanted first decides what the entries do: a block that begins with a check saves
@@ -91,7 +91,7 @@ static void emit_guard(struct translator *t, const u8 *hva)
 static bool lower_inside(struct translator *t, const struct jit_insn *ji)
 {
     return lower_generic(t, ji) || lower_stack(t, ji) || lower_divide(t, ji) ||
-           lower_string(t, ji) || lower_special(t, ji) || lower_system(t, ji);
+           lower_string(t, ji) || lower_special(t, ji) || lower_system(t, ji) || lower_x87(t, ji);
 }
 
 /* true: the block has ended. */
@@ -118,6 +118,7 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
         t->site[n].after = emit_here(t->e);
         t->site[n].flags_after = t->flags;
         t->site[n].vectors_after = t->vectors;
+        t->site[n].x87_after = t->x87;
     }
     return false;
 }

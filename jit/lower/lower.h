@@ -21,7 +21,7 @@ enum {
     BLOCK_INSNS = 64,
     GROUPS_MAX = JIT_SLOTS,
     GROUP_WINDOW = 256,
-    SITES_MAX = 4 * BLOCK_INSNS,
+    SITES_MAX = 6 * BLOCK_INSNS, /* REP MOVS has six */
     EXITS_MAX = BLOCK_INSNS + 2
 };
 
@@ -67,6 +67,7 @@ struct miss_site {
     enum flags_at flags_after; /* that the code behind the instruction expects */
     bool leaves;               /* the block cannot go on: others rely on this check */
     bool vectors_after;        /* it expects the guest's vectors in the host's registers */
+    bool x87_after;            /* and x87 */
 };
 
 /* A jump out of the block. Its stub is out of line; so is all of it for a conditional jump that
@@ -89,6 +90,7 @@ struct translator {
     struct jit_block *block;
     enum flags_at flags;
     bool vectors; /* the guest's vectors are in the host's registers for sure */
+    bool x87;     /* and x87 */
     struct mem_group group[GROUPS_MAX];
     unsigned group_count, side_exits;
     struct mem_access access[BLOCK_INSNS];
@@ -178,6 +180,8 @@ bool lower_special_describe(const struct translator *t, const struct jit_insn *j
                             struct mem_ref *ref, struct reg_effects *effects);
 bool lower_system_describe(const struct translator *t, const struct jit_insn *ji,
                            struct mem_ref *ref, struct reg_effects *effects);
+bool lower_x87_describe(const struct translator *t, const struct jit_insn *ji,
+                        struct mem_ref *ref, struct reg_effects *effects);
 bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji,
                            struct mem_ref *ref, struct reg_effects *effects);
 
@@ -205,6 +209,13 @@ void lower_stack_move(struct translator *t, i32 bytes);
 unsigned lower_stack_bytes(const struct translator *t);
 /* The interpreter's body. */
 void lower_call(struct translator *t, const struct jit_insn *ji);
+
+/* -- x87.c -- */
+bool lower_x87(struct translator *t, const struct jit_insn *ji);
+/* Whether x87 and MMX run inline in this block. */
+bool lower_x87_mode(const struct translator *t);
+/* Loads the guest's x87 state if it is not in the host's registers. Saves flags then. */
+void lower_want_x87(struct translator *t);
 
 /* -- leaving the block: branch.c -- */
 /* Goes to target, a RIP; poll: looks at events first (flags are then saved). */

@@ -183,6 +183,8 @@ static void lower_miss(struct translator *t, const struct miss_site *site)
     }
     if (site->vectors_after)
         emit_call(e, t->j->load_vectors);
+    if (site->x87_after)
+        emit_call(e, t->j->load_x87);
     if (site->flags_after != FLAGS_SAVED) {
         t->flags = FLAGS_SAVED;
         lower_need_flags(t);

@@ -227,8 +227,10 @@ bool lower_string_describe(const struct translator *t, const struct jit_insn *ji
                            struct mem_ref *ref, struct reg_effects *effects)
 {
     (void)ref;
+    if (!ours(t, &ji->insn))
+        return false;
     effects->written = (u32)(BIT(RAX) | BIT(RCX) | BIT(RSI) | BIT(RDI));
-    return ours(t, &ji->insn);
+    return true;
 }
 
 bool lower_string(struct translator *t, const struct jit_insn *ji)

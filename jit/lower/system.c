@@ -168,8 +168,10 @@ bool lower_system_describe(const struct translator *t, const struct jit_insn *ji
     switch (i->id) {
     case INSN_RDTSC:
     case INSN_RDTSCP:
+        if (!t->v->platform->tsc_is_host)
+            return false;
         effects->written = (u32)(BIT(RAX) | BIT(RCX) | BIT(RDX));
-        return t->v->platform->tsc_is_host;
+        return true;
     case INSN_RDFSBASE_Ry:
     case INSN_RDGSBASE_Ry: effects->written = (u32)BIT(i->rm); return true;
     case INSN_MOV_EwRvSw:
