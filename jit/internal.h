@@ -180,6 +180,10 @@ void jit_x87_settle(struct vcpu *v);
 /* MODE_X87 or 0. */
 u32 jit_x87_mode(const struct vcpu *v);
 
+/* -- bound.c -- */
+/* After FS or GS changed, before translated code outside 64-bit mode is entered. */
+void jit_update_bounds(struct vcpu *v);
+
 /* -- run.c: called by translated code -- */
 u64 jit_exec_one(struct vcpu *v, const struct jit_insn *i);
 u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write);

@@ -257,6 +257,8 @@ static void follow_epoch(struct jit *j, const struct vcpu *v)
 static void enter(struct jit *j, struct vcpu *v, const struct jit_block *block)
 {
     flags_to_jf(v);
+    if (!(block->mode & MODE_CODE64))
+        jit_update_bounds(v);
     v->jit.mode = block->mode;
     v->jit.cache = jit_jump_cache(j, block->mode);
     j->enter(block->entry_saved);

@@ -207,7 +207,10 @@ struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *
                                    const struct mem_ref *ref)
 {
     lower_save_flags(t);
-    lower_address(t, ref, 0);
+    if (lower_bounded(t, ref))
+        lower_bounded_address(t, ji, ref);
+    else
+        lower_address(t, ref, 0);
     lower_check(t, ji, ref->size, ref->write);
     if (ref->aligned && ref->size > 1)
         check_alignment(t, ji, ref->size, 0, false);

@@ -151,6 +151,11 @@ struct emit_mem lower_access(struct translator *t, const struct jit_insn *ji,
 /* The same for an access that never shares a check. */
 struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *ji,
                                    const struct mem_ref *ref);
+/* FS and GS outside 64-bit mode need a look at the segment (segment.c): lower_address() with it.
+ * Flags are saved. */
+bool lower_bounded(const struct translator *t, const struct mem_ref *ref);
+void lower_bounded_address(struct translator *t, const struct jit_insn *ji,
+                           const struct mem_ref *ref);
 /* The jump that rel32 belongs to hands the instruction to the interpreter. */
 struct miss_site *lower_give_up(struct translator *t, const struct jit_insn *ji, u8 *rel32);
 /* Loads the guest's vectors if they are not in the host's registers. Saves flags. */

@@ -28,7 +28,7 @@ bool lower_can_address(const struct translator *t, const struct insn *i)
         return false;
     if (t->block->mode & MODE_CODE64)
         return true;
-    return i->asz == 4 && (i->seg == SEG_DS || i->seg == SEG_SS || i->seg == SEG_ES);
+    return i->asz == 4 && i->seg != SEG_CS;
 }
 
 void lower_ref(const struct translator *t, const struct jit_insn *ji, unsigned size, bool write,
