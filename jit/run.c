@@ -129,8 +129,8 @@ static u32 simd_mode(const struct vcpu *v)
 
 static u32 mode_of(const struct vcpu *v)
 {
-    u32 context = (u32)(v->tlb_now - v->tlb.tables) << MODE_CONTEXT_SHIFT | simd_mode(v) |
-                  jit_x87_mode(v);
+    u32 context =
+        (u32)(v->tlb_now - v->tlb.tables) << MODE_CONTEXT_SHIFT | simd_mode(v) | jit_x87_mode(v);
 
     if (v->align_check || (v->cr4 & CR4_LA57))
         return MODE_NONE;

@@ -30,8 +30,8 @@ static bool describe(const struct translator *t, const struct jit_insn *ji, stru
            lower_divide_describe(t, ji, ref, effects) ||
            lower_string_describe(t, ji, ref, effects) ||
            lower_special_describe(t, ji, ref, effects) ||
-           lower_system_describe(t, ji, ref, effects) ||
-           lower_x87_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects);
+           lower_system_describe(t, ji, ref, effects) || lower_x87_describe(t, ji, ref, effects) ||
+           lower_branch_describe(t, ji, ref, effects);
 }
 
 static void follow(struct values *values, const struct reg_effects *effects)

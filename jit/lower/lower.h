@@ -185,8 +185,8 @@ bool lower_special_describe(const struct translator *t, const struct jit_insn *j
                             struct mem_ref *ref, struct reg_effects *effects);
 bool lower_system_describe(const struct translator *t, const struct jit_insn *ji,
                            struct mem_ref *ref, struct reg_effects *effects);
-bool lower_x87_describe(const struct translator *t, const struct jit_insn *ji,
-                        struct mem_ref *ref, struct reg_effects *effects);
+bool lower_x87_describe(const struct translator *t, const struct jit_insn *ji, struct mem_ref *ref,
+                        struct reg_effects *effects);
 bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji,
                            struct mem_ref *ref, struct reg_effects *effects);
 

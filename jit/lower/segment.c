@@ -14,8 +14,8 @@ bool lower_bounded(const struct translator *t, const struct mem_ref *ref)
 void lower_bounded_address(struct translator *t, const struct jit_insn *ji,
                            const struct mem_ref *ref)
 {
-    struct emit_mem bound = emit_gs((i32)(offsetof(struct vcpu, jit.bound) +
-                                          8 * (2u * (ref->seg - SEG_FS) + ref->write)));
+    struct emit_mem bound = emit_gs(
+        (i32)(offsetof(struct vcpu, jit.bound) + 8 * (2u * (ref->seg - SEG_FS) + ref->write)));
     struct emit_mem base =
         emit_gs((i32)(offsetof(struct vcpu, seg) + ref->seg * sizeof(struct segment) +
                       offsetof(struct segment, base)));

@@ -117,8 +117,7 @@ static void cmps(struct translator *t, const struct jit_insn *ji)
 static void need_one_page(struct translator *t, const struct jit_insn *ji)
 {
     static const u8 log2_size[] = {[1] = 0, [2] = 1, [4] = 2, [8] = 3};
-    struct emit_mem end = {
-        .base = T1, .index = HOST_RCX, .scale = log2_size[ji->insn.osz]};
+    struct emit_mem end = {.base = T1, .index = HOST_RCX, .scale = log2_size[ji->insn.osz]};
 
     emit_mov32(t->e, T1, T0);
     emit_op_reg(t->e, 0, 0x81, T1, 4); /* and t1d, 4095 */

@@ -128,8 +128,8 @@ static bool ours(const struct translator *t, const struct insn *i)
            (!(i->flags & I_MEM) || (i->seg < SEG_FS && insn_mem_size(i)));
 }
 
-bool lower_x87_describe(const struct translator *t, const struct jit_insn *ji,
-                        struct mem_ref *ref, struct reg_effects *effects)
+bool lower_x87_describe(const struct translator *t, const struct jit_insn *ji, struct mem_ref *ref,
+                        struct reg_effects *effects)
 {
     const struct insn *i = &ji->insn;
 

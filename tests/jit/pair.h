@@ -65,8 +65,7 @@ static inline void pair_code(struct pair *p, const void *bytes, size_t size)
     machine_code(&p->interp, bytes, size);
     machine_code(&p->jit, bytes, size);
 }
-#define PAIR_CODE(p, ...)                                                                          \
-    pair_code(p, (const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+#define PAIR_CODE(p, ...) pair_code(p, (const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
 
 static inline void pair_note(struct pair *p, const char *what, u64 interp, u64 jit)
 {

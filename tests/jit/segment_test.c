@@ -45,8 +45,8 @@ static int run_one(enum machine_mode mode, u64 seed)
 
     state_random(&pair, mode, &d);
     pair_set(&pair, RDX, dice_below(&d, 4));
-    pair_set(&pair, RCX, dice_below(&d, 3) ? 0x1000 - 12 + dice_below(&d, 16)
-                                           : (u32)(0 - dice_below(&d, 16)));
+    pair_set(&pair, RCX,
+             dice_below(&d, 3) ? 0x1000 - 12 + dice_below(&d, 16) : (u32)(0 - dice_below(&d, 16)));
     for (enum seg seg = SEG_FS; seg <= SEG_GS; seg++)
         set_segment(seg, (u32)(STATE_DATA + dice_below(&d, 2) * PAGE_SIZE),
                     limits[dice_below(&d, ARRAY_SIZE(limits))],
@@ -89,12 +89,12 @@ END_TEST
 /* The same block before and after FS is loaded with another descriptor. */
 START_TEST(loaded_segment_counts_at_once)
 {
-    const u8 code[] = {0xb9, 0x02, 0x00, 0x00, 0x00,  /* mov ecx, 2 */
-                       0x64, 0xa1, 0x10, 0, 0, 0,     /* again: mov eax, fs:[10h] */
-                       0x01, 0xc3,                    /* add ebx, eax */
-                       0xba, SEL_FREE, 0, 0, 0,       /* mov edx, SEL_FREE */
-                       0x8e, 0xe2,                    /* mov fs, edx */
-                       0xe2, 0xef};                   /* loop again */
+    const u8 code[] = {0xb9, 0x02,     0x00, 0x00, 0x00,    /* mov ecx, 2 */
+                       0x64, 0xa1,     0x10, 0,    0,    0, /* again: mov eax, fs:[10h] */
+                       0x01, 0xc3,                          /* add ebx, eax */
+                       0xba, SEL_FREE, 0,    0,    0,       /* mov edx, SEL_FREE */
+                       0x8e, 0xe2,                          /* mov fs, edx */
+                       0xe2, 0xef};                         /* loop again */
     struct dice d = {9};
 
     state_random(&pair, MACHINE_PROT32, &d);

@@ -47,7 +47,7 @@ static void run_bits(enum machine_mode mode, u64 seed)
     code[n++] = 0x0f;
     code[n++] = (u8)(0xa3 | dice_below(&d, 4) << 3);
     if (code[n - 1] == 0xa3 && code[0] == 0xf0)
-        code[0] = 0x90; /* LOCK BT is none */
+        code[0] = 0x90;                /* LOCK BT is none */
     code[n++] = (u8)(0x43 | reg << 3); /* [rbx + disp8] */
     code[n++] = (u8)dice_next(&d);
     code[n++] = 0x72; /* jc: CF must have arrived */

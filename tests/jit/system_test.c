@@ -73,10 +73,10 @@ START_TEST(selectors)
 {
     start(MACHINE_LONG, 0);
     pair_set(&pair, RBX, STATE_DATA);
-    ck_assert_uint_eq(CALLS_OF(0x48, 0x8c, 0xc8, /* mov rax, cs */
-                               0x8c, 0xd1,       /* mov ecx, ss */
-                               0x66, 0x8c, 0xda, /* mov dx, ds */
-                               0x41, 0x8c, 0xc9, /* mov r9d, cs */
+    ck_assert_uint_eq(CALLS_OF(0x48, 0x8c, 0xc8,       /* mov rax, cs */
+                               0x8c, 0xd1,             /* mov ecx, ss */
+                               0x66, 0x8c, 0xda,       /* mov dx, ds */
+                               0x41, 0x8c, 0xc9,       /* mov r9d, cs */
                                0x66, 0x41, 0x8c, 0xca, /* mov r10w, cs */
                                0x8c, 0x0b),            /* mov [rbx], cs */
                       1);

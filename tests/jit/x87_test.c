@@ -154,10 +154,10 @@ START_TEST(pointers_are_the_guests)
     struct dice d = {1};
 
     start(MACHINE_LONG, &d);
-    PAIR_EXECUTE(&pair, 0xdd, 0x43, 0x08,       /* fld qword [rbx + 8] */
-                 0xd9, 0xfa,                    /* fsqrt */
-                 0x48, 0x0f, 0xae, 0x03,        /* fxsave64 [rbx] */
-                 0xd9, 0xe8);                   /* fld1 */
+    PAIR_EXECUTE(&pair, 0xdd, 0x43, 0x08, /* fld qword [rbx + 8] */
+                 0xd9, 0xfa,              /* fsqrt */
+                 0x48, 0x0f, 0xae, 0x03,  /* fxsave64 [rbx] */
+                 0xd9, 0xe8);             /* fld1 */
     ck_assert_uint_eq(machine_get(&pair.jit, STATE_DATA + 64 + FX_FIP, 8), MACHINE_CODE + 3);
     ck_assert_uint_eq(machine_get(&pair.jit, STATE_DATA + 64 + FX_FDP, 8), STATE_DATA + 72);
     ck_assert_uint_eq(machine_get(&pair.jit, STATE_DATA + 64 + FX_FOP, 2), 0x1fa);
@@ -172,8 +172,8 @@ START_TEST(faulting_operand_leaves_the_pointers)
 
     start(MACHINE_LONG, &d);
     pair_set(&pair, RCX, STATE_ABSENT);
-    ck_assert_int_eq(PAIR_EXECUTE(&pair, 0xd9, 0x03,  /* fld dword [rbx] */
-                                  0xd9, 0x01),        /* fld dword [rcx] */
+    ck_assert_int_eq(PAIR_EXECUTE(&pair, 0xd9, 0x03, /* fld dword [rbx] */
+                                  0xd9, 0x01),       /* fld dword [rcx] */
                      14);
     ck_assert_uint_eq(load_le(pair.jit.v->fpu.fx + FX_FDP, 8), STATE_DATA + 64);
 }
