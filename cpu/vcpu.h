@@ -45,6 +45,7 @@ struct fpu {
     /* The x87 half of an FXSAVE64 image (SDM 1 10.5.1): FCW, FSW, abridged FTW, FOP, FIP, FDP, then
      * MXCSR and MXCSR_MASK, then ST0-ST7 in 16-byte slots; the rest is scratch. */
     u8 fx[512] ALIGNED(64);
+    u8 fx_header[64]; /* behind it, as translated code loads the image with XRSTOR */
     u64 k[8];
     u32 mxcsr;
     u16 fcs, fds; /* selectors for the 32-bit formats */
@@ -112,6 +113,9 @@ struct vcpu_platform {
     bool (*random)(void *opaque, struct vcpu *v, u64 *value);
     u64 tsc_hz;
     u64 apic_bus_hz;
+    /* tsc() is the host's counter minus tsc_host_start, so that translated code can read it. */
+    bool tsc_is_host;
+    u64 tsc_host_start;
 };
 
 enum { JIT_SLOTS = 12 };
@@ -178,6 +182,14 @@ struct vcpu {
         u32 host_mxcsr;
         bool vectors; /* the guest's vectors, opmasks and MXCSR are in the host's registers */
         u16 flags;    /* AH after LAHF, AL after SETO */
+        /* x87: where it is (enum jit_x87), as the host saved it, and what its pointers follow
+         * from: places of the last x87 instruction and of the last with an operand in memory in the
+         * translator's arena, 0: as in fpu.fx; the offset of that operand. */
+        u8 x87;
+        u32 x87_insn, x87_data;
+        u64 x87_fdp;
+        u64 bound[2][2]; /* FS, GS outside 64-bit mode: where loads and stores must end */
+        u8 x87_image[576] ALIGNED(64);
         struct jit *owner;
     } jit;
 

@@ -7,7 +7,8 @@
  * The host's RSP is a host stack, 16-byte aligned in block code.
  *
  * Vectors, opmasks and MXCSR are the guest's in the host's registers, or in vcpu.fpu:
- * vcpu.jit.vectors tells. Whoever calls C saves them first.
+ * vcpu.jit.vectors tells. Whoever calls C saves them first. The same holds for x87 and MMX
+ * (vcpu.jit.x87), but filling the TLB, which uses neither, leaves them where they are.
  *
  * Flags. Arithmetic flags are in the host's flags or, in the format of LAHF and SETO, in
  * vcpu.jit.flags (JF). A block has an entry for either. The other flags are always in vcpu.rflags.
@@ -33,7 +34,7 @@ enum {
     JUMP_CACHES = 8,      /* modes with a jump cache of their own */
     CELLS = 1 << 16,
     FILL_IF_DIRTY = 1 << 16,   /* with the size given to fill_write: do not make the page dirty */
-    BLOCK_CODE_MAX = 48 << 10, /* most bytes one block may need */
+    BLOCK_CODE_MAX = 64 << 10, /* most bytes one block may need */
 };
 
 /* What blocks depend on besides their place: bits of jit_mode(). */
@@ -46,10 +47,19 @@ enum jit_mode_bits {
     MODE_SSE = 1u << 5,
     MODE_AVX = 1u << 6,
     MODE_AVX512 = 1u << 7,
-    MODES = 1u << 8
+    /* x87 and MMX may be used, all x87 exceptions are masked. */
+    MODE_X87 = 1u << 8,
+    MODES = 1u << 9
 };
 #define MODE_CONTEXT_SHIFT 1
 #define MODE_NONE          (~0u) /* the interpreter's */
+
+/* vcpu.jit.x87: where the guest's x87 state is. */
+enum jit_x87 {
+    X87_MEMORY, /* vcpu.fpu */
+    X87_LOADED, /* the host's registers */
+    X87_SAVED,  /* vcpu.jit.x87_image: jit_x87_settle() is due before anyone looks at vcpu.fpu */
+};
 
 /* One instruction that translated code may hand to the interpreter. */
 struct jit_insn {
@@ -122,8 +132,9 @@ struct jit {
     u64 exec;        /* T0: struct jit_insn; called */
     u64 fill_read;   /* T0: address, T1: size; returns the host address in T0, or 0; called */
     u64 fill_write;
-    u64 load_vectors; /* called; destroys flags */
-    bool avx, avx512; /* of the host */
+    u64 load_vectors;        /* called; destroys flags */
+    u64 load_x87;            /* called; keeps everything else */
+    bool avx, avx512, xsave; /* of the host */
 };
 
 enum { ARENA_SIZE = 64 << 20 };
@@ -162,6 +173,16 @@ struct jit_block *jit_translate(struct jit *j, const struct decode_run *run, u64
 /* Replaces a block at v->rip whose shared checks fail by one without; who jumps to it gets there.
  */
 void jit_retranslate(struct jit *j, const struct decode_run *run, struct jit_block *block);
+
+/* -- x87.c -- */
+/* Brings a saved x87 state home, with the guest's instruction and data pointers. */
+void jit_x87_settle(struct vcpu *v);
+/* MODE_X87 or 0. */
+u32 jit_x87_mode(const struct vcpu *v);
+
+/* -- bound.c -- */
+/* After FS or GS changed, before translated code outside 64-bit mode is entered. */
+void jit_update_bounds(struct vcpu *v);
 
 /* -- run.c: called by translated code -- */
 u64 jit_exec_one(struct vcpu *v, const struct jit_insn *i);

@@ -37,6 +37,7 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
     __builtin_cpu_init();
     j->avx = __builtin_cpu_supports("avx");
     j->avx512 = __builtin_cpu_supports("avx512bw");
+    j->xsave = __builtin_cpu_supports("xsave");
     v->jit.host_mxcsr = 0x1f80;
     jit_emit_stubs(j);
     v->jit.self = v;
@@ -128,7 +129,8 @@ static u32 simd_mode(const struct vcpu *v)
 
 static u32 mode_of(const struct vcpu *v)
 {
-    u32 context = (u32)(v->tlb_now - v->tlb.tables) << MODE_CONTEXT_SHIFT | simd_mode(v);
+    u32 context =
+        (u32)(v->tlb_now - v->tlb.tables) << MODE_CONTEXT_SHIFT | simd_mode(v) | jit_x87_mode(v);
 
     if (v->align_check || (v->cr4 & CR4_LA57))
         return MODE_NONE;
@@ -151,6 +153,7 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
     u64 retired = 1;
     bool ok;
 
+    jit_x87_settle(v);
     j->stats.interpreted++;
     j->calls[i->id]++;
     flags_from_jf(v);
@@ -254,9 +257,12 @@ static void follow_epoch(struct jit *j, const struct vcpu *v)
 static void enter(struct jit *j, struct vcpu *v, const struct jit_block *block)
 {
     flags_to_jf(v);
+    if (!(block->mode & MODE_CODE64))
+        jit_update_bounds(v);
     v->jit.mode = block->mode;
     v->jit.cache = jit_jump_cache(j, block->mode);
     j->enter(block->entry_saved);
+    jit_x87_settle(v);
     flags_from_jf(v);
 }
 

@@ -161,6 +161,47 @@ static void save_vectors(struct jit *j, struct emit *e)
     emit_patch(none, e->delta, emit_here(e));
 }
 
+/* XRSTOR and XSAVE of x87 alone (SDM 1 13.7, 13.8): nothing else that they know is touched. */
+static void x87_image(struct emit *e, struct emit_mem image, bool store)
+{
+    emit_mov_imm(e, HOST_RAX, XCR0_X87);
+    emit_mov_imm(e, HOST_RDX, 0);
+    emit_op_mem(e, EMIT_W, EMIT_0F | 0xae, &image, store ? 4 : 5);
+}
+
+static void emit_load_x87(struct jit *j, struct emit *e)
+{
+    struct emit_mem present = VCPU(fpu.fx_header), state = VCPU(jit.x87);
+    struct emit_mem rax = VCPU(gpr[RAX]), rdx = VCPU(gpr[RDX]);
+
+    j->load_x87 = emit_here(e);
+    emit_store(e, &rax, HOST_RAX, 8);
+    emit_store(e, &rdx, HOST_RDX, 8);
+    emit_store_imm(e, &present, XCR0_X87, 8);
+    x87_image(e, VCPU(fpu.fx), false);
+    emit_store_imm(e, &state, X87_LOADED, 1);
+    emit_load(e, HOST_RAX, &rax, 8);
+    emit_load(e, HOST_RDX, &rdx, 8);
+    emit_value(e, 0xc3, 1);
+}
+
+/* C code is next, which expects an empty register stack. Destroys RAX, RDX and flags. */
+static void save_x87(struct jit *j, struct emit *e)
+{
+    struct emit_mem state = VCPU(jit.x87);
+    u8 *none;
+
+    if (!j->xsave)
+        return;
+    emit_op_mem(e, 0, 0x80, &state, 7); /* cmp byte, X87_LOADED */
+    emit_value(e, X87_LOADED, 1);
+    none = emit_jcc(e, CC_NE, 0);
+    x87_image(e, VCPU(jit.x87_image), true);
+    emit_value(e, 0xe3db, 2); /* fninit */
+    emit_store_imm(e, &state, X87_SAVED, 1);
+    emit_patch(none, e->delta, emit_here(e));
+}
+
 static void emit_enter(struct jit *j, struct emit *e)
 {
     struct emit_mem target = VCPU(jit.target);
@@ -192,6 +233,7 @@ static void emit_exits(struct jit *j, struct emit *e)
     emit_store(e, &link, T0, 8);
     each_register(e, true);
     save_vectors(j, e);
+    save_x87(j, e);
     emit_leave(e);
 }
 
@@ -211,6 +253,7 @@ static void emit_exec(struct jit *j, struct emit *e)
     adjust_stack(e, -8);
     each_register(e, true);
     save_vectors(j, e);
+    save_x87(j, e);
     emit_load(e, HOST_RDI, &self, 8);
     emit_mov(e, HOST_RSI, T0);
     call_c(e, jit_exec_one);
@@ -227,8 +270,8 @@ static void emit_exec(struct jit *j, struct emit *e)
 
 static u64 emit_fill(struct jit *j, struct emit *e, bool write)
 {
-    struct emit_mem self = VCPU(jit.self), result = VCPU(jit.target), loaded = VCPU(jit.vectors);
-    struct emit_mem kept = emit_at(HOST_RSP, 0); /* whether vectors were loaded */
+    struct emit_mem self = VCPU(jit.self), loaded = VCPU(jit.vectors);
+    struct emit_mem kept = emit_at(HOST_RSP, 0); /* whether vectors were loaded, then the result */
     u64 start = emit_here(e);
     u8 *none;
 
@@ -242,14 +285,14 @@ static u64 emit_fill(struct jit *j, struct emit *e, bool write)
     emit_mov(e, HOST_RDX, T1);
     emit_mov_imm(e, HOST_RCX, write);
     call_c(e, jit_fill);
-    emit_store(e, &result, HOST_RAX, 8);
     emit_op_mem(e, 0, 0x80, &kept, 7); /* cmp byte, 0 */
     emit_value(e, 0, 1);
+    emit_store(e, &kept, HOST_RAX, 8);
     none = emit_jcc(e, CC_E, 0);
     emit_call(e, j->load_vectors);
     emit_patch(none, e->delta, emit_here(e));
     each_register(e, false);
-    emit_load(e, T0, &result, 8);
+    emit_load(e, T0, &kept, 8);
     adjust_stack(e, 8);
     emit_value(e, 0xc3, 1);
     return start;
@@ -261,6 +304,7 @@ void jit_emit_stubs(struct jit *j)
 
     *e = (struct emit){.at = j->code, .end = j->code + j->code_size, .delta = j->delta};
     emit_load_vectors(j, e);
+    emit_load_x87(j, e);
     emit_enter(j, e);
     emit_exits(j, e);
     emit_exec(j, e);

@@ -12,7 +12,7 @@ void lower_call(struct translator *t, const struct jit_insn *ji)
     lower_save_flags(t);
     emit_mov_imm(t->e, T0, (u64)ji);
     emit_call(t->e, t->j->exec);
-    t->vectors = false;
+    t->vectors = t->x87 = false;
 }
 
 /* Where flags are wanted first decides what the entries do: a block that begins with a check saves
@@ -87,6 +87,13 @@ static void emit_guard(struct translator *t, const u8 *hva)
     emit_leave(t, elsewhere, 2);
 }
 
+/* Instructions that go on with the next one. */
+static bool lower_inside(struct translator *t, const struct jit_insn *ji)
+{
+    return lower_generic(t, ji) || lower_stack(t, ji) || lower_divide(t, ji) ||
+           lower_string(t, ji) || lower_special(t, ji) || lower_system(t, ji) || lower_x87(t, ji);
+}
+
 /* true: the block has ended. */
 static bool lower_one(struct translator *t, const struct jit_insn *ji)
 {
@@ -104,9 +111,9 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
             lower_side_exit(t, ji);
         return t->failed;
     }
-    if (ends && lower_branch(t, ji))
+    if (ends && (lower_branch(t, ji) || lower_loop(t, ji) || lower_system_end(t, ji)))
         return true;
-    if (ends || !(lower_generic(t, ji) || lower_stack(t, ji) || lower_divide(t, ji)))
+    if (ends || !lower_inside(t, ji))
         lower_call(t, ji);
     if (ends) {
         lower_exit_lookup(t);
@@ -117,6 +124,7 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
         t->site[n].after = emit_here(t->e);
         t->site[n].flags_after = t->flags;
         t->site[n].vectors_after = t->vectors;
+        t->site[n].x87_after = t->x87;
     }
     return false;
 }

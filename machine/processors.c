@@ -355,6 +355,8 @@ enum status processors_create(struct machine *m, struct error *err)
         .random = cpu_random,
         .tsc_hz = m->time.tsc_hz,
         .apic_bus_hz = m->model.apic_bus_hz,
+        .tsc_is_host = m->time.kind == TIME_REAL && m->time.host_tsc,
+        .tsc_host_start = m->time.start,
     };
     m->processors = calloc(m->processor_count, sizeof(*m->processors));
     if (!m->processors)

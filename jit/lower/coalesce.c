@@ -27,7 +27,9 @@ void lower_describe(const struct translator *t, const struct jit_insn *ji, struc
     *effects = (struct reg_effects){.adjusted = REG_NONE};
     effects->all = !(
         lower_generic_describe(t, ji, ref, effects) || lower_stack_describe(t, ji, ref, effects) ||
-        lower_divide_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects));
+        lower_divide_describe(t, ji, ref, effects) || lower_string_describe(t, ji, ref, effects) ||
+        lower_special_describe(t, ji, ref, effects) || lower_system_describe(t, ji, ref, effects) ||
+        lower_x87_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects));
 }
 
 static void follow(struct values *values, const struct reg_effects *effects)
@@ -202,7 +204,10 @@ struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *
                                    const struct mem_ref *ref)
 {
     lower_release_flags(t);
-    lower_address(t, ref, 0);
+    if (lower_bounded(t, ref))
+        lower_bounded_address(t, ji, ref);
+    else
+        lower_address(t, ref, 0);
     lower_check(t, ji, ref->size, ref->write);
     if (ref->aligned && ref->size > 1)
         check_alignment(t, ji, ref->size, 0, false);

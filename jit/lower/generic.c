@@ -66,12 +66,14 @@ static bool byte_register(struct plan *p, unsigned guest)
     return true;
 }
 
-/* Vector and opmask registers keep their numbers. */
+/* Vector, opmask and MMX registers keep their numbers; the last have no REX bits. */
 static bool plan_vector(struct plan *p, const struct operand_info *info, const struct insn *i)
 {
+    unsigned mask = info->file == FILE_MMX ? 7 : 31;
+
     switch (info->field) {
-    case FIELD_REG: p->reg_vector = i->reg; break;
-    case FIELD_RM: p->rm_vector = i->rm; break;
+    case FIELD_REG: p->reg_vector = i->reg & mask; break;
+    case FIELD_RM: p->rm_vector = i->rm & mask; break;
     case FIELD_VVVV: p->vvvv_vector = i->vvvv; break;
     case FIELD_IS4: p->imm_size++; break;
     default: return false;
@@ -85,7 +87,7 @@ static bool plan_register(struct plan *p, const struct operand_info *info, const
     bool written = operand_written(p->row, n);
     unsigned guest;
 
-    if (info->file == FILE_VEC || info->file == FILE_K)
+    if (info->file == FILE_VEC || info->file == FILE_K || info->file == FILE_MMX)
         return plan_vector(p, info, i);
     p->has_gpr = true;
     switch (info->field) {
@@ -173,7 +175,9 @@ static bool simd_possible(const struct translator *t, const struct insn_row *row
 {
     u32 mode = t->block->mode;
 
-    if ((row->traits & (T_BODY | T_FPU | T_MMX)) || !(t->j->options.optimisations & JIT_SIMD))
+    if ((row->traits & (T_BODY | T_FPU)) || !(t->j->options.optimisations & JIT_SIMD))
+        return false;
+    if ((row->traits & T_MMX) && !lower_x87_mode(t))
         return false;
     if (row->traits & T_EVEX)
         return mode & MODE_AVX512;
@@ -479,8 +483,10 @@ bool lower_generic(struct translator *t, const struct jit_insn *ji)
         lower_no_access(t, ji);
         return true;
     }
-    if (p.native)
+    if (p.native && (p.row->traits & (T_SSE | T_MMX)) != T_MMX)
         lower_want_vectors(t);
+    if (p.row->traits & T_MMX)
+        lower_want_x87(t);
     if (p.memory) {
         plan_ref(t, ji, &p, &ref);
         m = lower_access(t, ji, &ref);

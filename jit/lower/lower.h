@@ -41,7 +41,7 @@ enum {
     BLOCK_INSNS = 64,
     GROUPS_MAX = JIT_SLOTS,
     GROUP_WINDOW = 256,
-    SITES_MAX = 4 * BLOCK_INSNS,
+    SITES_MAX = 6 * BLOCK_INSNS, /* REP MOVS has six */
     EXITS_MAX = BLOCK_INSNS + 2
 };
 
@@ -89,6 +89,7 @@ struct miss_site {
     enum flags_at flags_after; /* that the code behind the instruction expects */
     bool leaves;               /* the block cannot go on: others rely on this check */
     bool vectors_after;        /* it expects the guest's vectors in the host's registers */
+    bool x87_after;            /* and x87 */
 };
 
 /* A jump out of the block. Its stub is out of line; so is all of it for a conditional jump that
@@ -114,6 +115,7 @@ struct translator {
     enum flags_at flags;
     struct flags_recipe recipe;
     bool vectors; /* the guest's vectors are in the host's registers for sure */
+    bool x87;     /* and x87 */
     struct mem_group group[GROUPS_MAX];
     unsigned group_count, side_exits;
     struct mem_access access[BLOCK_INSNS];
@@ -181,6 +183,11 @@ struct emit_mem lower_access(struct translator *t, const struct jit_insn *ji,
 /* The same for an access that never shares a check. */
 struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *ji,
                                    const struct mem_ref *ref);
+/* FS and GS outside 64-bit mode need a look at the segment (segment.c): lower_address() with it.
+ * Flags are saved. */
+bool lower_bounded(const struct translator *t, const struct mem_ref *ref);
+void lower_bounded_address(struct translator *t, const struct jit_insn *ji,
+                           const struct mem_ref *ref);
 /* The jump that rel32 belongs to hands the instruction to the interpreter. */
 struct miss_site *lower_give_up(struct translator *t, const struct jit_insn *ji, u8 *rel32);
 /* Loads the guest's vectors if they are not in the host's registers. Saves flags. */
@@ -207,6 +214,14 @@ bool lower_stack_describe(const struct translator *t, const struct jit_insn *ji,
                           struct mem_ref *ref, struct reg_effects *effects);
 bool lower_divide_describe(const struct translator *t, const struct jit_insn *ji,
                            struct mem_ref *ref, struct reg_effects *effects);
+bool lower_string_describe(const struct translator *t, const struct jit_insn *ji,
+                           struct mem_ref *ref, struct reg_effects *effects);
+bool lower_special_describe(const struct translator *t, const struct jit_insn *ji,
+                            struct mem_ref *ref, struct reg_effects *effects);
+bool lower_system_describe(const struct translator *t, const struct jit_insn *ji,
+                           struct mem_ref *ref, struct reg_effects *effects);
+bool lower_x87_describe(const struct translator *t, const struct jit_insn *ji, struct mem_ref *ref,
+                        struct reg_effects *effects);
 bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji,
                            struct mem_ref *ref, struct reg_effects *effects);
 
@@ -215,9 +230,15 @@ bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji
 bool lower_generic(struct translator *t, const struct jit_insn *ji); /* generic.c */
 /* CMP or TEST without memory, again. Uses T0, T1. */
 void lower_repeat(struct translator *t, const struct jit_insn *ji);
-bool lower_stack(struct translator *t, const struct jit_insn *ji);  /* stack.c */
-bool lower_divide(struct translator *t, const struct jit_insn *ji); /* divide.c */
-bool lower_branch(struct translator *t, const struct jit_insn *ji); /* branch.c; ends the block */
+bool lower_stack(struct translator *t, const struct jit_insn *ji);   /* stack.c */
+bool lower_divide(struct translator *t, const struct jit_insn *ji);  /* divide.c */
+bool lower_string(struct translator *t, const struct jit_insn *ji);  /* string.c */
+bool lower_special(struct translator *t, const struct jit_insn *ji); /* special.c */
+bool lower_system(struct translator *t, const struct jit_insn *ji);  /* system.c */
+/* These end the block. */
+bool lower_branch(struct translator *t, const struct jit_insn *ji);     /* branch.c */
+bool lower_loop(struct translator *t, const struct jit_insn *ji);       /* loop.c */
+bool lower_system_end(struct translator *t, const struct jit_insn *ji); /* system.c */
 /* A conditional jump that the block goes on behind. */
 void lower_side_exit(struct translator *t, const struct jit_insn *ji);
 /* Whether the block may go on behind a jump, and at which RIP. */
@@ -230,6 +251,13 @@ void lower_stack_move(struct translator *t, i32 bytes);
 unsigned lower_stack_bytes(const struct translator *t);
 /* The interpreter's body. */
 void lower_call(struct translator *t, const struct jit_insn *ji);
+
+/* -- x87.c -- */
+bool lower_x87(struct translator *t, const struct jit_insn *ji);
+/* Whether x87 and MMX run inline in this block. */
+bool lower_x87_mode(const struct translator *t);
+/* Loads the guest's x87 state if it is not in the host's registers. Saves flags then. */
+void lower_want_x87(struct translator *t);
 
 /* -- leaving the block: branch.c -- */
 /* Goes to target, a RIP; poll: looks at events first (flags are then saved). */

@@ -28,7 +28,7 @@ bool lower_can_address(const struct translator *t, const struct insn *i)
         return false;
     if (t->block->mode & MODE_CODE64)
         return true;
-    return i->asz == 4 && (i->seg == SEG_DS || i->seg == SEG_SS || i->seg == SEG_ES);
+    return i->asz == 4 && i->seg != SEG_CS;
 }
 
 void lower_ref(const struct translator *t, const struct jit_insn *ji, unsigned size, bool write,
@@ -188,6 +188,8 @@ static void lower_miss(struct translator *t, const struct miss_site *site)
     }
     if (site->vectors_after)
         emit_call(e, t->j->load_vectors);
+    if (site->x87_after)
+        emit_call(e, t->j->load_x87);
     if (site->flags_after == FLAGS_HOST || site->flags_after == FLAGS_BOTH) {
         t->flags = FLAGS_SAVED;
         lower_need_flags(t);

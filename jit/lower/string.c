@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * String instructions upwards (DF = 0) in flat segments: one element inline; REP MOVS and REP STOS
+ * as the host's own where both operands stay on their first page. The rest (DF = 1, several pages,
+ * REP with a comparison) is the body's, which goes page by page.
+ */
+#include "jit/lower/lower.h"
+
+/* REP counts above this reach another page anyway, and keep the sum below from overflowing. */
+enum { COUNT_MAX = PAGE_SIZE };
+
+static u32 width(const struct insn *i)
+{
+    return i->osz == 2 ? EMIT_66 : i->osz == 8 ? EMIT_W : 0u;
+}
+
+/* The opcode for bytes, or the next one. */
+static u32 sized(const struct insn *i, u32 opcode)
+{
+    return opcode | (i->osz > 1);
+}
+
+static void need_upwards(struct translator *t, const struct jit_insn *ji)
+{
+    struct emit_mem rflags = VCPU_AT(rflags);
+
+    emit_op_mem(t->e, 0, 0xf7, &rflags, 0); /* test dword, imm32 */
+    emit_value(t->e, F_DF, 4);
+    lower_give_up(t, ji, emit_jcc(t->e, CC_NE, 0));
+}
+
+/* T0 = host address of the element at index, RSI or RDI. */
+static void element(struct translator *t, const struct jit_insn *ji, unsigned index, bool write)
+{
+    if (ji->insn.asz == 8)
+        emit_mov(t->e, T0, index);
+    else
+        emit_mov32(t->e, T0, index);
+    lower_check(t, ji, ji->insn.osz, write);
+}
+
+static void advance(struct translator *t, const struct insn *i, unsigned index)
+{
+    struct emit_mem next = emit_at(index, i->osz);
+
+    emit_lea(t->e, index, &next, i->asz);
+}
+
+/* -- one element -- */
+
+/* The element at RSI waits in the vCPU until the one at RDI is checked. */
+static void load_source(struct translator *t, const struct jit_insn *ji)
+{
+    struct emit_mem value = VCPU_AT(jit.target), at = emit_at(T0, 0);
+
+    element(t, ji, HOST_RSI, false);
+    emit_load(t->e, T1, &at, ji->insn.osz);
+    emit_store(t->e, &value, T1, 8);
+}
+
+static void movs(struct translator *t, const struct jit_insn *ji)
+{
+    struct emit_mem value = VCPU_AT(jit.target), at = emit_at(T0, 0);
+
+    load_source(t, ji);
+    element(t, ji, HOST_RDI, true);
+    emit_load(t->e, T1, &value, 8);
+    emit_store(t->e, &at, T1, ji->insn.osz);
+    advance(t, &ji->insn, HOST_RSI);
+    advance(t, &ji->insn, HOST_RDI);
+}
+
+static void stos(struct translator *t, const struct jit_insn *ji)
+{
+    struct emit_mem at = emit_at(T0, 0);
+
+    element(t, ji, HOST_RDI, true);
+    emit_store(t->e, &at, HOST_RAX, ji->insn.osz);
+    advance(t, &ji->insn, HOST_RDI);
+}
+
+static void lods(struct translator *t, const struct jit_insn *ji)
+{
+    struct emit_mem at = emit_at(T0, 0);
+
+    element(t, ji, HOST_RSI, false);
+    emit_op_mem(t->e, width(&ji->insn), sized(&ji->insn, 0x8a), &at, HOST_RAX);
+    advance(t, &ji->insn, HOST_RSI);
+}
+
+static void scas(struct translator *t, const struct jit_insn *ji)
+{
+    struct emit_mem at = emit_at(T0, 0);
+
+    element(t, ji, HOST_RDI, false);
+    emit_op_mem(t->e, width(&ji->insn), sized(&ji->insn, 0x3a), &at, HOST_RAX); /* cmp */
+    advance(t, &ji->insn, HOST_RDI);
+    t->flags = FLAGS_HOST;
+}
+
+static void cmps(struct translator *t, const struct jit_insn *ji)
+{
+    struct emit_mem value = VCPU_AT(jit.target), at = emit_at(T0, 0);
+
+    load_source(t, ji);
+    element(t, ji, HOST_RDI, false);
+    emit_load(t->e, T1, &value, 8);
+    emit_op_mem(t->e, width(&ji->insn), sized(&ji->insn, 0x3a), &at, T1);
+    advance(t, &ji->insn, HOST_RSI);
+    advance(t, &ji->insn, HOST_RDI);
+    t->flags = FLAGS_HOST;
+}
+
+/* -- REP -- */
+
+/* T0: host address. All rCX elements lie on its page, or the body does it. */
+static void need_one_page(struct translator *t, const struct jit_insn *ji)
+{
+    static const u8 log2_size[] = {[1] = 0, [2] = 1, [4] = 2, [8] = 3};
+    struct emit_mem end = {.base = T1, .index = HOST_RCX, .scale = log2_size[ji->insn.osz]};
+
+    emit_mov32(t->e, T1, T0);
+    emit_op_reg(t->e, 0, 0x81, T1, 4); /* and t1d, 4095 */
+    emit_value(t->e, PAGE_SIZE - 1, 4);
+    emit_lea(t->e, T1, &end, 4);
+    emit_op_reg(t->e, 0, 0x81, T1, 7); /* cmp t1d, 4096 */
+    emit_value(t->e, PAGE_SIZE, 4);
+    lower_give_up(t, ji, emit_jcc(t->e, CC_A, 0));
+}
+
+/* rCX: 0 goes to the end, too many to the body. */
+static u8 *test_count(struct translator *t, const struct jit_insn *ji)
+{
+    u32 w = ji->insn.asz == 8 ? EMIT_W : 0u;
+    u8 *none;
+
+    emit_op_reg(t->e, w, 0x85, HOST_RCX, HOST_RCX);
+    none = emit_jcc(t->e, CC_E, 0);
+    emit_op_reg(t->e, w, 0x81, HOST_RCX, 7); /* cmp */
+    emit_value(t->e, COUNT_MAX, 4);
+    lower_give_up(t, ji, emit_jcc(t->e, CC_A, 0));
+    return none;
+}
+
+/* index: guest address + bytes, the value of T1. */
+static void add_bytes(struct translator *t, const struct insn *i, unsigned index)
+{
+    struct emit_mem sum = {.base = (u8)index, .index = T1};
+
+    emit_lea(t->e, index, &sum, i->asz);
+}
+
+/* The host's RDI holds the host address meanwhile, the guest's is on the host stack. */
+static void rep_stos(struct translator *t, const struct jit_insn *ji)
+{
+    u8 *none = test_count(t, ji);
+
+    element(t, ji, HOST_RDI, true);
+    need_one_page(t, ji);
+    emit_op_plus(t->e, 0, 0x50, HOST_RDI); /* push */
+    emit_mov(t->e, HOST_RDI, T0);
+    emit_op_plus(t->e, EMIT_F3 | width(&ji->insn), sized(&ji->insn, 0xaa) & ~7u,
+                 sized(&ji->insn, 0xaa) & 7);
+    emit_mov(t->e, T1, HOST_RDI);
+    emit_op_reg(t->e, EMIT_W, 0x2b, T0, T1); /* sub t1, t0 */
+    emit_op_plus(t->e, 0, 0x58, HOST_RDI);   /* pop */
+    add_bytes(t, &ji->insn, HOST_RDI);
+    emit_patch(none, t->e->delta, emit_here(t->e));
+}
+
+static void rep_movs(struct translator *t, const struct jit_insn *ji)
+{
+    struct emit_mem from = VCPU_AT(jit.target);
+    u8 *none = test_count(t, ji);
+
+    element(t, ji, HOST_RSI, false);
+    need_one_page(t, ji);
+    emit_store(t->e, &from, T0, 8);
+    element(t, ji, HOST_RDI, true);
+    need_one_page(t, ji);
+    emit_op_plus(t->e, 0, 0x50, HOST_RSI);
+    emit_op_plus(t->e, 0, 0x50, HOST_RDI);
+    emit_load(t->e, HOST_RSI, &from, 8);
+    emit_mov(t->e, HOST_RDI, T0);
+    emit_op_plus(t->e, EMIT_F3 | width(&ji->insn), sized(&ji->insn, 0xa4) & ~7u,
+                 sized(&ji->insn, 0xa4) & 7);
+    emit_mov(t->e, T1, HOST_RDI);
+    emit_op_reg(t->e, EMIT_W, 0x2b, T0, T1);
+    emit_op_plus(t->e, 0, 0x58, HOST_RDI);
+    emit_op_plus(t->e, 0, 0x58, HOST_RSI);
+    add_bytes(t, &ji->insn, HOST_RDI);
+    add_bytes(t, &ji->insn, HOST_RSI);
+    emit_patch(none, t->e->delta, emit_here(t->e));
+}
+
+/* -- which -- */
+
+typedef void string_lowering(struct translator *t, const struct jit_insn *ji);
+
+static string_lowering *find_lowering(const struct insn *i)
+{
+    bool rep = i->flags & (I_REP | I_REPNE);
+
+    switch (i->id) {
+    case INSN_MOVSb:
+    case INSN_MOVSv: return rep ? rep_movs : movs;
+    case INSN_STOSb:
+    case INSN_STOSv: return rep ? rep_stos : stos;
+    case INSN_LODSb:
+    case INSN_LODSv: return rep ? NULL : lods;
+    case INSN_SCASb:
+    case INSN_SCASv: return rep ? NULL : scas;
+    case INSN_CMPSb:
+    case INSN_CMPSv: return rep ? NULL : cmps;
+    default: return NULL;
+    }
+}
+
+static bool ours(const struct translator *t, const struct insn *i)
+{
+    return find_lowering(i) && lower_can_address(t, i) && i->seg < SEG_FS &&
+           i->asz == (t->block->mode & MODE_CODE64 ? 8 : 4);
+}
+
+bool lower_string_describe(const struct translator *t, const struct jit_insn *ji,
+                           struct mem_ref *ref, struct reg_effects *effects)
+{
+    (void)ref;
+    if (!ours(t, &ji->insn))
+        return false;
+    effects->written = (u32)(BIT(RAX) | BIT(RCX) | BIT(RSI) | BIT(RDI));
+    return true;
+}
+
+bool lower_string(struct translator *t, const struct jit_insn *ji)
+{
+    string_lowering *lower = find_lowering(&ji->insn);
+
+    if (!ours(t, &ji->insn))
+        return false;
+    lower_save_flags(t);
+    need_upwards(t, ji);
+    lower(t, ji);
+    return true;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Bit strings, direct offsets, XLAT, CMPXCHG16B, PUSH and POP with memory, PUSHF and ENTER in
+ * translated code, with operands at page edges and faults.
+ */
+#include "tests/jit/random.h"
+#include "tests/suite.h"
+
+static struct pair pair;
+
+static void setup(void)
+{
+    pair_create(&pair, &pair_counted);
+}
+
+static void teardown(void)
+{
+    pair_destroy(&pair);
+}
+
+static const enum machine_mode modes[] = {MACHINE_LONG, MACHINE_COMPAT, MACHINE_PROT32};
+
+static void start(enum machine_mode mode, struct dice *d)
+{
+    state_random(&pair, mode, d);
+    pair_set(&pair, RBX, dice_address(d));
+}
+
+/* -- BT, BTS, BTR, BTC -- */
+
+static void run_bits(enum machine_mode mode, u64 seed)
+{
+    struct dice d = {seed * 0x9e3779b97f4a7c15ull + 1};
+    u8 code[10];
+    unsigned reg = (unsigned)dice_below(&d, 8);
+    size_t n = 0;
+
+    start(mode, &d);
+    if (reg != RBX && reg != RSP)
+        pair_set(&pair, reg, (u64)((i64)dice_below(&d, 4000) - 2000));
+    if (dice_below(&d, 2))
+        code[n++] = 0xf0;
+    if (!dice_below(&d, 3))
+        code[n++] = 0x66;
+    if (mode == MACHINE_LONG && dice_below(&d, 2))
+        code[n++] = dice_below(&d, 2) ? 0x4c : 0x48; /* REX.W, or with R: R8-R15 */
+    code[n++] = 0x0f;
+    code[n++] = (u8)(0xa3 | dice_below(&d, 4) << 3);
+    if (code[n - 1] == 0xa3 && code[0] == 0xf0)
+        code[0] = 0x90;                /* LOCK BT is none */
+    code[n++] = (u8)(0x43 | reg << 3); /* [rbx + disp8] */
+    code[n++] = (u8)dice_next(&d);
+    code[n++] = 0x72; /* jc: CF must have arrived */
+    code[n++] = 0x00;
+    pair_execute(&pair, code, n);
+}
+
+START_TEST(random_bit_strings)
+{
+    for (u64 n = 0; n < 400; n++)
+        run_bits(modes[_i], n * 3 + (u64)_i);
+}
+END_TEST
+
+/* -- the others, one after the other -- */
+
+static void run(enum machine_mode mode, const void *code, size_t size)
+{
+    for (u64 seed = 1; seed < 60; seed++) {
+        struct dice d = {seed * 0x9e3779b97f4a7c15ull};
+
+        start(mode, &d);
+        if (!dice_below(&d, 4))
+            pair_set(&pair, RSP, dice_address(&d) & ~7ull);
+        pair_code(&pair, code, size);
+        pair_run(&pair, PAIR_BUDGET); /* without a stack a fault is a shutdown */
+    }
+}
+#define RUN(mode, ...) run(mode, (const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+
+START_TEST(direct_offsets)
+{
+    RUN(MACHINE_COMPAT, 0xa1, 0x04, 0x00, 0x06, 0x00, /* mov eax, [60004h] */
+        0xa2, 0x08, 0x00, 0x06, 0x00,                 /* mov [60008h], al */
+        0x66, 0xa3, 0xff, 0x0f, 0x06, 0x00,           /* mov [60fffh], ax */
+        0xa0, 0x00, 0x30, 0x06, 0x00);                /* mov al, [63000h]: absent */
+    RUN(MACHINE_LONG, 0x48, 0xa1, 0x04, 0x00, 0x06, 0, 0, 0, 0, 0, 0x48, 0xa3, 0xfc, 0x1f, 0x06, 0,
+        0, 0, 0, 0);
+}
+END_TEST
+
+START_TEST(xlat)
+{
+    RUN(MACHINE_LONG, 0xd7);
+    RUN(MACHINE_COMPAT, 0xd7);
+    RUN(MACHINE_LONG, 0x67, 0xd7);
+}
+END_TEST
+
+START_TEST(cmpxchg16b)
+{
+    RUN(MACHINE_LONG, 0xf0, 0x48, 0x0f, 0xc7, 0x0b);
+    RUN(MACHINE_LONG, 0x48, 0x83, 0xe3, 0xf0, /* and rbx, -16 */
+        0x48, 0x8b, 0x03,                     /* mov rax, [rbx] */
+        0x48, 0x8b, 0x53, 0x08,               /* mov rdx, [rbx + 8] */
+        0x49, 0x89, 0xd9,                     /* mov r9, rbx */
+        0x48, 0x0f, 0xc7, 0x0b,               /* cmpxchg16b [rbx]: equal */
+        0xf0, 0x49, 0x0f, 0xc7, 0x09);        /* lock cmpxchg16b [r9] */
+}
+END_TEST
+
+START_TEST(push_and_pop_memory)
+{
+    for (unsigned n = 0; n < ARRAY_SIZE(modes); n++) {
+        RUN(modes[n], 0xff, 0x33, 0x8f, 0x43, 0x08); /* push [rbx]; pop [rbx + 8] */
+        RUN(modes[n], 0xff, 0x33, 0x8f, 0x04, 0x24); /* pop [rsp]: after the increment */
+        RUN(modes[n], 0xff, 0x74, 0x24, 0x08, 0x8f, 0xc0);
+    }
+}
+END_TEST
+
+START_TEST(pushf)
+{
+    for (unsigned n = 0; n < ARRAY_SIZE(modes); n++) {
+        RUN(modes[n], 0x9c);
+        RUN(modes[n], 0x01, 0xc8, 0x9c, 0xfd, 0x9c, 0xf9, 0x9c); /* add; pushf; std; stc */
+        RUN(modes[n], 0x66, 0x9c);
+    }
+}
+END_TEST
+
+START_TEST(enter_and_leave)
+{
+    for (unsigned n = 0; n < ARRAY_SIZE(modes); n++) {
+        RUN(modes[n], 0xc8, 0x20, 0x00, 0x00, 0xc9);
+        RUN(modes[n], 0xc8, 0x00, 0x20, 0x00);
+        RUN(modes[n], 0xc8, 0x20, 0x00, 0x02, 0xc9);
+    }
+}
+END_TEST
+
+START_TEST(all_are_inline)
+{
+    struct dice d = {1};
+    u64 before;
+
+    start(MACHINE_LONG, &d);
+    pair_set(&pair, RBX, STATE_DATA + 0x100);
+    pair_set(&pair, RCX, 900);
+    before = pair_stats(&pair).interpreted;
+    PAIR_EXECUTE(&pair, 0x48, 0x0f, 0xab, 0x0b, /* bts [rbx], rcx */
+                 0x0f, 0xa3, 0x0b,              /* bt [rbx], ecx */
+                 0xf0, 0x48, 0x0f, 0xc7, 0x0b,  /* lock cmpxchg16b [rbx] */
+                 0xd7, 0xff, 0x33, 0x8f, 0x03,  /* xlat; push [rbx]; pop [rbx] */
+                 0x9c, 0xc8, 0x20, 0x00, 0x00); /* pushf; enter 32, 0 */
+    ck_assert_uint_eq(state_calls(&pair, &before), 1);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("special");
+    TCase *c = tcase_create("special");
+
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_set_timeout(c, 60);
+    tcase_add_loop_test(c, random_bit_strings, 0, 3);
+    tcase_add_test(c, direct_offsets);
+    tcase_add_test(c, xlat);
+    tcase_add_test(c, cmpxchg16b);
+    tcase_add_test(c, push_and_pop_memory);
+    tcase_add_test(c, pushf);
+    tcase_add_test(c, enter_and_leave);
+    tcase_add_test(c, all_are_inline);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+int main(void)
+{
+    return suite_run(suite());
+}

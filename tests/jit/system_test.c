@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * System instructions and loops in translated code: at every privilege, with what they depend on
+ * switched on and off.
+ */
+#include "tests/jit/random.h"
+#include "tests/suite.h"
+
+static struct pair pair;
+
+static void setup(void)
+{
+    pair_create(&pair, &pair_counted);
+}
+
+static void teardown(void)
+{
+    pair_destroy(&pair);
+}
+
+static void start(enum machine_mode mode, u64 cr4)
+{
+    struct vcpu *both[] = {pair.interp.v, pair.jit.v};
+    struct dice d = {5};
+
+    state_random(&pair, mode, &d);
+    for (unsigned n = 0; n < 2; n++) {
+        both[n]->cr4 |= cr4;
+        both[n]->kernel_gs_base = 0x1234567890;
+        both[n]->seg[SEG_FS].base = STATE_DATA;
+        both[n]->tsc_aux = 7;
+    }
+}
+
+static u64 calls_of(const void *code, size_t size)
+{
+    u64 before = pair_stats(&pair).interpreted;
+
+    pair_execute(&pair, code, size);
+    return state_calls(&pair, &before);
+}
+#define CALLS_OF(...) calls_of((const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__}))
+
+START_TEST(bases)
+{
+    start(MACHINE_LONG, CR4_FSGSBASE);
+    pair_set(&pair, RCX, 0xffff800000001000);
+    ck_assert_uint_eq(CALLS_OF(0xf3, 0x48, 0x0f, 0xae, 0xc0, /* rdfsbase rax */
+                               0xf3, 0x0f, 0xae, 0xc8,       /* rdgsbase eax */
+                               0xf3, 0x49, 0x0f, 0xae, 0xc2, /* rdfsbase r10 */
+                               0xf3, 0x48, 0x0f, 0xae, 0xd1, /* wrfsbase rcx */
+                               0xf3, 0x0f, 0xae, 0xd9,       /* wrgsbase ecx */
+                               0x0f, 0x01, 0xf8),            /* swapgs */
+                      1);
+    ck_assert_uint_eq(pair.jit.v->seg[SEG_GS].base, 0x1234567890);
+    ck_assert_uint_eq(pair.jit.v->kernel_gs_base, 0x1000);
+}
+END_TEST
+
+START_TEST(bases_fault)
+{
+    start(MACHINE_LONG, CR4_FSGSBASE);
+    pair_set(&pair, RCX, 0x800000000000);
+    ck_assert_int_eq(PAIR_EXECUTE(&pair, 0xf3, 0x48, 0x0f, 0xae, 0xd1), 13);
+    start(MACHINE_LONG, 0);
+    ck_assert_int_eq(PAIR_EXECUTE(&pair, 0xf3, 0x48, 0x0f, 0xae, 0xc0), 6);
+    start(MACHINE_USER64, 0);
+    ck_assert_int_eq(PAIR_EXECUTE(&pair, 0x0f, 0x01, 0xf8), 13);
+}
+END_TEST
+
+START_TEST(selectors)
+{
+    start(MACHINE_LONG, 0);
+    pair_set(&pair, RBX, STATE_DATA);
+    ck_assert_uint_eq(CALLS_OF(0x48, 0x8c, 0xc8,       /* mov rax, cs */
+                               0x8c, 0xd1,             /* mov ecx, ss */
+                               0x66, 0x8c, 0xda,       /* mov dx, ds */
+                               0x41, 0x8c, 0xc9,       /* mov r9d, cs */
+                               0x66, 0x41, 0x8c, 0xca, /* mov r10w, cs */
+                               0x8c, 0x0b),            /* mov [rbx], cs */
+                      1);
+    pair_again(&pair);
+    pair_set(&pair, RBX, STATE_ABSENT - 1);
+    ck_assert_int_eq(PAIR_EXECUTE(&pair, 0x8c, 0x0b), 14);
+}
+END_TEST
+
+START_TEST(interrupt_and_direction_flags)
+{
+    start(MACHINE_LONG, 0);
+    pair_flags(&pair, F_IF | F_CF);
+    ck_assert_uint_eq(CALLS_OF(0xfa, 0xfd, 0x9c, 0xfc, 0x9c, 0xf3, 0x90), 1);
+    start(MACHINE_USER64, 0);
+    pair_flags(&pair, F_IF);
+    ck_assert_int_eq(PAIR_EXECUTE(&pair, 0xfa), 13);
+    start(MACHINE_USER64, 0);
+    pair_flags(&pair, F_IF | 3u << F_IOPL_SHIFT);
+    ck_assert_int_eq(PAIR_EXECUTE(&pair, 0xfa, 0xcc), 3);
+    ck_assert_uint_eq(pair.jit.v->rflags & F_IF, 0);
+}
+END_TEST
+
+/* -- time: inline only where the host's counter is the guest's -- */
+
+#define TSC_OFFSET 0x100000000000ull
+
+static u64 read_tsc(u64 cr4, enum machine_mode mode)
+{
+    struct vcpu *v = pair.jit.v;
+
+    machine_start(&pair.jit, mode);
+    v->cr4 |= cr4;
+    v->tsc_aux = 7;
+    v->tsc_offset = TSC_OFFSET;
+    MACHINE_CODE_BYTES(&pair.jit, 0x0f, 0x31, 0x0f, 0x01, 0xf9); /* rdtsc; rdtscp */
+    jit_run(v, PAIR_BUDGET);
+    return v->gpr[RDX] << 32 | v->gpr[RAX];
+}
+
+START_TEST(host_counter_is_read_inline)
+{
+    const u64 from = __builtin_ia32_rdtsc() - 1000;
+    u64 before = pair_stats(&pair).interpreted, tsc;
+
+    pair.jit.platform.tsc_is_host = true;
+    pair.jit.platform.tsc_host_start = from;
+    tsc = read_tsc(0, MACHINE_LONG);
+    ck_assert_uint_ge(tsc, TSC_OFFSET + 1000);
+    ck_assert_uint_le(tsc, TSC_OFFSET + __builtin_ia32_rdtsc() - from);
+    ck_assert_uint_eq(pair.jit.v->gpr[RCX], 7);
+    ck_assert_uint_eq(state_calls(&pair, &before), 1);
+    read_tsc(CR4_TSD, MACHINE_USER64);
+    ck_assert_int_eq(machine_vector(&pair.jit), 13);
+}
+END_TEST
+
+START_TEST(other_counters_are_asked_for)
+{
+    u64 before = pair_stats(&pair).interpreted;
+
+    ck_assert_uint_eq(read_tsc(0, MACHINE_LONG), TSC_OFFSET + 200);
+    ck_assert_uint_eq(state_calls(&pair, &before), 3);
+}
+END_TEST
+
+/* -- LOOP, LOOPE, LOOPNE, JCXZ -- */
+
+static void run_loop(enum machine_mode mode, unsigned opcode, u64 count, bool cut)
+{
+    /* again: inc eax; test al, 7 or cmp; loopcc again */
+    u8 code[] = {0xff, 0xc0, 0xa8, 0x07, cut ? 0x67 : 0x90, (u8)opcode, 0xf8, 0x9c};
+
+    start(mode, 0);
+    pair_set(&pair, RAX, 3);
+    pair_set(&pair, RCX, count);
+    if (opcode == 0xe3)
+        code[6] = 0; /* JCXZ forwards */
+    pair_execute(&pair, code, sizeof(code));
+}
+
+START_TEST(loops)
+{
+    static const enum machine_mode modes[] = {MACHINE_LONG, MACHINE_COMPAT, MACHINE_PROT32};
+
+    for (unsigned opcode = 0xe0; opcode <= 0xe3; opcode++)
+        for (unsigned m = 0; m < ARRAY_SIZE(modes); m++)
+            for (u64 count = 0; count < 20; count++) {
+                run_loop(modes[m], opcode, count ? count : 1, true);
+                run_loop(modes[m], opcode, count ? count : 1, false);
+            }
+    run_loop(MACHINE_LONG, 0xe3, 0x100000000, true);
+    run_loop(MACHINE_LONG, 0xe3, 0x100000000, false);
+    run_loop(MACHINE_LONG, 0xe2, 0x100000001, true);
+}
+END_TEST
+
+START_TEST(loops_are_inline)
+{
+    start(MACHINE_LONG, 0);
+    pair_set(&pair, RCX, 1000);
+    ck_assert_uint_eq(CALLS_OF(0xff, 0xc0, 0xe2, 0xfc, 0xe3, 0x00), 1);
+    ck_assert_uint_eq(pair.jit.v->gpr[RCX], 0);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("system");
+    TCase *c = tcase_create("system");
+
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, bases);
+    tcase_add_test(c, bases_fault);
+    tcase_add_test(c, selectors);
+    tcase_add_test(c, interrupt_and_direction_flags);
+    tcase_add_test(c, host_counter_is_read_inline);
+    tcase_add_test(c, other_counters_are_asked_for);
+    tcase_add_test(c, loops);
+    tcase_add_test(c, loops_are_inline);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+int main(void)
+{
+    return suite_run(suite());
+}
