@@ -20,7 +20,7 @@ void machine_config_defaults(struct machine_config *config)
         .ram_size = MACHINE_RAM_DEFAULT,
         .cpu = "max",
         .topology = {1, 1, 1},
-        .engine = ENGINE_INTERP,
+        .engine = ENGINE_JIT,
         .time = TIME_REAL,
     };
 }

@@ -339,7 +339,8 @@ static enum status jit_item(struct cli_options *o, const char *item, const char 
     if (!strcmp(item, "cache") && value) {
         if (cli_parse_size(value, MIB(1), &o->machine.jit_cache) ||
             o->machine.jit_cache < JIT_CACHE_MIN || o->machine.jit_cache > GIB(1))
-            return error_set(err, ST_INVALID, "-jit cache=%s must be from 256K to 1G.", value);
+            return error_set(err, ST_INVALID, "-jit cache=%s is no size for it; give 256K to 1G.",
+                             value);
         return ST_OK;
     }
     for (size_t n = 0; n < ARRAY_SIZE(jit_names) && !value && !strncmp(item, "no-", 3); n++)

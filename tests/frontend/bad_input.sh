@@ -86,7 +86,8 @@ refused '-cpu max: .*fast' "${common[@]}" -cpu max,fast
 refused '-cpu max: .*la57' "${common[@]}" -cpu max,+la57
 refused '-cpu x86-64: avx' "${common[@]}" -cpu x86-64,+avx
 refused '-engine' "${common[@]}" -engine turbo
-refused '-engine jit' "${common[@]}" -engine jit
+refused '-jit nonsense' "${common[@]}" -jit stats,nonsense
+refused "-jit cache=1K" "${common[@]}" -jit cache=1K
 refused '-display' "${common[@]}" -display sdl
 refused '-serial.*tcp' "${common[@]}" -serial tcp:1
 refused '-serial.*file:' "${common[@]}" -serial file:

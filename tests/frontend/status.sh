@@ -81,6 +81,8 @@ printf 'HAL!' | { sleep 0.5; cat; } | timeout $((20 * ${TEST_SLOWNESS:-1})) "$lo
 
 # -- reports --
 ends 43 "${common[@]}" "${debug_exit[@]}" -bios "$(guest exit)" -exit-report "$work/report"
+grep -q '"code": 43, "ram_hash"' "$work/report" || bad "a count that nobody counted: $(cat "$work/report")"
+ends 43 "${common[@]}" "${debug_exit[@]}" -engine interp -bios "$(guest exit)" -exit-report "$work/report"
 python3 - "$work/report" <<'P' || bad "exit report: $(cat "$work/report")"
 import json, sys
 r = json.load(open(sys.argv[1]))
