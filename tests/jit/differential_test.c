@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Random code in the interpreter and in translated code, from the same state, in slices of random
+ * length: after each slice all registers and memory are the same. An argument is the number of
+ * cases, a second one the first seed.
+ */
+#include "cpu/insn.h"
+#include "tests/jit/pair.h"
+#include "tests/jit/random_code.h"
+#include "tests/suite.h"
+
+static u64 cases = 1500, first_seed = 1;
+
+static const struct jit_options variants[] = {
+    {.optimisations = JIT_ALL, .counted = true},
+    {.optimisations = JIT_ALL, .counted = true, .cache_size = JIT_CACHE_MIN},
+    {.optimisations = JIT_ALL & ~(u32)JIT_LINK, .counted = true},
+    {.optimisations = JIT_ALL & ~(u32)JIT_INDIRECT, .counted = true},
+    {.optimisations = JIT_ALL & ~(u32)JIT_SIMD, .counted = true},
+    {.optimisations = JIT_ALL & ~(u32)JIT_MEMORY, .counted = true},
+    {.optimisations = 0, .counted = true},
+};
+static const enum machine_mode modes[] = {MACHINE_LONG, MACHINE_USER64, MACHINE_PROT32,
+                                          MACHINE_COMPAT, MACHINE_USER32};
+
+/* The same random registers and data for one processor. */
+static void fill(struct machine *m, u64 seed, bool wide, bool unmasked)
+{
+    u8 data[0x1000];
+    struct vcpu *v = m->v;
+
+    for (unsigned r = 0; r < 16; r++)
+        if (r != RSP)
+            v->gpr[r] = wide ? random_value(&seed) : (u32)random_value(&seed);
+    v->gpr[RBX] = RANDOM_DATA;
+    v->gpr[R15] = RANDOM_ABSENT - 0x40;
+    v->rflags = 2 | (random_next(&seed) & F_OSZAPC);
+    for (unsigned n = 0; n < 32; n++)
+        for (unsigned q = 0; q < 8; q++)
+            store_le(&v->fpu.zmm[n][8 * q], random_value(&seed), 8);
+    v->fpu.mxcsr = unmasked ? 0x1d80 : 0x1f80;
+    for (unsigned n = 0; n < sizeof(data); n += 8)
+        store_le(data + n, random_value(&seed), 8);
+    machine_put(m, RANDOM_DATA - sizeof(data) / 2, data, sizeof(data));
+}
+
+/* Takes 2 MiB out of the page tables. */
+static void make_absent(struct machine *m)
+{
+    if (m->v->cr0 & CR0_PG)
+        machine_put_uint(m, MACHINE_PML4 + 0x2000 + (RANDOM_ABSENT >> 21) * 8, 0, 8);
+}
+
+static void start(struct pair *p, enum machine_mode mode, u64 seed, bool wide)
+{
+    struct machine *both[] = {&p->interp, &p->jit};
+    u64 dice = seed;
+
+    for (unsigned n = 0; n < 2; n++) {
+        u64 icount = both[n]->v->icount;
+
+        machine_start(both[n], mode);
+        both[n]->v->icount = icount;
+        make_absent(both[n]);
+        fill(both[n], seed, wide, random_next(&dice) % 16 == 0);
+        dice = seed;
+    }
+}
+
+static void print_code(const struct random_code *c)
+{
+    for (unsigned n = 0; n < c->at; n++)
+        printf("%02x%s", c->bytes[n], n % 32 == 31 ? "\n" : "");
+    printf("\n");
+}
+
+/* Slices until both halt. */
+static bool run_slices(struct pair *p, u64 seed)
+{
+    for (unsigned n = 0; n < 100000; n++) {
+        u64 budget = n < 200 ? 1 + random_next(&seed) % 120 : PAIR_BUDGET;
+        enum vcpu_exit a = interp_run(p->interp.v, budget), b = jit_run(p->jit.v, budget);
+
+        if (a != b || pair_difference(p)[0]) {
+            printf("slice %u of %lu: exits %d, %d\n%s", n, budget, a, b, p->difference);
+            return false;
+        }
+        if (a == EXIT_IDLE)
+            return true;
+        if (a == EXIT_SHUTDOWN)
+            return false;
+    }
+    return false;
+}
+
+static void one_case(struct pair *p, u64 seed)
+{
+    enum machine_mode mode = modes[seed % ARRAY_SIZE(modes)];
+    bool wide = mode == MACHINE_LONG || mode == MACHINE_USER64;
+    struct random_code c;
+
+    random_generate(&c, seed, wide, 10 + seed % 90);
+    pair_code(p, c.bytes, c.at);
+    for (unsigned again = 0; again < 3; again++) { /* linked from the second time on */
+        start(p, mode, seed + again * 1000003, wide);
+        if (!run_slices(p, seed + again)) {
+            printf("seed %lu, mode %d, round %u\n", seed, mode, again);
+            print_code(&c);
+            ck_abort_msg("seed %lu: the engines differ", seed);
+        }
+    }
+}
+
+START_TEST(random_code_is_the_same_in_both_engines)
+{
+    struct pair p;
+    struct jit_stats stats;
+
+    pair_create(&p, &variants[_i]);
+    for (u64 n = _i; n < cases; n += ARRAY_SIZE(variants))
+        one_case(&p, first_seed + n);
+    stats = pair_stats(&p);
+    ck_assert_uint_gt(stats.blocks, cases / ARRAY_SIZE(variants));
+    if (variants[_i].cache_size)
+        ck_assert_uint_gt(stats.flushes, 0);
+    printf("variant %d: %lu blocks, %lu flushes, %lu instructions by call\n", _i, stats.blocks,
+           stats.flushes, stats.interpreted);
+    pair_destroy(&p);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    Suite *suite = suite_create("differential");
+    TCase *c = tcase_create("differential");
+
+    if (argc > 1)
+        cases = strtoull(argv[1], NULL, 0);
+    if (argc > 2)
+        first_seed = strtoull(argv[2], NULL, 0);
+    tcase_set_timeout(c, argc > 1 ? 0 : 110);
+    tcase_add_loop_test(c, random_code_is_the_same_in_both_engines, 0, ARRAY_SIZE(variants));
+    suite_add_tcase(suite, c);
+    return suite_run(suite);
+}
