@@ -312,10 +312,10 @@ static void rewrite_registers(struct translator *t, const struct plan *p, const 
     else
         emit_vector_prefixed(t, p, i, c);
     emit_bytes(t->e, i->bytes + i->len - p->imm_size, p->imm_size);
-    if (p->reg_written && !(p->reg_guest & REG_HIGH))
-        lower_put(t, p->reg_guest, c->reg);
     if (p->vvvv_written)
         lower_put(t, p->vvvv_guest, c->vvvv);
+    if (p->reg_written && !(p->reg_guest & REG_HIGH)) /* MULX r9, r9: the upper half stays */
+        lower_put(t, p->reg_guest, c->reg);
     if (p->rm_written && rm_guest != REG_NONE && !(rm_guest & REG_HIGH))
         lower_put(t, rm_guest, c->rm);
 }

@@ -88,9 +88,36 @@ static bool run_slices(struct pair *p, u64 seed)
         if (a == EXIT_IDLE)
             return true;
         if (a == EXIT_SHUTDOWN)
-            return false;
+            break;
     }
+    printf("no end\n");
     return false;
+}
+
+/* The shortest run that differs ends with the instruction to look at. */
+static void narrow(struct pair *p, enum machine_mode mode, u64 seed, bool wide)
+{
+    for (u64 n = 1; n < 20000; n++) {
+        u64 rip = p->interp.v->rip;
+        u8 at[48];
+
+        start(p, mode, seed, wide);
+        interp_run(p->interp.v, n - 1);
+        rip = p->interp.v->rip;
+        machine_start(&p->interp, mode);
+        p->interp.v->icount = p->jit.v->icount = 0;
+        start(p, mode, seed, wide);
+        interp_run(p->interp.v, n);
+        jit_run(p->jit.v, n);
+        if (!pair_difference(p)[0])
+            continue;
+        physmap_read(p->interp.map, rip - 32, at, sizeof(at));
+        printf("after %lu instructions, the last at %lx, from 32 bytes before it:", n, rip);
+        for (unsigned b = 0; b < sizeof(at); b++)
+            printf(" %02x", at[b]);
+        printf("\n%s", p->difference);
+        return;
+    }
 }
 
 static void one_case(struct pair *p, u64 seed)
@@ -106,6 +133,7 @@ static void one_case(struct pair *p, u64 seed)
         if (!run_slices(p, seed + again)) {
             printf("seed %lu, mode %d, round %u\n", seed, mode, again);
             print_code(&c);
+            narrow(p, mode, seed + again * 1000003, wide);
             ck_abort_msg("seed %lu: the engines differ", seed);
         }
     }
@@ -117,11 +145,12 @@ START_TEST(random_code_is_the_same_in_both_engines)
     struct jit_stats stats;
 
     pair_create(&p, &variants[_i]);
-    for (u64 n = _i; n < cases; n += ARRAY_SIZE(variants))
-        one_case(&p, first_seed + n);
+    for (u64 n = 0; n < cases; n++)
+        if ((first_seed + n) % ARRAY_SIZE(variants) == (u64)_i)
+            one_case(&p, first_seed + n);
     stats = pair_stats(&p);
-    ck_assert_uint_gt(stats.blocks, cases / ARRAY_SIZE(variants));
-    if (variants[_i].cache_size)
+    ck_assert_uint_ge(stats.blocks, cases / ARRAY_SIZE(variants));
+    if (variants[_i].cache_size && cases > 1000)
         ck_assert_uint_gt(stats.flushes, 0);
     printf("variant %d: %lu blocks, %lu flushes, %lu instructions by call\n", _i, stats.blocks,
            stats.flushes, stats.interpreted);

@@ -120,7 +120,7 @@ static inline void random_modrm(struct random_code *c, const struct random_form 
     bool memory = f->mem < 0 ? random_below(c, 3) == 0 : f->mem;
     unsigned count = c->wide ? 16 : 8;
     unsigned reg = f->ext >= 0 ? (unsigned)f->ext : f->vec ? random_below(c, count) : random_reg(c);
-    unsigned rm = f->vec ? random_below(c, count) : random_reg(c), rex_at = 0, modrm_at;
+    unsigned rm = f->vec ? random_below(c, count) : random_reg(c), rex_at = ~0u, modrm_at;
     bool high = f->size == 1 && random_below(c, 3) == 0;
 
     if (high) { /* without REX: AH..BH, but not BL, BH */
@@ -144,13 +144,13 @@ static inline void random_modrm(struct random_code *c, const struct random_form 
     modrm_at = c->at;
     if (memory) {
         random_memory(c, reg);
-        if (rex_at && random_edge(c, modrm_at))
+        if (rex_at != ~0u && random_edge(c, modrm_at))
             c->bytes[rex_at] |= 1;
-        else if (!rex_at && random_edge(c, modrm_at))
+        else if (rex_at == ~0u && random_edge(c, modrm_at))
             c->bytes[modrm_at] = (u8)((c->bytes[modrm_at] & ~7u) | 3);
     } else {
         random_put(c, 0xc0 | (reg & 7) << 3 | (rm & 7));
-        if (rex_at && rm & 8)
+        if (rex_at != ~0u && rm & 8)
             c->bytes[rex_at] |= 1;
     }
 }
