@@ -35,9 +35,23 @@ static inline u64 random_next(u64 *seed)
 /* Values at which something changes, else any. */
 static inline u64 random_value(u64 *seed)
 {
-    static const u64 edges[] = {0,    1,      2,          0x7f,       0x80,          0xff,
-                                1000, 0x7fff, 0x7fffffff, 0x80000000, ~0ull,         BIT(63),
-                                ~1ull, 0xffff, 0xffffffff, BIT(63) - 1, 0xffffffff80000000ull};
+    static const u64 edges[] = {0,
+                                1,
+                                2,
+                                0x7f,
+                                0x80,
+                                0xff,
+                                1000,
+                                0x7fff,
+                                0x7fffffff,
+                                0x80000000,
+                                ~0ull,
+                                BIT(63),
+                                ~1ull,
+                                0xffff,
+                                0xffffffff,
+                                BIT(63) - 1,
+                                0xffffffff80000000ull};
     u64 r = random_next(seed);
 
     return r % 3 ? random_next(seed) >> (r >> 8 & 63) : edges[(r >> 8) % ARRAY_SIZE(edges)];
@@ -192,8 +206,8 @@ static inline void random_unary(struct random_code *c)
 {
     static const struct {
         u8 byte, word, ext;
-    } ops[] = {{0xf6, 0xf7, 2}, {0xf6, 0xf7, 3}, {0xfe, 0xff, 0}, {0xfe, 0xff, 1},
-               {0xf6, 0xf7, 4}, {0xf6, 0xf7, 5}};
+    } ops[] = {{0xf6, 0xf7, 2}, {0xf6, 0xf7, 3}, {0xfe, 0xff, 0},
+               {0xfe, 0xff, 1}, {0xf6, 0xf7, 4}, {0xf6, 0xf7, 5}};
     unsigned n = random_below(c, ARRAY_SIZE(ops)), size = random_size(c);
 
     random_modrm(c, &(struct random_form){.size = size,
@@ -262,8 +276,8 @@ static inline void random_two_byte(struct random_code *c)
     static const struct {
         u16 opcode;
         u8 prefix, count; /* count: of consecutive opcodes */
-    } ops[] = {{0x0f40, 0, 16}, {0x0faf, 0, 1}, {0x0fbc, 0xf3, 1}, {0x0fbd, 0xf3, 1},
-               {0x0fb8, 0xf3, 1}, {0x0fbc, 0, 2}};
+    } ops[] = {{0x0f40, 0, 16},   {0x0faf, 0, 1},    {0x0fbc, 0xf3, 1},
+               {0x0fbd, 0xf3, 1}, {0x0fb8, 0xf3, 1}, {0x0fbc, 0, 2}};
     unsigned n = random_below(c, ARRAY_SIZE(ops));
 
     random_modrm(c, &(struct random_form){.size = random_word(c),
@@ -290,8 +304,11 @@ static inline void random_exchange(struct random_code *c)
     static const struct {
         u16 byte, word;
         bool lock;
-    } ops[] = {{0x86, 0x87, false}, {0x0fc0, 0x0fc1, true}, {0x0fb0, 0x0fb1, true},
-               {0x88, 0x89, false}, {0x8a, 0x8b, false}};
+    } ops[] = {{0x86, 0x87, false},
+               {0x0fc0, 0x0fc1, true},
+               {0x0fb0, 0x0fb1, true},
+               {0x88, 0x89, false},
+               {0x8a, 0x8b, false}};
     unsigned n = random_below(c, ARRAY_SIZE(ops)), size = random_size(c);
     bool lock = ops[n].lock && random_below(c, 2);
 
@@ -307,12 +324,14 @@ static inline void random_bit(struct random_code *c)
     unsigned op = random_below(c, 4);
 
     if (random_below(c, 2)) {
-        random_modrm(c, &(struct random_form){
-                            .size = random_word(c), .opcode = 0x0fba, .ext = 4 + (int)op, .mem = -1});
+        random_modrm(c,
+                     &(struct random_form){
+                         .size = random_word(c), .opcode = 0x0fba, .ext = 4 + (int)op, .mem = -1});
         random_put(c, random_below(c, 256));
     } else {
-        random_modrm(c, &(struct random_form){
-                            .size = random_word(c), .opcode = 0x0fa3 + 8 * op, .ext = -1, .mem = 0});
+        random_modrm(c,
+                     &(struct random_form){
+                         .size = random_word(c), .opcode = 0x0fa3 + 8 * op, .ext = -1, .mem = 0});
     }
 }
 

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The code cache: two views of one memory, blocks by place, RIP, mode and generation, what is
+ * forgotten when, and life with a cache that is always full.
+ */
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "jit/internal.h"
+#include "tests/cpu/machine.h"
+#include "tests/suite.h"
+
+static struct machine m;
+static struct jit *j;
+
+static void setup(void)
+{
+    const struct jit_options options = {
+        .optimisations = JIT_ALL, .counted = true, .cache_size = JIT_CACHE_MIN};
+    struct error err;
+
+    machine_create(&m);
+    ck_assert_msg(!jit_create(m.v, &options, &err), "%s", err.text);
+    j = m.v->jit.owner;
+}
+
+static void teardown(void)
+{
+    jit_destroy(m.v);
+    machine_destroy(&m);
+}
+
+/* No page is both writable and executable, and what is written in one view is in the other. */
+START_TEST(views_are_separate)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512], rights[8];
+    u64 from, to, seen = 0;
+
+    ck_assert_ptr_nonnull(maps);
+    while (fgets(line, sizeof(line), maps)) {
+        ck_assert_int_eq(sscanf(line, "%lx-%lx %7s", &from, &to, rights), 3);
+        if (strstr(line, "lockstep-code")) {
+            ck_assert(!(strchr(rights, 'w') && strchr(rights, 'x')));
+            seen++;
+        }
+    }
+    fclose(maps);
+    ck_assert_uint_eq(seen, 2);
+    j->code[JIT_CACHE_MIN - 1] = 0xc3;
+    ck_assert_uint_eq(*(u8 *)(j->code + j->delta + JIT_CACHE_MIN - 1), 0xc3);
+}
+END_TEST
+
+START_TEST(blocks_are_found_by_all_that_they_depend_on)
+{
+    struct ram_page page = {.generation = 3};
+    struct jit_block b = {
+        .key = 0x1000, .rip = 0x40001000, .mode = 5, .generation = 3, .page = &page};
+
+    jit_block_insert(j, &b);
+    ck_assert_ptr_eq(jit_block_find(j, 0x1000, 0x40001000, 5), &b);
+    ck_assert_ptr_null(jit_block_find(j, 0x1001, 0x40001000, 5));
+    ck_assert_ptr_null(jit_block_find(j, 0x1000, 0x50001000, 5));
+    ck_assert_ptr_null(jit_block_find(j, 0x1000, 0x40001000, 4));
+    page.generation++;
+    ck_assert_ptr_null(jit_block_find(j, 0x1000, 0x40001000, 5));
+    page.generation--;
+    ck_assert_ptr_null(jit_block_find(j, 0x1000, 0x40001000, 5)); /* dead for good */
+}
+END_TEST
+
+START_TEST(dead_code_empties_cells_and_jump_caches)
+{
+    struct jit_link link = {.stub = 0x1111};
+    struct jit_block b = {.rip = 0x1230, .mode = 3, .entry_guarded = 0x2222};
+    u32 slot = (0x1230 >> 4 ^ 0x1230) & (JUMP_CACHE - 1);
+
+    j->cell_link[7] = &link;
+    j->cells[7] = 0x3333;
+    j->armed[j->armed_count++] = 7;
+    jit_jump_cache_enter(j, &b);
+    ck_assert_uint_eq(jit_jump_cache(j, 3)[slot].tag, 0x1230);
+    ck_assert_uint_eq(jit_jump_cache(j, 3)[slot].code, 0x2222);
+    jit_unlink_all(j);
+    ck_assert_uint_eq(j->cells[7], 0x1111);
+    ck_assert_uint_ne(jit_jump_cache(j, 3)[slot].tag, 0x1230);
+}
+END_TEST
+
+/* An empty entry must not answer for any target, canonical or not. */
+START_TEST(empty_jump_cache_entries_belong_elsewhere)
+{
+    const struct jump_cache_entry *cache = jit_jump_cache(j, 1);
+
+    for (u32 n = 0; n < JUMP_CACHE; n++)
+        ck_assert_uint_ne(((u32)cache[n].tag >> 4 ^ (u32)cache[n].tag) & (JUMP_CACHE - 1), n);
+}
+END_TEST
+
+START_TEST(more_modes_than_jump_caches)
+{
+    for (u32 mode = 0; mode < 3 * JUMP_CACHES; mode++) {
+        struct jit_block b = {.rip = 0x777, .mode = mode, .entry_guarded = mode};
+
+        jit_jump_cache_enter(j, &b);
+        ck_assert_uint_eq(jit_jump_cache(j, mode)[(0x777 >> 4 ^ 0x777) & (JUMP_CACHE - 1)].code,
+                          mode);
+    }
+}
+END_TEST
+
+START_TEST(arena_is_exhausted_and_starts_anew)
+{
+    void *first = jit_arena(j, 100);
+    unsigned count = 0;
+
+    ck_assert_ptr_nonnull(first);
+    while (jit_arena(j, 1 << 20))
+        count++;
+    ck_assert_uint_gt(count, 10);
+    jit_cache_flush(j);
+    ck_assert_ptr_eq(jit_arena(j, 100), first);
+}
+END_TEST
+
+/* Code of many pages, over and over: more than a cache of 256 KiB holds. Each page adds its number
+ * to RAX and jumps to the next. */
+START_TEST(small_cache_is_flushed_and_the_run_goes_on)
+{
+    enum { PAGES = 2500, FIRST = 0x100000 };
+    struct jit_stats stats;
+    u64 sum = 0;
+
+    machine_start(&m, MACHINE_LONG);
+    for (u32 n = 0; n < PAGES; n++) {
+        u8 code[32] = {0x48, 0x05}; /* add rax, n */
+        u32 to = (n + 1) % PAGES * 4096 - n * 4096;
+
+        sum += n;
+        store_le(code + 2, n, 4);
+        if (n == PAGES - 1) { /* dec rcx; jnz first; hlt */
+            memcpy(code + 6, "\x48\xff\xc9\x0f\x85", 5);
+            store_le(code + 11, (u32)(0 - (PAGES - 1) * 4096 - 15), 4);
+            code[15] = 0xf4;
+        } else {
+            code[6] = 0xe9;
+            store_le(code + 7, to - 11, 4);
+        }
+        physmap_write(m.map, FIRST + n * 4096, code, sizeof(code));
+    }
+    m.v->rip = FIRST;
+    m.v->gpr[RAX] = 0;
+    m.v->gpr[RCX] = 20;
+    ck_assert_int_eq(jit_run(m.v, 1000000), EXIT_IDLE);
+    ck_assert_uint_eq(m.v->gpr[RAX], 20 * sum);
+    jit_stats(m.v, &stats);
+    ck_assert_uint_gt(stats.flushes, 0);
+    ck_assert_uint_gt(stats.blocks, PAGES);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("cache");
+    TCase *t = tcase_create("cache");
+
+    suite_add_tcase(s, t);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, views_are_separate);
+    tcase_add_test(t, blocks_are_found_by_all_that_they_depend_on);
+    tcase_add_test(t, dead_code_empties_cells_and_jump_caches);
+    tcase_add_test(t, empty_jump_cache_entries_belong_elsewhere);
+    tcase_add_test(t, more_modes_than_jump_caches);
+    tcase_add_test(t, arena_is_exhausted_and_starts_anew);
+    tcase_add_test(t, small_cache_is_flushed_and_the_run_goes_on);
+    return suite_run(s);
+}
