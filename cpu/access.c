@@ -105,6 +105,7 @@ void span_write(struct vcpu *v, const struct span *s, const void *in)
 
 /* -- linear accesses at the current privilege -- */
 
+/* Family 19h checks alignment before it translates: #AC comes before #PF. */
 bool align_ok(struct vcpu *v, u64 gla, unsigned size)
 {
     if (likely(!v->align_check) || size > 8 || !(gla & (size - 1)))
@@ -116,7 +117,7 @@ bool lin_read_slow(struct vcpu *v, u64 gla, void *out, unsigned size)
 {
     struct span s;
 
-    if (!span_translate(v, gla, size, ACCESS_READ, false, &s) || !align_ok(v, gla, size))
+    if (!align_ok(v, gla, size) || !span_translate(v, gla, size, ACCESS_READ, false, &s))
         return false;
     span_read(v, &s, out);
     if (v->tlb.watch_count)
@@ -128,7 +129,7 @@ bool lin_write_slow(struct vcpu *v, u64 gla, const void *in, unsigned size)
 {
     struct span s;
 
-    if (!span_translate(v, gla, size, ACCESS_WRITE, false, &s) || !align_ok(v, gla, size))
+    if (!align_ok(v, gla, size) || !span_translate(v, gla, size, ACCESS_WRITE, false, &s))
         return false;
     span_write(v, &s, in);
     if (v->tlb.watch_count)

@@ -123,10 +123,8 @@ static u64 lanes(unsigned size, unsigned elem)
 static bool element_linear(struct vcpu *v, const struct insn *i, unsigned offset, unsigned size,
                            enum access_kind kind, u64 *gla)
 {
-    u64 at = mem_offset(v, i) + offset;
-
-    return seg_to_linear(v, (enum seg)i->seg, i->asz == 8 ? at : size_cut(at, i->asz), size, kind,
-                         gla);
+    /* The address size cuts the operand's address only. */
+    return seg_to_linear(v, (enum seg)i->seg, mem_offset(v, i) + offset, size, kind, gla);
 }
 
 /* Reads the elements whose mask bit is set to their places in buf; the others read as zero and
@@ -206,17 +204,28 @@ static u64 active_elements(const struct vcpu *v, const struct insn *i, unsigned 
     return mask;
 }
 
-static bool run_memory(struct vcpu *v, const struct insn *i, const struct thunk *t)
+/* The linear address before any check. */
+static u64 unchecked_linear(const struct vcpu *v, const struct insn *i)
+{
+    u64 offset = mem_offset(v, i);
+
+    if (vcpu_64bit(v))
+        return offset + (i->seg >= SEG_FS ? v->seg[i->seg].base : 0);
+    return (u32)(v->seg[i->seg].base + offset);
+}
+
+/* alignment: what #AC asks for. Family 19h sees the misalignment that is #GP before a violation of
+ * the segment's limit, which may be #SS. */
+static bool run_memory(struct vcpu *v, const struct insn *i, const struct thunk *t,
+                       unsigned alignment)
 {
     struct native_call *call = native_block(v->native);
     enum access_kind kind = t->mem_write ? ACCESS_WRITE : ACCESS_READ;
     u64 gla;
 
-    if (!mem_linear(v, i, t->mem_size, kind, &gla))
-        return false;
-    if (!alignment_holds(v, i, gla, t->mem_size))
+    if (!alignment_holds(v, i, unchecked_linear(v, i), t->mem_size))
         return raise_gp(v, 0);
-    if (!lin_aligned(v, gla, t->mem_size))
+    if (!mem_linear(v, i, t->mem_size, kind, &gla) || !lin_aligned(v, gla, alignment))
         return false;
     if (t->mem_read) {
         const u8 *p = tlb_read_ptr(v->tlb_now, gla, t->mem_size);
@@ -247,6 +256,23 @@ static bool read_active(struct vcpu *v, const struct insn *i, u8 *buf, unsigned 
     return true;
 }
 
+/* What #AC asks of an operand: its size, at most 16 bytes. */
+static unsigned operand_alignment(unsigned size)
+{
+    return size > 16 ? 16 : size;
+}
+
+/* What it asks of one that is accessed by elements: VEX forms are never checked, EVEX forms by
+ * element, but for an expanding load without opmask (family 19h). */
+static unsigned masked_alignment(const struct insn *i, const struct thunk *t, unsigned elem)
+{
+    if (insn_row(i)->key.space == SPACE_VEX)
+        return 1;
+    if (!i->aaa && !t->mem_write)
+        return operand_alignment(t->mem_size);
+    return elem;
+}
+
 /* Instructions whose masked-out elements do not touch memory (without T_FAULT_SUPP: are not stored
  * but fault all the same). With none left not even a demand for alignment remains. */
 static bool run_masked(struct vcpu *v, const struct insn *i, const struct thunk *t)
@@ -255,13 +281,15 @@ static bool run_masked(struct vcpu *v, const struct insn *i, const struct thunk 
     unsigned elem = 1u << (insn_row(i)->traits >> 29 & 3);
     unsigned size = t->mem_size;
     u64 mask = active_elements(v, i, size, elem);
-    u64 gla = mem_offset(v, i) + v->seg[i->seg].base;
+    u64 gla = unchecked_linear(v, i);
     bool probed;
 
     if (mask == lanes(size, elem))
-        return run_memory(v, i, t);
+        return run_memory(v, i, t, masked_alignment(i, t, elem));
     if (mask && !alignment_holds(v, i, gla, size))
         return raise_gp(v, 0);
+    if (mask && !lin_aligned(v, gla, masked_alignment(i, t, elem)))
+        return false;
     if (t->mem_read && !read_active(v, i, call->mem, size, elem, mask))
         return false;
     if (!t->mem_write)
@@ -289,5 +317,5 @@ bool op_native(struct vcpu *v, const struct insn *i)
         return run_masked(v, i, t);
     if ((row->traits & T_DENSE) || ((i->flags & I_VEX) && (row->traits & T_FAULT_SUPP)))
         return run_masked(v, i, t);
-    return run_memory(v, i, t);
+    return run_memory(v, i, t, operand_alignment(t->mem_size));
 }

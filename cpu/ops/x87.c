@@ -68,7 +68,7 @@ bool x87_native(struct vcpu *v, const struct insn *i)
     if (t->mem_size &&
         !mem_linear(v, i, t->mem_size, t->mem_write ? ACCESS_WRITE : ACCESS_READ, &gla))
         return false;
-    if (t->mem_size && !lin_aligned(v, gla, t->mem_size))
+    if (t->mem_size && !lin_aligned(v, gla, t->mem_size == 10 ? 8 : t->mem_size))
         return false;
     if (t->mem_read && !lin_read_block(v, gla, call->mem, t->mem_size))
         return false;

@@ -104,7 +104,7 @@ bool op_FNSTENV_Menv(struct vcpu *v, const struct insn *i)
     if (!fpu_check(v, i))
         return v->repeat;
     environment_put(v, size, image);
-    if (!mem_linear(v, i, ENV_WORDS * size, ACCESS_WRITE, &gla) ||
+    if (!mem_linear(v, i, ENV_WORDS * size, ACCESS_WRITE, &gla) || !lin_aligned(v, gla, size) ||
         !lin_write_block(v, gla, image, ENV_WORDS * size))
         return false;
     fpu_set_words(&v->fpu, fpu_fcw(&v->fpu) | FSW_EXCEPTIONS, fpu_fsw(&v->fpu));
@@ -120,7 +120,7 @@ bool op_FLDENV_Menv(struct vcpu *v, const struct insn *i)
 
     if (!fpu_check(v, i))
         return v->repeat;
-    if (!mem_linear(v, i, ENV_WORDS * size, ACCESS_READ, &gla) ||
+    if (!mem_linear(v, i, ENV_WORDS * size, ACCESS_READ, &gla) || !lin_aligned(v, gla, size) ||
         !lin_read_block(v, gla, image, ENV_WORDS * size))
         return false;
     environment_get(v, size, image);
@@ -139,7 +139,7 @@ bool op_FNSAVE_Mfpu(struct vcpu *v, const struct insn *i)
     for (unsigned n = 0; n < 8; n++)
         memcpy(image + env + n * ST_BYTES, v->fpu.fx + FX_ST + n * FX_SLOT, ST_BYTES);
     if (!mem_linear(v, i, env + REGISTERS_BYTES, ACCESS_WRITE, &gla) ||
-        !lin_write_block(v, gla, image, env + REGISTERS_BYTES))
+        !lin_aligned(v, gla, size) || !lin_write_block(v, gla, image, env + REGISTERS_BYTES))
         return false;
     fpu_init(&v->fpu);
     fpu_lower_ferr(v);
@@ -154,7 +154,7 @@ bool op_FRSTOR_Mfpu(struct vcpu *v, const struct insn *i)
 
     if (!fpu_check(v, i))
         return v->repeat;
-    if (!mem_linear(v, i, env + REGISTERS_BYTES, ACCESS_READ, &gla) ||
+    if (!mem_linear(v, i, env + REGISTERS_BYTES, ACCESS_READ, &gla) || !lin_aligned(v, gla, size) ||
         !lin_read_block(v, gla, image, env + REGISTERS_BYTES))
         return false;
     environment_get(v, size, image);
