@@ -407,10 +407,14 @@ enum decode_result insn_decode(const struct decode_ctx *ctx, const u8 *bytes, un
     };
 
     *i = (struct insn){.id = INSN_INVALID};
-    if (take_opcode(&d) && choose_row(&d) && check_encoding(&d)) {
+    if (take_opcode(&d) && choose_row(&d)) {
+        /* An encoding that is not allowed is found so when all its bytes are there: a fault in
+         * fetching them comes first. */
+        bool allowed = check_encoding(&d);
+
         set_flags(&d);
         if (decode_operands(&d))
-            d.result = DECODE_OK;
+            d.result = allowed ? DECODE_OK : DECODE_UD;
     }
     if (d.result != DECODE_OK)
         *i = (struct insn){.id = INSN_INVALID, .opcode = i->opcode, .osz = 1};
