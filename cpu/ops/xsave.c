@@ -82,6 +82,14 @@ static bool aligned(struct vcpu *v, const struct insn *i, unsigned alignment)
     return !(gla & (alignment - 1)) || raise_gp(v, 0);
 }
 
+/* FXSAVE and FXRSTOR: #AC for what is not a multiple of 4, #GP for the rest (family 19h). */
+static bool fxsave_aligned(struct vcpu *v, const struct insn *i)
+{
+    u64 gla = mem_offset(v, i) + v->seg[i->seg].base;
+
+    return lin_aligned(v, gla, 4) && aligned(v, i, 16);
+}
+
 static unsigned xmm_count(const struct vcpu *v)
 {
     return vcpu_64bit(v) ? 16 : 8;
@@ -139,8 +147,9 @@ bool op_FXSAVE_M(struct vcpu *v, const struct insn *i)
 
     if (!fpu_check(v, i))
         return v->repeat;
-    if (!mem_linear(v, i, FXSAVE_BYTES, ACCESS_WRITE, &gla) || !aligned(v, i, 16) ||
-        !lin_probe_write(v, gla, FXSAVE_BYTES))
+    /* The last byte is looked at first (family 19h), as CR2 shows. */
+    if (!mem_linear(v, i, FXSAVE_BYTES, ACCESS_WRITE, &gla) || !fxsave_aligned(v, i) ||
+        !lin_probe_write(v, gla + FXSAVE_BYTES - 1, 1) || !lin_probe_write(v, gla, FXSAVE_BYTES))
         return false;
     put_x87(&a);
     /* Without CR4.OSFXSR neither XMM registers nor MXCSR are part of the image (APM 2 11.4.4). */
@@ -160,7 +169,7 @@ bool op_FXRSTOR_M(struct vcpu *v, const struct insn *i)
     if (!fpu_check(v, i))
         return v->repeat;
     area_add(&a, 0, FXSAVE_BYTES);
-    if (!aligned(v, i, 16) || !area_read(&a))
+    if (!fxsave_aligned(v, i) || !area_read(&a))
         return false;
     if (sse && !mxcsr_valid(&a))
         return raise_gp(v, 0);
