@@ -261,8 +261,9 @@ static bool cmps_step(struct vcpu *v, const struct insn *i)
 {
     u64 a, b;
 
-    if (!seg_read(v, (enum seg)i->seg, string_offset(v, i, RSI), i->osz, &a) ||
-        !seg_read(v, SEG_ES, string_offset(v, i, RDI), i->osz, &b))
+    /* The second operand is read first, as faults show (family 19h). */
+    if (!seg_read(v, SEG_ES, string_offset(v, i, RDI), i->osz, &b) ||
+        !seg_read(v, (enum seg)i->seg, string_offset(v, i, RSI), i->osz, &a))
         return false;
     compare(v, a, b, i->osz);
     string_advance(v, i, RSI, 1, i->osz);
