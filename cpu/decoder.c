@@ -135,8 +135,6 @@ static bool take_evex(struct decoder *d)
 
 static bool take_vector_prefix(struct decoder *d, u8 first)
 {
-    if (d->lock || d->p66 || d->rep || d->rex)
-        return undefined(d); /* SDM 2 2.3.2, 2.7.10 */
     if (!(first == 0x62 ? take_evex(d) : take_vex(d, first)))
         return false;
     /* Registers above 7 do not exist outside 64-bit mode; these bits are ignored there. */
@@ -369,6 +367,8 @@ static bool check_encoding(struct decoder *d)
         return undefined(d);
     if (d->lock && (!(d->row->traits & T_LOCK) || d->mod == 3 || !(d->i->flags & I_MODRM)))
         return undefined(d);
+    if (d->space != SPACE_LEGACY && (d->lock || d->p66 || d->rep || d->rex))
+        return undefined(d); /* SDM 2 2.3.2, 2.7.10 */
     if (d->space == SPACE_EVEX && !check_evex(d))
         return false;
     return d->space == SPACE_LEGACY || check_vvvv(d);

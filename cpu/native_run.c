@@ -92,8 +92,12 @@ bool native_execute(struct vcpu *v, const struct insn *i, const struct thunk *t)
                                 vector_row(v, i->vvvv), vector_row(v, is4));
     if (t->mxcsr)
         v->fpu.mxcsr = call->mxcsr;
-    if (unlikely(stopped))
+    if (unlikely(stopped)) {
+        /* The registers are in MMX state already (family 19h). */
+        if (insn_row(i)->traits & T_MMX)
+            fpu_mmx_enter(&v->fpu);
         return stopped == NATIVE_SIGFPE ? native_raise_xm(v) : raise_ud(v);
+    }
     if (!t->vectors_only)
         store_operands(v, i, t, call);
     return true;
@@ -127,6 +131,14 @@ static bool element_linear(struct vcpu *v, const struct insn *i, unsigned offset
     return seg_to_linear(v, (enum seg)i->seg, mem_offset(v, i) + offset, size, kind, gla);
 }
 
+/* An element's checks, in the order of family 19h: segment, alignment, page. */
+static bool element_checked(struct vcpu *v, const struct insn *i, unsigned offset, unsigned elem,
+                            enum access_kind kind, u64 *gla)
+{
+    return element_linear(v, i, offset, elem, kind, gla) &&
+           (insn_row(i)->key.space == SPACE_VEX || lin_aligned(v, *gla, elem));
+}
+
 /* Reads the elements whose mask bit is set to their places in buf; the others read as zero and
  * cannot fault. */
 static bool read_elements(struct vcpu *v, const struct insn *i, u8 *buf, unsigned size,
@@ -136,7 +148,7 @@ static bool read_elements(struct vcpu *v, const struct insn *i, u8 *buf, unsigne
 
     memset(buf, 0, size);
     for (unsigned n = 0; n < size / elem; n++)
-        if ((mask >> n & 1) && (!element_linear(v, i, n * elem, elem, ACCESS_READ, &gla) ||
+        if ((mask >> n & 1) && (!element_checked(v, i, n * elem, elem, ACCESS_READ, &gla) ||
                                 !lin_read_block(v, gla, buf + n * elem, elem)))
             return false;
     return true;
@@ -148,7 +160,7 @@ static bool probe_elements(struct vcpu *v, const struct insn *i, unsigned size, 
     u64 gla;
 
     for (unsigned n = 0; n < size / elem; n++)
-        if ((mask >> n & 1) && (!element_linear(v, i, n * elem, elem, ACCESS_WRITE, &gla) ||
+        if ((mask >> n & 1) && (!element_checked(v, i, n * elem, elem, ACCESS_WRITE, &gla) ||
                                 !lin_probe_write(v, gla, elem)))
             return false;
     return true;
@@ -248,7 +260,7 @@ static bool read_active(struct vcpu *v, const struct insn *i, u8 *buf, unsigned 
     const u8 *p = NULL;
     u64 gla;
 
-    if (seg_try(v, (enum seg)i->seg, mem_offset(v, i), size, ACCESS_READ, &gla))
+    if (!v->align_check && seg_try(v, (enum seg)i->seg, mem_offset(v, i), size, ACCESS_READ, &gla))
         p = tlb_read_ptr(v->tlb_now, gla, size);
     if (unlikely(!p))
         return read_elements(v, i, buf, size, elem, mask);
@@ -262,42 +274,32 @@ static unsigned operand_alignment(unsigned size)
     return size > 16 ? 16 : size;
 }
 
-/* What it asks of one that is accessed by elements: VEX forms are never checked, EVEX forms by
- * element, but for an expanding load without opmask (family 19h). */
-static unsigned masked_alignment(const struct insn *i, const struct thunk *t, unsigned elem)
-{
-    if (insn_row(i)->key.space == SPACE_VEX)
-        return 1;
-    if (!i->aaa && !t->mem_write)
-        return operand_alignment(t->mem_size);
-    return elem;
-}
-
 /* Instructions whose masked-out elements do not touch memory (without T_FAULT_SUPP: are not stored
  * but fault all the same). With none left not even a demand for alignment remains. */
 static bool run_masked(struct vcpu *v, const struct insn *i, const struct thunk *t)
 {
     struct native_call *call = native_block(v->native);
-    unsigned elem = 1u << (insn_row(i)->traits >> 29 & 3);
+    const struct insn_row *row = insn_row(i);
+    unsigned elem = 1u << (row->traits >> 29 & 3);
     unsigned size = t->mem_size;
     u64 mask = active_elements(v, i, size, elem);
     u64 gla = unchecked_linear(v, i);
     bool probed;
 
-    if (mask == lanes(size, elem))
-        return run_memory(v, i, t, masked_alignment(i, t, elem));
+    /* An expanding load without opmask is an ordinary one. */
+    if (!i->aaa && !t->mem_write && row->key.space == SPACE_EVEX)
+        return run_memory(v, i, t, operand_alignment(size));
     if (mask && !alignment_holds(v, i, gla, size))
         return raise_gp(v, 0);
-    if (mask && !lin_aligned(v, gla, masked_alignment(i, t, elem)))
-        return false;
     if (t->mem_read && !read_active(v, i, call->mem, size, elem, mask))
         return false;
     if (!t->mem_write)
         return native_execute(v, i, t);
-    if (insn_row(i)->traits & T_FAULT_SUPP)
+    if (row->traits & T_FAULT_SUPP)
         probed = probe_elements(v, i, size, elem, mask);
     else
-        probed = mem_linear(v, i, size, ACCESS_WRITE, &gla) && lin_probe_write(v, gla, size);
+        probed = mem_linear(v, i, size, ACCESS_WRITE, &gla) &&
+                 lin_aligned(v, gla, operand_alignment(size)) && lin_probe_write(v, gla, size);
     return probed && native_execute(v, i, t) && write_elements(v, i, call->mem, size, elem, mask);
 }
 

@@ -5,6 +5,8 @@
  */
 #include "cpu/ops/branch.h"
 
+#include "cpu/cpuid.h"
+
 bool op_JMP_Jb(struct vcpu *v, const struct insn *i)
 {
     return branch_relative(v, i);
@@ -83,14 +85,23 @@ bool op_LOOP_Jb(struct vcpu *v, const struct insn *i)
     return loop_if(v, i, true);
 }
 
+/* On AMD's family 19h a REPE or REPNE prefix decides which flag ends the loop, whatever the opcode
+ * says. */
+static bool loop_while(struct vcpu *v, const struct insn *i, bool equal)
+{
+    if (vcpu_is_amd(v) && (i->flags & (I_REP | I_REPNE)))
+        equal = i->flags & I_REP;
+    return loop_if(v, i, !(v->rflags & F_ZF) != equal);
+}
+
 bool op_LOOPE_Jb(struct vcpu *v, const struct insn *i)
 {
-    return loop_if(v, i, v->rflags & F_ZF);
+    return loop_while(v, i, true);
 }
 
 bool op_LOOPNE_Jb(struct vcpu *v, const struct insn *i)
 {
-    return loop_if(v, i, !(v->rflags & F_ZF));
+    return loop_while(v, i, false);
 }
 
 bool op_JCXZ_Jb(struct vcpu *v, const struct insn *i)

@@ -168,6 +168,7 @@ bool op_FXRSTOR_M(struct vcpu *v, const struct insn *i)
 
     if (!fpu_check(v, i))
         return v->repeat;
+    area_add(&a, FXSAVE_BYTES - 1, 1); /* the last byte first, as for FXSAVE */
     area_add(&a, 0, FXSAVE_BYTES);
     if (!fxsave_aligned(v, i) || !area_read(&a))
         return false;
