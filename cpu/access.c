@@ -305,15 +305,15 @@ static bool type_permits(const struct vcpu *v, const struct segment *s, enum acc
     return !(s->attr & ATTR_CODE) || (s->attr & ATTR_WRITE);
 }
 
-/* SDM 3A 5.3. An offset that passes 4 GiB wraps if the segment has no limit: the SDM leaves that
- * case to the implementation. */
+/* SDM 3A 5.3. An operand that passes 4 GiB is beyond every limit: the SDM leaves that case to the
+ * implementation, family 19h faults. */
 static bool limit_permits(const struct segment *s, u64 offset, unsigned size)
 {
     u64 last = offset + size - 1;
 
     if ((s->attr & (ATTR_CODE | ATTR_EXPAND_DOWN)) == ATTR_EXPAND_DOWN)
         return offset > s->limit && last <= (s->attr & ATTR_DB ? 0xffffffffull : 0xffffull);
-    return last <= s->limit || s->limit == 0xffffffff;
+    return last <= s->limit;
 }
 
 bool seg_try(const struct vcpu *v, enum seg seg, u64 offset, unsigned size, enum access_kind kind,
@@ -323,7 +323,8 @@ bool seg_try(const struct vcpu *v, enum seg seg, u64 offset, unsigned size, enum
 
     if (vcpu_64bit(v)) {
         *gla = offset + (seg >= SEG_FS ? s->base : 0);
-        return canonical(v, *gla) && canonical(v, *gla + size - 1);
+        /* The offset must be canonical, too, whatever FS or GS add to it (family 19h). */
+        return canonical(v, offset) && canonical(v, *gla) && canonical(v, *gla + size - 1);
     }
     *gla = (u32)(s->base + offset);
     return type_permits(v, s, kind) && limit_permits(s, offset, size);

@@ -17,10 +17,11 @@ struct far_target {
 /* Flags that IRET in V86 and real mode may change: all but VM, and VIF, VIP (SDM 2 "IRET"). */
 enum { IRET_FLAGS16 = 0x7fd5, IRET_FLAGS32 = IRET_FLAGS16 | F_RF | F_AC | F_ID };
 
+/* The flags are read first, as faults show (family 19h). */
 static bool pop3(struct vcpu *v, unsigned osz, u64 value[3])
 {
-    return stack_peek(v, 0, osz, &value[0]) && stack_peek(v, osz, osz, &value[1]) &&
-           stack_peek(v, 2 * osz, osz, &value[2]);
+    return stack_peek(v, 2 * osz, osz, &value[2]) && stack_peek(v, 0, osz, &value[0]) &&
+           stack_peek(v, osz, osz, &value[1]);
 }
 
 /* The stack pointer after popping that many bytes, in the width of the current stack. */

@@ -127,8 +127,13 @@ static u64 lanes(unsigned size, unsigned elem)
 static bool element_linear(struct vcpu *v, const struct insn *i, unsigned offset, unsigned size,
                            enum access_kind kind, u64 *gla)
 {
-    /* The address size cuts the operand's address only. */
-    return seg_to_linear(v, (enum seg)i->seg, mem_offset(v, i) + offset, size, kind, gla);
+    u64 at = mem_offset(v, i) + offset;
+
+    /* The address size cuts the operand's address only; with VEX, 32-bit offsets wrap (family 19h).
+     */
+    if (insn_row(i)->key.space == SPACE_VEX && !vcpu_64bit(v))
+        at = (u32)at;
+    return seg_to_linear(v, (enum seg)i->seg, at, size, kind, gla);
 }
 
 /* An element's checks, in the order of family 19h: segment, alignment, page. */
@@ -237,6 +242,10 @@ static bool run_memory(struct vcpu *v, const struct insn *i, const struct thunk 
 
     if (!alignment_holds(v, i, unchecked_linear(v, i), t->mem_size))
         return raise_gp(v, 0);
+    if (t->mem_size == 64 && t->mem_write && !mem_try(v, i, 64, kind) &&
+        (!mem_linear(v, i, 32, kind, &gla) || !lin_aligned(v, gla, alignment) ||
+         !lin_probe_write(v, gla, 32)))
+        return false; /* 64 bytes are stored as twice 32 (family 19h) */
     if (!mem_linear(v, i, t->mem_size, kind, &gla) || !lin_aligned(v, gla, alignment))
         return false;
     if (t->mem_read) {

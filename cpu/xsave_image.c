@@ -1,37 +1,40 @@
 /* SPDX-License-Identifier: MIT
  *
  * State components as bytes: the x87 part of FXSAVE images and components 2-9 of XSAVE areas, at
- * the offsets that every processor with these components uses (SDM 1 13.4, 13.5; CPUID.0Dh).
+ * the offsets of Intel's or AMD's processors with these components (SDM 1 13.4, 13.5; CPUID.0Dh).
  */
+#include "cpu/cpuid.h"
 #include "cpu/fpu.h"
 
 enum { AREA_EXTENDED = 576, AVX_BYTES = 256, ZMM_BYTES = 512, HI16_BYTES = 1024 };
 
 static const struct component {
-    u32 offset, size;
+    u32 size, offset, amd_offset;
 } components[] = {
-    [0] = {0, 160},           [1] = {160, 256}, [2] = {576, AVX_BYTES}, /* YMM_H of 0-15 */
-    [5] = {1088, 64},                                                   /* k0-k7 */
-    [6] = {1152, ZMM_BYTES},                                            /* ZMM_H of 0-15 */
-    [7] = {1664, HI16_BYTES},                                           /* ZMM16-31 */
-    [9] = {2688, 8},                                                    /* PKRU */
+    [0] = {160, 0, 0},
+    [1] = {256, 160, 160},
+    [2] = {AVX_BYTES, 576, 576},    /* YMM_H of 0-15 */
+    [5] = {64, 1088, 832},          /* k0-k7 */
+    [6] = {ZMM_BYTES, 1152, 896},   /* ZMM_H of 0-15 */
+    [7] = {HI16_BYTES, 1664, 1408}, /* ZMM16-31 */
+    [9] = {8, 2688, 2432},          /* PKRU */
 };
 
-bool xsave_component(unsigned component, u32 *offset, u32 *size)
+bool xsave_component(const struct vcpu *v, unsigned component, u32 *offset, u32 *size)
 {
     if (component < 2 || component >= ARRAY_SIZE(components) || !components[component].size)
         return false;
-    *offset = components[component].offset;
+    *offset = vcpu_is_amd(v) ? components[component].amd_offset : components[component].offset;
     *size = components[component].size;
     return true;
 }
 
-u32 xsave_size(u64 set, bool compacted)
+u32 xsave_size(const struct vcpu *v, u64 set, bool compacted)
 {
     u32 end = AREA_EXTENDED, offset, size;
 
     for (unsigned n = 2; n < ARRAY_SIZE(components); n++) {
-        if (!(set >> n & 1) || !xsave_component(n, &offset, &size))
+        if (!(set >> n & 1) || !xsave_component(v, n, &offset, &size))
             continue;
         if (compacted)
             end += size;

@@ -49,10 +49,9 @@ bool op_MASKMOVQ_PqNq(struct vcpu *v, const struct insn *i)
         return v->repeat;
     bytes = fpu_mmx_read(&v->fpu, i->reg & 7);
     mask = fpu_mmx_read(&v->fpu, i->rm & 7);
-    if (!masked_store(v, i, (const u8 *)&bytes, (const u8 *)&mask, 8))
-        return false;
+    /* Before the store, which may fault (family 19h). */
     fpu_mmx_enter(&v->fpu);
-    return true;
+    return masked_store(v, i, (const u8 *)&bytes, (const u8 *)&mask, 8);
 }
 
 bool op_MASKMOVDQU_VdqUdq(struct vcpu *v, const struct insn *i)

@@ -64,7 +64,7 @@ static bool probe_push(struct vcpu *v, u64 offset, unsigned size)
     u64 gla;
 
     return seg_to_linear(v, SEG_SS, offset & stack_mask(v), size, ACCESS_WRITE, &gla) &&
-           lin_probe_write(v, gla, size);
+           lin_aligned(v, gla, size) && lin_probe_write(v, gla, size);
 }
 
 bool op_PUSHA(struct vcpu *v, const struct insn *i)

@@ -165,12 +165,14 @@ bool op_FXRSTOR_M(struct vcpu *v, const struct insn *i)
 {
     struct area a = {.v = v, .i = i};
     bool sse = (v->cr4 & CR4_OSFXSR) != 0;
+    u64 gla;
 
     if (!fpu_check(v, i))
         return v->repeat;
     area_add(&a, FXSAVE_BYTES - 1, 1); /* the last byte first, as for FXSAVE */
     area_add(&a, 0, FXSAVE_BYTES);
-    if (!fxsave_aligned(v, i) || !area_read(&a))
+    if (!mem_linear(v, i, FXSAVE_BYTES, ACCESS_READ, &gla) || !fxsave_aligned(v, i) ||
+        !area_read(&a))
         return false;
     if (sse && !mxcsr_valid(&a))
         return raise_gp(v, 0);
@@ -211,13 +213,13 @@ static u64 state_to_save(const struct vcpu *v, u64 rfbm)
 }
 
 /* Where component n is: in the compacted format the present ones follow each other. */
-static u32 component_at(unsigned n, u64 present, bool compacted)
+static u32 component_at(const struct vcpu *v, unsigned n, u64 present, bool compacted)
 {
     u32 offset, size;
 
     if (compacted)
-        return xsave_size(present & (BIT(n) - 1), true);
-    return xsave_component(n, &offset, &size) ? offset : 0;
+        return xsave_size(v, present & (BIT(n) - 1), true);
+    return xsave_component(v, n, &offset, &size) ? offset : 0;
 }
 
 /* Puts the components in `save` into the area; present: those that have a place (compacted). */
@@ -230,11 +232,20 @@ static void put_components(struct area *a, u64 save, u64 present, bool compacted
     if (save & XCR0_SSE)
         put_xmm(a);
     for (unsigned n = 2; n < 63; n++) {
-        if (!(save >> n & 1) || !xsave_component(n, &offset, &size))
+        if (!(save >> n & 1) || !xsave_component(a->v, n, &offset, &size))
             continue;
-        offset = component_at(n, present, compacted);
+        offset = component_at(a->v, n, present, compacted);
         area_add(a, offset, xsave_get(a->v, n, a->bytes + offset));
     }
+}
+
+/* Faults come from the start of the area first (family 19h). */
+static bool first_byte(struct vcpu *v, const struct insn *i, enum access_kind kind)
+{
+    u64 gla;
+
+    return mem_linear(v, i, 1, kind, &gla) &&
+           (kind == ACCESS_WRITE ? lin_probe_write(v, gla, 1) : lin_probe_read(v, gla, 1));
 }
 
 /* XSAVE and XSAVEOPT: standard format. optimized: components in their initial configuration are not
@@ -245,7 +256,7 @@ static bool save_standard(struct vcpu *v, const struct insn *i, bool optimized)
     u64 rfbm = v->xcr0 & edx_eax(v);
     u64 state, old;
 
-    if (!xsave_check(v, false) || !aligned(v, i, 64))
+    if (!xsave_check(v, false) || !aligned(v, i, 64) || !first_byte(v, i, ACCESS_WRITE))
         return false;
     state = state_to_save(v, rfbm);
     area_add(&a, HEADER_AT, 8);
@@ -328,8 +339,8 @@ static void want_components(struct area *a, u64 load, u64 present, bool compacte
     if (load & XCR0_SSE)
         area_add(a, XMM_AT, xmm_count(a->v) * XMM_BYTES);
     for (unsigned n = 2; n < 63; n++)
-        if ((load >> n & 1) && xsave_component(n, &offset, &size))
-            area_add(a, component_at(n, present, compacted), size);
+        if ((load >> n & 1) && xsave_component(a->v, n, &offset, &size))
+            area_add(a, component_at(a->v, n, present, compacted), size);
 }
 
 /* rfbm: components to change; those not in load go to their initial configuration. */
@@ -347,9 +358,10 @@ static void load_components(struct area *a, u64 rfbm, u64 load, u64 present, boo
     if (rfbm & XCR0_SSE)
         get_xmm(v, load & XCR0_SSE ? a->bytes + XMM_AT : NULL);
     for (unsigned n = 2; n < 63; n++) {
-        if (!(rfbm >> n & 1) || !xsave_component(n, &offset, &size))
+        if (!(rfbm >> n & 1) || !xsave_component(v, n, &offset, &size))
             continue;
-        xsave_put(v, n, load >> n & 1 ? a->bytes + component_at(n, present, compacted) : NULL);
+        xsave_put(v, n,
+                  load >> n & 1 ? a->bytes + component_at(a->v, n, present, compacted) : NULL);
     }
     fpu_lower_ferr(v);
 }
@@ -362,7 +374,7 @@ static bool restore_area(struct vcpu *v, const struct insn *i, u64 enabled, bool
     u64 rfbm = enabled & edx_eax(v), present, load;
     bool compacted, mxcsr;
 
-    if (!aligned(v, i, 64))
+    if (!aligned(v, i, 64) || !first_byte(v, i, ACCESS_READ))
         return false;
     area_add(&header, HEADER_AT, HEADER_BYTES);
     if (!area_read(&header))
