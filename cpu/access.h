@@ -86,8 +86,7 @@ static ALWAYS_INLINE bool seg_to_linear(struct vcpu *v, enum seg seg, u64 offset
     if (likely(vcpu_64bit(v))) {
         u64 a = offset + (seg >= SEG_FS ? v->seg[seg].base : 0);
 
-        if (likely((u64)((i64)(offset << 16) >> 16) == offset &&
-                   (u64)((i64)(a << 16) >> 16) == a &&
+        if (likely((u64)((i64)(offset << 16) >> 16) == offset && (u64)((i64)(a << 16) >> 16) == a &&
                    (u64)((i64)((a + size - 1) << 16) >> 16) == a + size - 1)) {
             *gla = a;
             return true;

@@ -129,10 +129,10 @@ static bool element_linear(struct vcpu *v, const struct insn *i, unsigned offset
 {
     u64 at = mem_offset(v, i) + offset;
 
-    /* The address size cuts the operand's address only; with VEX, 32-bit offsets wrap (family 19h).
-     */
-    if (insn_row(i)->key.space == SPACE_VEX && !vcpu_64bit(v))
-        at = (u32)at;
+    /* With VEX the address size cuts each element's address, with EVEX the operand's only (family
+     * 19h). */
+    if (insn_row(i)->key.space == SPACE_VEX && i->asz != 8)
+        at = size_cut(at, i->asz);
     return seg_to_linear(v, (enum seg)i->seg, at, size, kind, gla);
 }
 

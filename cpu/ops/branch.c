@@ -29,7 +29,12 @@ bool op_JMP_Ev(struct vcpu *v, const struct insn *i)
 
 static bool call(struct vcpu *v, const struct insn *i, u64 target)
 {
-    if (!branch_target(v, i->osz, &target) || !stack_push(v, v->next_rip, i->osz))
+    u64 rsp = (v->gpr[RSP] - i->osz) & stack_mask(v), gla;
+
+    /* A fault of the stack comes before one of the target (family 19h). */
+    if (!seg_to_linear(v, SEG_SS, rsp, i->osz, ACCESS_WRITE, &gla) ||
+        !lin_aligned(v, gla, i->osz) || !lin_probe_write(v, gla, i->osz) ||
+        !branch_target(v, i->osz, &target) || !stack_push(v, v->next_rip, i->osz))
         return false;
     v->next_rip = target;
     return true;

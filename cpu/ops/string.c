@@ -261,9 +261,8 @@ static bool cmps_step(struct vcpu *v, const struct insn *i)
 {
     u64 a, b;
 
-    /* The second operand is read first, as faults show, but for bytes with a prefix (family 19h).
-     */
-    if (i->osz == 1 && (i->flags & (I_REP | I_REPNE))) {
+    /* The second operand is read first, as faults show, but for REPE CMPSB (family 19h). */
+    if (i->osz == 1 && (i->flags & I_REP)) {
         if (!seg_read(v, (enum seg)i->seg, string_offset(v, i, RSI), i->osz, &a) ||
             !seg_read(v, SEG_ES, string_offset(v, i, RDI), i->osz, &b))
             return false;

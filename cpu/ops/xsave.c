@@ -82,12 +82,17 @@ static bool aligned(struct vcpu *v, const struct insn *i, unsigned alignment)
     return !(gla & (alignment - 1)) || raise_gp(v, 0);
 }
 
-/* FXSAVE and FXRSTOR: #AC for what is not a multiple of 4, #GP for the rest (family 19h). */
-static bool fxsave_aligned(struct vcpu *v, const struct insn *i)
+/* The checks of FXSAVE and FXRSTOR in the order of family 19h: the first byte's segment, #AC for
+ * what is not a multiple of 4, #GP for what is not of 16, the last byte's segment and page. */
+static bool fxsave_check(struct vcpu *v, const struct insn *i, enum access_kind kind)
 {
-    u64 gla = mem_offset(v, i) + v->seg[i->seg].base;
+    u64 last = mem_offset(v, i) + FXSAVE_BYTES - 1, gla;
 
-    return lin_aligned(v, gla, 4) && aligned(v, i, 16);
+    if (!mem_linear(v, i, 1, kind, &gla) || !lin_aligned(v, gla, 4) || !aligned(v, i, 16))
+        return false;
+    last = vcpu_64bit(v) ? last : (u32)last;
+    return seg_to_linear(v, (enum seg)i->seg, last, 1, kind, &gla) &&
+           (kind == ACCESS_WRITE ? lin_probe_write(v, gla, 1) : lin_probe_read(v, gla, 1));
 }
 
 static unsigned xmm_count(const struct vcpu *v)
@@ -143,13 +148,10 @@ static bool fast_fxsave(const struct vcpu *v)
 bool op_FXSAVE_M(struct vcpu *v, const struct insn *i)
 {
     struct area a = {.v = v, .i = i};
-    u64 gla;
 
     if (!fpu_check(v, i))
         return v->repeat;
-    /* The last byte is looked at first (family 19h), as CR2 shows. */
-    if (!mem_linear(v, i, FXSAVE_BYTES, ACCESS_WRITE, &gla) || !fxsave_aligned(v, i) ||
-        !lin_probe_write(v, gla + FXSAVE_BYTES - 1, 1) || !lin_probe_write(v, gla, FXSAVE_BYTES))
+    if (!fxsave_check(v, i, ACCESS_WRITE))
         return false;
     put_x87(&a);
     /* Without CR4.OSFXSR neither XMM registers nor MXCSR are part of the image (APM 2 11.4.4). */
@@ -165,14 +167,11 @@ bool op_FXRSTOR_M(struct vcpu *v, const struct insn *i)
 {
     struct area a = {.v = v, .i = i};
     bool sse = (v->cr4 & CR4_OSFXSR) != 0;
-    u64 gla;
 
     if (!fpu_check(v, i))
         return v->repeat;
-    area_add(&a, FXSAVE_BYTES - 1, 1); /* the last byte first, as for FXSAVE */
     area_add(&a, 0, FXSAVE_BYTES);
-    if (!mem_linear(v, i, FXSAVE_BYTES, ACCESS_READ, &gla) || !fxsave_aligned(v, i) ||
-        !area_read(&a))
+    if (!fxsave_check(v, i, ACCESS_READ) || !area_read(&a))
         return false;
     if (sse && !mxcsr_valid(&a))
         return raise_gp(v, 0);
@@ -276,7 +275,7 @@ static bool save_compacted(struct vcpu *v, const struct insn *i, u64 rfbm)
     struct area a = {.v = v, .i = i};
     u64 state;
 
-    if (!aligned(v, i, 64))
+    if (!aligned(v, i, 64) || !first_byte(v, i, ACCESS_WRITE))
         return false;
     state = state_to_save(v, rfbm);
     store_le(a.bytes + HEADER_AT, state, 8);

@@ -118,7 +118,8 @@ static bool same_on_host(const u8 *bytes, unsigned count, u64 rfbm, bool compact
     ck_assert(physmap_read(oracle.m.map, AREA_AT, guest, AREA));
     to_our_layout(area, expected, compacted);
     for (unsigned n = 0; n < 2688; n++)
-        if (guest[n] != expected[n] && (compacted || vcpu_is_amd(oracle.m.v) || n < 832 || n >= 1088))
+        if (guest[n] != expected[n] &&
+            (compacted || vcpu_is_amd(oracle.m.v) || n < 832 || n >= 1088))
             SIMD_DIFFERS("byte %u: %02x, host %02x", n, guest[n], expected[n]);
     return number || simd_same(&oracle, F_OSZAPC, why, size);
 }
@@ -289,8 +290,11 @@ START_TEST(initial_components)
         ck_assert_uint_eq(machine_get(&oracle.m, AREA_AT + 160, 8), 0);
         ck_assert_uint_eq(machine_get(&oracle.m, AREA_AT + 32, 8), n == 0 ? 0 : old);
         if (n != 2)
-            ck_assert_uint_eq(machine_get(&oracle.m, AREA_AT + (vcpu_is_amd(oracle.m.v) ? 832 : 1088), 8), n == 0 ? 0 : old);
-        ck_assert_uint_eq(machine_get(&oracle.m, AREA_AT + (vcpu_is_amd(oracle.m.v) ? 896 : 1152), 8), old);
+            ck_assert_uint_eq(
+                machine_get(&oracle.m, AREA_AT + (vcpu_is_amd(oracle.m.v) ? 832 : 1088), 8),
+                n == 0 ? 0 : old);
+        ck_assert_uint_eq(
+            machine_get(&oracle.m, AREA_AT + (vcpu_is_amd(oracle.m.v) ? 896 : 1152), 8), old);
     }
 }
 END_TEST
@@ -307,7 +311,8 @@ START_TEST(other_modes_leave_high_registers)
     ck_assert_int_eq(RUN(XSAVE), -1);
     ck_assert_uint_eq(machine_get(&oracle.m, AREA_AT + 160 + 7 * 16, 1), 8);
     ck_assert_uint_eq(machine_get(&oracle.m, AREA_AT + 160 + 8 * 16, 1), 0);
-    ck_assert_uint_eq(machine_get(&oracle.m, AREA_AT + (vcpu_is_amd(oracle.m.v) ? 1408 : 1664), 1), 0);
+    ck_assert_uint_eq(machine_get(&oracle.m, AREA_AT + (vcpu_is_amd(oracle.m.v) ? 1408 : 1664), 1),
+                      0);
     v->gpr[RDI] = AREA_AT + PAGE_SIZE;
     v->rip = MACHINE_CODE;
     v->activity = ACTIVITY_RUN;
