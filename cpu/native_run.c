@@ -231,6 +231,18 @@ static u64 unchecked_linear(const struct vcpu *v, const struct insn *i)
     return (u32)(v->seg[i->seg].base + offset);
 }
 
+/* The count of a shift is the low half of its operand; the other half is not read (family 19h), as
+ * shows where MXCSR.MM lets the operand be misaligned. */
+static bool is_shift_count(const struct insn *i)
+{
+    const struct insn_key *k = &insn_row(i)->key;
+
+    if (k->space != SPACE_LEGACY || k->map != MAP_0F || k->prefix != PFX_66)
+        return false;
+    return (k->opcode >= 0xd1 && k->opcode <= 0xd3) || k->opcode == 0xe1 || k->opcode == 0xe2 ||
+           (k->opcode >= 0xf1 && k->opcode <= 0xf3);
+}
+
 /* alignment: what #AC asks for. Family 19h sees the misalignment that is #GP before a violation of
  * the segment's limit, which may be #SS. */
 static bool run_memory(struct vcpu *v, const struct insn *i, const struct thunk *t,
@@ -246,6 +258,11 @@ static bool run_memory(struct vcpu *v, const struct insn *i, const struct thunk 
         (!mem_linear(v, i, 32, kind, &gla) || !lin_aligned(v, gla, alignment) ||
          !lin_probe_write(v, gla, 32)))
         return false; /* 64 bytes are stored as twice 32 (family 19h) */
+    if (unlikely(unchecked_linear(v, i) & 15) && is_shift_count(i)) {
+        memset(call->mem, 0, 16);
+        return mem_linear(v, i, 8, kind, &gla) && lin_aligned(v, gla, alignment) &&
+               lin_read_block(v, gla, call->mem, 8) && native_execute(v, i, t);
+    }
     if (!mem_linear(v, i, t->mem_size, kind, &gla) || !lin_aligned(v, gla, alignment))
         return false;
     if (t->mem_read) {

@@ -83,28 +83,28 @@ void fpu_load_x87(struct fpu *fpu, const u8 image[FX_X87_BYTES], bool wide)
 /* -- components 2-9 -- */
 
 /* Rows first..last of which part bytes at offset at are the component; count is 0 if no register of
- * it can be named in this mode. */
+ * it counts. all: not only those that code outside 64-bit mode can name. */
 struct vector_part {
     unsigned first, count, at, bytes;
 };
 
-static bool vector_part(const struct vcpu *v, unsigned component, struct vector_part *part)
+static bool vector_part(unsigned component, bool all, struct vector_part *part)
 {
-    unsigned low = vcpu_64bit(v) ? 16 : 8;
+    unsigned low = all ? 16 : 8;
 
     switch (component) {
     case 2: *part = (struct vector_part){0, low, 16, 16}; return true;
     case 6: *part = (struct vector_part){0, low, 32, 32}; return true;
-    case 7: *part = (struct vector_part){16, vcpu_64bit(v) ? 16 : 0, 0, 64}; return true;
+    case 7: *part = (struct vector_part){16, all ? 16 : 0, 0, 64}; return true;
     default: return false;
     }
 }
 
-u32 xsave_get(const struct vcpu *v, unsigned component, u8 image[1024])
+static u32 get_component(const struct vcpu *v, unsigned component, u8 image[1024], bool all)
 {
     struct vector_part part;
 
-    if (vector_part(v, component, &part)) {
+    if (vector_part(component, all, &part)) {
         for (unsigned n = 0; n < part.count; n++)
             memcpy(image + n * part.bytes, v->fpu.zmm[part.first + n] + part.at, part.bytes);
         return part.count * part.bytes;
@@ -117,11 +117,16 @@ u32 xsave_get(const struct vcpu *v, unsigned component, u8 image[1024])
     return 8;
 }
 
+u32 xsave_get(const struct vcpu *v, unsigned component, u8 image[1024])
+{
+    return get_component(v, component, image, vcpu_64bit(v));
+}
+
 void xsave_put(struct vcpu *v, unsigned component, const u8 *image)
 {
     struct vector_part part;
 
-    if (vector_part(v, component, &part)) {
+    if (vector_part(component, vcpu_64bit(v), &part)) {
         for (unsigned n = 0; n < part.count; n++) {
             u8 *row = v->fpu.zmm[part.first + n] + part.at;
 
@@ -160,14 +165,16 @@ static bool x87_in_use(const struct fpu *fpu)
 
 u64 xsave_inuse(const struct vcpu *v)
 {
+    /* Registers that the mode cannot name count on AMD's processors. */
+    const bool all = vcpu_64bit(v) || vcpu_is_amd(v);
     u64 inuse = x87_in_use(&v->fpu) ? XCR0_X87 : 0;
     u8 image[HI16_BYTES];
 
-    for (unsigned n = 0; n < (vcpu_64bit(v) ? 16u : 8u); n++)
+    for (unsigned n = 0; n < (all ? 16u : 8u); n++)
         if (any_byte(v->fpu.zmm[n], 16))
             inuse |= XCR0_SSE;
     for (unsigned n = 2; n < ARRAY_SIZE(components); n++)
-        if (components[n].size && any_byte(image, xsave_get(v, n, image)))
+        if (components[n].size && any_byte(image, get_component(v, n, image, all)))
             inuse |= BIT(n);
     return inuse;
 }

@@ -90,7 +90,7 @@ static bool fxsave_check(struct vcpu *v, const struct insn *i, enum access_kind 
 
     if (!mem_linear(v, i, 1, kind, &gla) || !lin_aligned(v, gla, 4) || !aligned(v, i, 16))
         return false;
-    last = vcpu_64bit(v) ? last : (u32)last;
+    last = size_cut(last, i->asz == 2 ? 4 : i->asz); /* it wraps */
     return seg_to_linear(v, (enum seg)i->seg, last, 1, kind, &gla) &&
            (kind == ACCESS_WRITE ? lin_probe_write(v, gla, 1) : lin_probe_read(v, gla, 1));
 }
@@ -201,12 +201,12 @@ static u64 edx_eax(const struct vcpu *v)
     return (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
 }
 
-/* XINUSE with what XSAVE and its relatives say about MXCSR (SDM 1 13.6). */
+/* XINUSE with what XSAVE and its relatives say about MXCSR (SDM 1 13.6); AMD leaves MXCSR out. */
 static u64 state_to_save(const struct vcpu *v, u64 rfbm)
 {
     u64 inuse = xsave_inuse(v);
 
-    if (v->fpu.mxcsr != MXCSR_RESET)
+    if (v->fpu.mxcsr != MXCSR_RESET && !vcpu_is_amd(v))
         inuse |= XCR0_SSE;
     return rfbm & inuse;
 }

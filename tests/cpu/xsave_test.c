@@ -274,7 +274,7 @@ START_TEST(initial_components)
         u64 old = 0xeeeeeeeeeeeeeeee;
 
         v = start(MACHINE_LONG);
-        v->fpu.zmm[3][17] = 1;
+        v->fpu.zmm[3][1] = v->fpu.zmm[3][17] = 1;
         v->fpu.mxcsr = 0x1fa0;
         v->gpr[RAX] = COMPONENTS & ~(u64)XCR0_ZMM_HI256;
         v->gpr[RDX] = 0;
@@ -296,6 +296,26 @@ START_TEST(initial_components)
         ck_assert_uint_eq(
             machine_get(&oracle.m, AREA_AT + (vcpu_is_amd(oracle.m.v) ? 896 : 1152), 8), old);
     }
+}
+END_TEST
+
+/* MXCSR makes SSE state in use on Intel's processors, registers that the mode cannot name on AMD's.
+ */
+START_TEST(in_use_by_vendor)
+{
+    for (unsigned amd = 0; amd < 2; amd++) {
+        struct vcpu *v = start(MACHINE_PROT32);
+
+        strcpy(oracle.m.model.vendor, amd ? "AuthenticAMD" : "GenuineIntel");
+        v->fpu.mxcsr = 0x1fa0;
+        ck_assert_int_eq(RUN(XSAVE), -1);
+        ck_assert_uint_eq(machine_get(&oracle.m, AREA_AT + HEADER, 8) & XCR0_SSE,
+                          amd ? 0 : XCR0_SSE);
+        v->fpu.zmm[9][0] = v->fpu.zmm[20][0] = 1;
+        ck_assert_uint_eq(xsave_inuse(v) & (XCR0_SSE | XCR0_HI16_ZMM),
+                          amd ? XCR0_SSE | XCR0_HI16_ZMM : 0);
+    }
+    strcpy(oracle.m.model.vendor, "AuthenticAMD");
 }
 END_TEST
 
@@ -421,6 +441,7 @@ int main(void)
         availability,
         xsaves_and_xrstors_round_trip,
         initial_components,
+        in_use_by_vendor,
         other_modes_leave_high_registers,
         only_touched_bytes_fault,
         xcr0_is_read_and_written,
