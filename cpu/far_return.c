@@ -259,10 +259,10 @@ static bool iret_protected(struct vcpu *v, unsigned osz)
     if (t.cpl > v->cpl || vcpu_64bit(v)) {
         t.rsp = rsp;
         t.ss = (u16)ss;
-        if (!return_stack_check(v, &t))
-            return false;
     }
-    if (!return_rip_check(v, &t) || !return_touch(v, &t))
+    /* The target comes before the stack (family 19h). */
+    if (!return_rip_check(v, &t) ||
+        ((t.cpl > v->cpl || vcpu_64bit(v)) && !return_stack_check(v, &t)) || !return_touch(v, &t))
         return false;
     mask = iret_flag_mask(v, osz);
     set_flags(v, value[2], mask);

@@ -231,16 +231,30 @@ static u64 unchecked_linear(const struct vcpu *v, const struct insn *i)
     return (u32)(v->seg[i->seg].base + offset);
 }
 
-/* The count of a shift is the low half of its operand; the other half is not read (family 19h), as
- * shows where MXCSR.MM lets the operand be misaligned. */
-static bool is_shift_count(const struct insn *i)
+/* Shifts by a vector and PUNPCKL use the low half of a 16-byte operand and read no more (family
+ * 19h; SDM 2 PUNPCKL leaves it open), as shows where MXCSR.MM lets the operand be misaligned. */
+static bool reads_low_half(const struct insn *i)
 {
     const struct insn_key *k = &insn_row(i)->key;
 
-    if (k->space != SPACE_LEGACY || k->map != MAP_0F || k->prefix != PFX_66)
+    if (k->space != SPACE_LEGACY || k->map != MAP_0F)
         return false;
-    return (k->opcode >= 0xd1 && k->opcode <= 0xd3) || k->opcode == 0xe1 || k->opcode == 0xe2 ||
-           (k->opcode >= 0xf1 && k->opcode <= 0xf3);
+    switch (k->opcode) {
+    case 0x14: return true; /* UNPCKLPS, UNPCKLPD */
+    case 0x60:
+    case 0x61:
+    case 0x62:
+    case 0x6c:
+    case 0xd1:
+    case 0xd2:
+    case 0xd3:
+    case 0xe1:
+    case 0xe2:
+    case 0xf1:
+    case 0xf2:
+    case 0xf3: return k->prefix == PFX_66;
+    default: return false;
+    }
 }
 
 /* alignment: what #AC asks for. Family 19h sees the misalignment that is #GP before a violation of
@@ -258,7 +272,7 @@ static bool run_memory(struct vcpu *v, const struct insn *i, const struct thunk 
         (!mem_linear(v, i, 32, kind, &gla) || !lin_aligned(v, gla, alignment) ||
          !lin_probe_write(v, gla, 32)))
         return false; /* 64 bytes are stored as twice 32 (family 19h) */
-    if (unlikely(unchecked_linear(v, i) & 15) && is_shift_count(i)) {
+    if (unlikely(unchecked_linear(v, i) & 15) && reads_low_half(i)) {
         memset(call->mem, 0, 16);
         return mem_linear(v, i, 8, kind, &gla) && lin_aligned(v, gla, alignment) &&
                lin_read_block(v, gla, call->mem, 8) && native_execute(v, i, t);

@@ -29,11 +29,14 @@ bool masked_store(struct vcpu *v, const struct insn *i, const u8 *bytes, const u
 {
     u64 gla;
 
-    if (!seg_to_linear(v, (enum seg)i->seg,
-                       i->asz == 8 ? v->gpr[RDI] : size_cut(v->gpr[RDI], i->asz), size,
-                       ACCESS_WRITE, &gla) ||
-        !lin_aligned(v, gla, 8) || !lin_probe_write(v, gla, size))
-        return false;
+    for (unsigned n = 0; n < size; n += 8) {
+        u64 at = v->gpr[RDI] + n;
+
+        if (!seg_to_linear(v, (enum seg)i->seg, i->asz == 8 ? at : size_cut(at, i->asz), 8,
+                           ACCESS_WRITE, &gla) ||
+            !lin_aligned(v, gla, 8) || !lin_probe_write(v, gla, 8))
+            return false;
+    }
     for (unsigned n = 0; n < size; n++)
         if ((mask[n] & 0x80) &&
             (!masked_byte(v, i, n, &gla) || !lin_write_block(v, gla, bytes + n, 1)))

@@ -90,7 +90,7 @@ static bool fxsave_check(struct vcpu *v, const struct insn *i, enum access_kind 
 
     if (!mem_linear(v, i, 1, kind, &gla) || !lin_aligned(v, gla, 4) || !aligned(v, i, 16))
         return false;
-    last = size_cut(last, i->asz == 2 ? 4 : i->asz); /* it wraps */
+    last = size_cut(last, i->asz); /* it wraps */
     return seg_to_linear(v, (enum seg)i->seg, last, 1, kind, &gla) &&
            (kind == ACCESS_WRITE ? lin_probe_write(v, gla, 1) : lin_probe_read(v, gla, 1));
 }
@@ -238,13 +238,20 @@ static void put_components(struct area *a, u64 save, u64 present, bool compacted
     }
 }
 
-/* Faults come from the start of the area first (family 19h). */
-static bool first_byte(struct vcpu *v, const struct insn *i, enum access_kind kind)
+static bool probe_byte(struct vcpu *v, const struct insn *i, u32 at, enum access_kind kind)
 {
-    u64 gla;
+    u64 offset = mem_offset(v, i) + at, gla;
 
-    return mem_linear(v, i, 1, kind, &gla) &&
+    if (i->asz != 8)
+        offset = size_cut(offset, i->asz);
+    return seg_to_linear(v, (enum seg)i->seg, offset, 1, kind, &gla) &&
            (kind == ACCESS_WRITE ? lin_probe_write(v, gla, 1) : lin_probe_read(v, gla, 1));
+}
+
+/* Faults come from the first byte of the area, then from the last (family 19h). */
+static bool probe_ends(struct vcpu *v, const struct insn *i, u32 size)
+{
+    return probe_byte(v, i, 0, ACCESS_WRITE) && probe_byte(v, i, size - 1, ACCESS_WRITE);
 }
 
 /* XSAVE and XSAVEOPT: standard format. optimized: components in their initial configuration are not
@@ -255,7 +262,8 @@ static bool save_standard(struct vcpu *v, const struct insn *i, bool optimized)
     u64 rfbm = v->xcr0 & edx_eax(v);
     u64 state, old;
 
-    if (!xsave_check(v, false) || !aligned(v, i, 64) || !first_byte(v, i, ACCESS_WRITE))
+    if (!xsave_check(v, false) || !aligned(v, i, 64) ||
+        !probe_ends(v, i, xsave_size(v, rfbm, false)))
         return false;
     state = state_to_save(v, rfbm);
     area_add(&a, HEADER_AT, 8);
@@ -275,7 +283,7 @@ static bool save_compacted(struct vcpu *v, const struct insn *i, u64 rfbm)
     struct area a = {.v = v, .i = i};
     u64 state;
 
-    if (!aligned(v, i, 64) || !first_byte(v, i, ACCESS_WRITE))
+    if (!aligned(v, i, 64) || !probe_ends(v, i, xsave_size(v, rfbm, true)))
         return false;
     state = state_to_save(v, rfbm);
     store_le(a.bytes + HEADER_AT, state, 8);
@@ -373,7 +381,7 @@ static bool restore_area(struct vcpu *v, const struct insn *i, u64 enabled, bool
     u64 rfbm = enabled & edx_eax(v), present, load;
     bool compacted, mxcsr;
 
-    if (!aligned(v, i, 64) || !first_byte(v, i, ACCESS_READ))
+    if (!aligned(v, i, 64) || !probe_byte(v, i, 0, ACCESS_READ))
         return false;
     area_add(&header, HEADER_AT, HEADER_BYTES);
     if (!area_read(&header))
