@@ -14,6 +14,8 @@ struct subcommand {
 
 /* clang-format off */
 static const struct subcommand subcommands[] = {
+    {"gen", conform_gen, "write vectors: cases with what this host makes of them"},
+    {"check", conform_check, "check vectors and SingleStepTests in an engine"},
     {"cpuid", conform_cpuid, "advertised and hidden features of a -cpu model"},
     {"decode", conform_decode, "the decoder against Capstone"},
     {"system", conform_system, "the bare-metal suite: what user mode cannot test"},
