@@ -14,6 +14,8 @@ struct subcommand {
 
 /* clang-format off */
 static const struct subcommand subcommands[] = {
+    {"run", conform_run, "single instructions against this host"},
+    {"sequence", conform_sequence, "random instruction sequences against this host"},
     {"gen", conform_gen, "write vectors: cases with what this host makes of them"},
     {"check", conform_check, "check vectors and SingleStepTests in an engine"},
     {"cpuid", conform_cpuid, "advertised and hidden features of a -cpu model"},
