@@ -21,6 +21,7 @@ static const struct subcommand subcommands[] = {
     {"cpuid", conform_cpuid, "advertised and hidden features of a -cpu model"},
     {"decode", conform_decode, "the decoder against Capstone"},
     {"system", conform_system, "the bare-metal suite: what user mode cannot test"},
+    {"merge", conform_merge, "join the reports of shards"},
     {NULL, NULL, NULL},
 };
 /* clang-format on */
