@@ -198,8 +198,8 @@ enum {
     FX_SLOT = 16
 };
 
-/* The judge's child starts with zeros where the case has pointers, and an instruction without a
- * memory operand leaves the data pointer as it is. */
+/* Without a pending exception the judge sees zeros; its child starts with zeros where the case has
+ * pointers, and an instruction without a memory operand leaves the data pointer as it is. */
 static bool pointers_unseen(const struct comparison *m)
 {
     const u8 *host = m->host->out.x87, *engine = m->engine->out.x87;
@@ -209,9 +209,9 @@ static bool pointers_unseen(const struct comparison *m)
         any |= host[at];
     for (unsigned at = FX_FDP; at < FX_POINTERS_END; at++)
         data |= host[at];
-    if (m->c->in.x87[FX_FSW] & FX_FSW_ES)
-        return false;
-    return (!any && !(host[FX_FSW] & FX_FSW_ES)) ||
+    if (!any && !(host[FX_FSW] & FX_FSW_ES))
+        return true;
+    return !(m->c->in.x87[FX_FSW] & FX_FSW_ES) &&
            (!data && !memcmp(host + FX_FOP, engine + FX_FOP, FX_FDP - FX_FOP) &&
             !memcmp(engine + FX_FDP, m->c->in.x87 + FX_FDP, FX_POINTERS_END - FX_FDP));
 }

@@ -316,6 +316,7 @@ static void settle_state(struct build *b)
     s->x87[0] |= 0x3f; /* no unmasked exception, none pending */
     s->x87[2] &= 0x7f;
     s->x87[3] &= 0x7f;
+    memset(s->x87 + 6, 0, 18); /* FOP, FIP, FDP: AMD processors load zeros then */
     for (unsigned seg = 0; seg < CONFORM_SEGMENTS; seg++)
         if (b->form->mode != MODE_64 && seg != SEG_CS)
             s->selector[seg] = !small ? SEL_FLAT : seg == SEG_SS ? SEL_STACK16 : SEL_DATA16;

@@ -28,6 +28,9 @@ static const bool unsafe[INSN_COUNT] = {
     [INSN_FRSTOR_Mfpu] = true,
     [INSN_FXRSTOR_M] = true,
     [INSN_FXSAVE_M] = true, /* AMD clears FOP, FIP and FDP: later loads would see it */
+    [INSN_FNSTENV_Menv] =
+        true, /* they show FOP, FIP and FDP, which a switch of tasks clears on AMD */
+    [INSN_FNSAVE_Mfpu] = true,
     [INSN_XRSTOR_M] = true,
     [INSN_XSAVE_M] = true,
     [INSN_XSAVEC_M] = true,

@@ -51,9 +51,11 @@ static void choose_x87(struct build *b)
     choose_words(b, x87 + FCW, x87 + FSW);
     x87[FTW] = (u8)choose_tags(b);
     x87[FTW + 1] = 0;
-    store_le(x87 + FOP, rng_next(&b->rng) & 0x7ff, 2);
-    store_le(x87 + FIP, ARENA_CODE + rng_below(&b->rng, ARENA_CODE_SIZE), 8);
-    store_le(x87 + FDP, ARENA_DATA + rng_below(&b->rng, ARENA_DATA_SIZE), 8);
+    if (load_le(x87 + FSW, 2) & FSW_ES_B) { /* AMD processors load zeros otherwise */
+        store_le(x87 + FOP, rng_next(&b->rng) & 0x7ff, 2);
+        store_le(x87 + FIP, ARENA_CODE + rng_below(&b->rng, ARENA_CODE_SIZE), 8);
+        store_le(x87 + FDP, ARENA_DATA + rng_below(&b->rng, ARENA_DATA_SIZE), 8);
+    }
     for (unsigned n = 0; n < 8; n++) {
         value_f80(&b->rng, x87 + ST + 16 * n);
         if (b->row->traits & T_MMX) {

@@ -175,6 +175,10 @@ START_TEST(x87_details)
     c.row = INSN_FADD_ST0STi;
     engine.out.x87[8] = 1;
     assert_explained(PART_X87, DEVIATION_X87_POINTERS_UNSEEN, NULL);
+    engine.out.x87[8] = 1;
+    c.in.x87[2] = 0x80; /* FNCLEX: the exception was pending and no longer is */
+    assert_explained(PART_X87, DEVIATION_X87_POINTERS_UNSEEN, NULL);
+    c.in.x87[2] = 0;
     host.out.x87[2] = 0x80; /* ES: the host shows them */
     engine = host;
     engine.out.x87[8] = 1;
