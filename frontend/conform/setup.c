@@ -160,7 +160,9 @@ static void setup_string(struct build *b)
     }
     source = string_pointer(b, b->i.seg, RSI, size, (u64)count * size);
     destination = string_pointer(b, SEG_ES, RDI, size, (u64)count * size);
-    if (rng_one_in(&b->rng, 3)) { /* overlapping, or the same */
+    /* Overlapping, or the same; but not in the code: when a processor notices that REP has
+     * overwritten the instruction itself depends on interrupts. */
+    if (rng_one_in(&b->rng, 3) && source - ARENA_CODE >= ARENA_CODE_SIZE) {
         destination = source + (rng_one_in(&b->rng, 2) ? 0 : rng_below(&b->rng, 32) - 16u);
         case_set_gpr(b, RDI, destination - segment_base(&b->c->in, b->form->mode, SEG_ES),
                      b->i.asz);
