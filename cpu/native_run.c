@@ -232,7 +232,8 @@ static u64 unchecked_linear(const struct vcpu *v, const struct insn *i)
 }
 
 /* Shifts by a vector and PUNPCKL use the low half of a 16-byte operand and read no more (family
- * 19h; SDM 2 PUNPCKL leaves it open), as shows where MXCSR.MM lets the operand be misaligned. */
+ * 19h; SDM 2 PUNPCKL leaves it open), as shows where MXCSR.MM lets the operand be misaligned. The
+ * limit holds for all of it. */
 static bool reads_low_half(const struct insn *i)
 {
     const struct insn_key *k = &insn_row(i)->key;
@@ -274,7 +275,7 @@ static bool run_memory(struct vcpu *v, const struct insn *i, const struct thunk 
         return false; /* 64 bytes are stored as twice 32 (family 19h) */
     if (unlikely(unchecked_linear(v, i) & 15) && reads_low_half(i)) {
         memset(call->mem, 0, 16);
-        return mem_linear(v, i, 8, kind, &gla) && lin_aligned(v, gla, alignment) &&
+        return mem_linear(v, i, 16, kind, &gla) && lin_aligned(v, gla, alignment) &&
                lin_read_block(v, gla, call->mem, 8) && native_execute(v, i, t);
     }
     if (!mem_linear(v, i, t->mem_size, kind, &gla) || !lin_aligned(v, gla, alignment))

@@ -82,17 +82,23 @@ static bool aligned(struct vcpu *v, const struct insn *i, unsigned alignment)
     return !(gla & (alignment - 1)) || raise_gp(v, 0);
 }
 
+static bool probe_at(struct vcpu *v, u64 gla, enum access_kind kind)
+{
+    return kind == ACCESS_WRITE ? lin_probe_write(v, gla, 1) : lin_probe_read(v, gla, 1);
+}
+
 /* The checks of FXSAVE and FXRSTOR in the order of family 19h: the first byte's segment, #AC for
- * what is not a multiple of 4, #GP for what is not of 16, the last byte's segment and page. */
+ * what is not a multiple of 4, #GP for what is not of 16, the last byte's segment and page, the
+ * first byte's page; only then the limit of what is between them. */
 static bool fxsave_check(struct vcpu *v, const struct insn *i, enum access_kind kind)
 {
-    u64 last = mem_offset(v, i) + FXSAVE_BYTES - 1, gla;
+    u64 last = mem_offset(v, i) + FXSAVE_BYTES - 1, gla, end;
 
     if (!mem_linear(v, i, 1, kind, &gla) || !lin_aligned(v, gla, 4) || !aligned(v, i, 16))
         return false;
     last = size_cut(last, i->asz); /* it wraps */
-    return seg_to_linear(v, (enum seg)i->seg, last, 1, kind, &gla) &&
-           (kind == ACCESS_WRITE ? lin_probe_write(v, gla, 1) : lin_probe_read(v, gla, 1));
+    return seg_to_linear(v, (enum seg)i->seg, last, 1, kind, &end) && probe_at(v, end, kind) &&
+           probe_at(v, gla, kind);
 }
 
 static unsigned xmm_count(const struct vcpu *v)
@@ -244,8 +250,7 @@ static bool probe_byte(struct vcpu *v, const struct insn *i, u32 at, enum access
 
     if (i->asz != 8)
         offset = size_cut(offset, i->asz);
-    return seg_to_linear(v, (enum seg)i->seg, offset, 1, kind, &gla) &&
-           (kind == ACCESS_WRITE ? lin_probe_write(v, gla, 1) : lin_probe_read(v, gla, 1));
+    return seg_to_linear(v, (enum seg)i->seg, offset, 1, kind, &gla) && probe_at(v, gla, kind);
 }
 
 /* Faults come from the first byte of the area, then from the last (family 19h). */

@@ -38,6 +38,10 @@ prints() {
     grep -qE -- "$1" out || bad "output lacks /$1/: $(head -5 out)"
 }
 
+# -- what campaigns found and was mended: a vector for each row and way it ended --
+timeout 60 "$lockstep" conform check "$data/found.json" >out 2>err
+prints 'found.json: [0-9]+ vectors, [1-9][0-9]* pass, 0 differ'
+
 # -- gen: the same for the same seed, readable by check --
 run 0 gen --insn 'ADD_*' --count 5 --seed 12 -o a.json
 run 0 gen --insn 'ADD_*' --count 5 --seed 12 -o b.json
