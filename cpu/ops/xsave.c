@@ -254,9 +254,9 @@ static bool probe_byte(struct vcpu *v, const struct insn *i, u32 at, enum access
 }
 
 /* Faults come from the first byte of the area, then from the last (family 19h). */
-static bool probe_ends(struct vcpu *v, const struct insn *i, u32 size)
+static bool probe_ends(struct vcpu *v, const struct insn *i, u32 size, enum access_kind kind)
 {
-    return probe_byte(v, i, 0, ACCESS_WRITE) && probe_byte(v, i, size - 1, ACCESS_WRITE);
+    return probe_byte(v, i, 0, kind) && probe_byte(v, i, size - 1, kind);
 }
 
 /* XSAVE and XSAVEOPT: standard format. optimized: components in their initial configuration are not
@@ -268,7 +268,7 @@ static bool save_standard(struct vcpu *v, const struct insn *i, bool optimized)
     u64 state, old;
 
     if (!xsave_check(v, false) || !aligned(v, i, 64) ||
-        !probe_ends(v, i, xsave_size(v, rfbm, false)))
+        !probe_ends(v, i, xsave_size(v, rfbm, false), ACCESS_WRITE))
         return false;
     state = state_to_save(v, rfbm);
     area_add(&a, HEADER_AT, 8);
@@ -288,7 +288,7 @@ static bool save_compacted(struct vcpu *v, const struct insn *i, u64 rfbm)
     struct area a = {.v = v, .i = i};
     u64 state;
 
-    if (!aligned(v, i, 64) || !probe_ends(v, i, xsave_size(v, rfbm, true)))
+    if (!aligned(v, i, 64) || !probe_ends(v, i, xsave_size(v, rfbm, true), ACCESS_WRITE))
         return false;
     state = state_to_save(v, rfbm);
     store_le(a.bytes + HEADER_AT, state, 8);
@@ -393,6 +393,10 @@ static bool restore_area(struct vcpu *v, const struct insn *i, u64 enabled, bool
         return false;
     present = load_le(header.bytes + HEADER_AT + 8, 8);
     compacted = present & XCOMP_COMPACTED;
+    /* The standard format's last byte is touched even if its component is not loaded (family 19h).
+     */
+    if (!compacted && !probe_byte(v, i, xsave_size(v, rfbm, false) - 1, ACCESS_READ))
+        return false;
     if (!header_valid(header.bytes + HEADER_AT, enabled) || (need_compacted && !compacted) ||
         (compacted && !vcpu_has(v, FEAT_XSAVEC)))
         return raise_gp(v, 0);

@@ -24,7 +24,8 @@ u64 conform_deviation_set(const char *vendor)
     for (unsigned i = DEVIATION_NONE + 1; i < DEVIATION_COUNT; i++) {
         const char *of = conform_deviations[i].vendor;
 
-        if (!strcmp(of, "host") || (vendor && (!strcmp(of, "both") || !strcmp(of, vendor))))
+        if (!strcmp(of, "host") || !strcmp(of, "model") ||
+            (vendor && (!strcmp(of, "both") || !strcmp(of, vendor))))
             set |= BIT(i);
     }
     return set;
@@ -300,12 +301,25 @@ static void compare_memory(struct comparison *m)
                                              : DEVIATION_NONE);
 }
 
+static bool access_fault(const struct conform_outcome *o)
+{
+    return o->vector == VEC_SS || o->vector == VEC_GP || o->vector == VEC_PF || o->vector == VEC_AC;
+}
+
+/* Both faulted, but not for the same of several reasons, or not at the same of several places. */
+static bool another_fault_first(const struct comparison *m)
+{
+    return access_fault(m->host) && access_fault(m->engine) &&
+           (row_begins(m, "FXSAVE_") || row_begins(m, "FXRSTOR_") || row_begins(m, "XSAVE") ||
+            row_begins(m, "XRSTOR"));
+}
+
 static void compare_exception(struct comparison *m)
 {
     if (m->host->vector != m->engine->vector || m->host->error_code != m->engine->error_code ||
         m->host->cr2 != m->engine->cr2 || m->host->vector == OUTCOME_LOST ||
         m->host->vector == OUTCOME_SYSCALL)
-        differ(m, PART_EXCEPTION, DEVIATION_NONE);
+        differ(m, PART_EXCEPTION, another_fault_first(m) ? DEVIATION_FAULT_ORDER : DEVIATION_NONE);
 }
 
 struct conform_difference conform_compare(const struct conform_case *c,

@@ -318,6 +318,27 @@ START_TEST(what_the_judge_cannot_see_is_named)
 }
 END_TEST
 
+/* Only between faults of one access, and only for instructions that make many. */
+START_TEST(another_fault_of_a_long_image_comes_first)
+{
+    c.row = INSN_FXSAVE_M;
+    host.vector = VEC_PF;
+    host.cr2 = 0x20011000;
+    engine = host;
+    engine.cr2 = 0x200111ff;
+    assert_explained(PART_EXCEPTION, DEVIATION_FAULT_ORDER, NULL);
+    engine.vector = VEC_UD;
+    engine.cr2 = 0;
+    assert_unexplained(PART_EXCEPTION);
+    engine.vector = VEC_BP;
+    assert_unexplained(PART_EXCEPTION);
+    c.row = INSN_MOV_GvEv;
+    engine.vector = VEC_GP;
+    engine.cr2 = 0;
+    assert_unexplained(PART_EXCEPTION);
+}
+END_TEST
+
 START_TEST(every_deviation_says_where_it_is_written)
 {
     for (unsigned i = 0; i < DEVIATION_COUNT; i++) {
@@ -330,7 +351,8 @@ START_TEST(every_deviation_says_where_it_is_written)
     }
     ck_assert_uint_eq(conform_deviation_set(NULL),
                       BIT(DEVIATION_INT1_VIRTUAL) | BIT(DEVIATION_X87_POINTERS_UNSEEN) |
-                          BIT(DEVIATION_NULL_SELECTOR) | BIT(DEVIATION_UPPER_HALF));
+                          BIT(DEVIATION_NULL_SELECTOR) | BIT(DEVIATION_UPPER_HALF) |
+                          BIT(DEVIATION_FAULT_ORDER));
     /* The rows of old processors come behind those of today's. */
     ck_assert_uint_eq((conform_deviation_set("AMD") | conform_deviation_set("Intel")) + 2,
                       BIT(DEVIATION_UNDEFINED_REGISTERS + 1));
@@ -358,6 +380,7 @@ int main(void)
     tcase_add_test(t, bases_of_null_selectors);
     tcase_add_test(t, int1_below_a_hypervisor);
     tcase_add_test(t, what_the_judge_cannot_see_is_named);
+    tcase_add_test(t, another_fault_of_a_long_image_comes_first);
     tcase_add_test(t, every_deviation_says_where_it_is_written);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
