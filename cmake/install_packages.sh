@@ -4,7 +4,7 @@
 # Usage: install_packages.sh build|test
 set -eu
 
-build=(gcc libc6-dev cmake ninja-build pkg-config nasm zlib1g-dev libxxhash-dev libcapstone-dev seabios busybox-static cpio)
+build=(gcc libc6-dev cmake ninja-build pkg-config nasm zlib1g-dev libxxhash-dev libcapstone-dev libjansson-dev seabios busybox-static cpio)
 test=(clang clang-format libclang-rt-14-dev check libsubunit-dev acpica-tools python3
     binutils git)
 

@@ -105,6 +105,7 @@ void span_write(struct vcpu *v, const struct span *s, const void *in)
 
 /* -- linear accesses at the current privilege -- */
 
+/* Family 19h checks alignment before it translates: #AC comes before #PF. */
 bool align_ok(struct vcpu *v, u64 gla, unsigned size)
 {
     if (likely(!v->align_check) || size > 8 || !(gla & (size - 1)))
@@ -116,7 +117,7 @@ bool lin_read_slow(struct vcpu *v, u64 gla, void *out, unsigned size)
 {
     struct span s;
 
-    if (!span_translate(v, gla, size, ACCESS_READ, false, &s) || !align_ok(v, gla, size))
+    if (!align_ok(v, gla, size) || !span_translate(v, gla, size, ACCESS_READ, false, &s))
         return false;
     span_read(v, &s, out);
     if (v->tlb.watch_count)
@@ -128,7 +129,7 @@ bool lin_write_slow(struct vcpu *v, u64 gla, const void *in, unsigned size)
 {
     struct span s;
 
-    if (!span_translate(v, gla, size, ACCESS_WRITE, false, &s) || !align_ok(v, gla, size))
+    if (!align_ok(v, gla, size) || !span_translate(v, gla, size, ACCESS_WRITE, false, &s))
         return false;
     span_write(v, &s, in);
     if (v->tlb.watch_count)
@@ -304,15 +305,15 @@ static bool type_permits(const struct vcpu *v, const struct segment *s, enum acc
     return !(s->attr & ATTR_CODE) || (s->attr & ATTR_WRITE);
 }
 
-/* SDM 3A 5.3. An offset that passes 4 GiB wraps if the segment has no limit: the SDM leaves that
- * case to the implementation. */
+/* SDM 3A 5.3. An operand that passes 4 GiB is beyond every limit: the SDM leaves that case to the
+ * implementation, family 19h faults. */
 static bool limit_permits(const struct segment *s, u64 offset, unsigned size)
 {
     u64 last = offset + size - 1;
 
     if ((s->attr & (ATTR_CODE | ATTR_EXPAND_DOWN)) == ATTR_EXPAND_DOWN)
         return offset > s->limit && last <= (s->attr & ATTR_DB ? 0xffffffffull : 0xffffull);
-    return last <= s->limit || s->limit == 0xffffffff;
+    return last <= s->limit;
 }
 
 bool seg_try(const struct vcpu *v, enum seg seg, u64 offset, unsigned size, enum access_kind kind,
@@ -322,7 +323,8 @@ bool seg_try(const struct vcpu *v, enum seg seg, u64 offset, unsigned size, enum
 
     if (vcpu_64bit(v)) {
         *gla = offset + (seg >= SEG_FS ? s->base : 0);
-        return canonical(v, *gla) && canonical(v, *gla + size - 1);
+        /* The offset must be canonical, too, whatever FS or GS add to it (family 19h). */
+        return canonical(v, offset) && canonical(v, *gla) && canonical(v, *gla + size - 1);
     }
     *gla = (u32)(s->base + offset);
     return type_permits(v, s, kind) && limit_permits(s, offset, size);

@@ -41,12 +41,10 @@ static ALWAYS_INLINE bool lin_write(struct vcpu *v, u64 gla, unsigned size, u64 
     return true;
 }
 
-/* #AC(0) for a misaligned operand where alignment is checked (SDM 3A table 6-7; 10-byte reals count
- * as 8): for operands that go through the block functions below. */
-static inline bool lin_aligned(struct vcpu *v, u64 gla, unsigned size)
+/* #AC(0) for an operand that is not a multiple of alignment (a power of two) where alignment is
+ * checked (SDM 3A table 6-7): for operands that go through the block functions below. */
+static inline bool lin_aligned(struct vcpu *v, u64 gla, unsigned alignment)
 {
-    unsigned alignment = size == 10 ? 8 : size;
-
     if (likely(!v->align_check) || !(gla & (alignment - 1)))
         return true;
     return raise_fault_error(v, VEC_AC, 0);
@@ -88,7 +86,7 @@ static ALWAYS_INLINE bool seg_to_linear(struct vcpu *v, enum seg seg, u64 offset
     if (likely(vcpu_64bit(v))) {
         u64 a = offset + (seg >= SEG_FS ? v->seg[seg].base : 0);
 
-        if (likely((u64)((i64)(a << 16) >> 16) == a &&
+        if (likely((u64)((i64)(offset << 16) >> 16) == offset && (u64)((i64)(a << 16) >> 16) == a &&
                    (u64)((i64)((a + size - 1) << 16) >> 16) == a + size - 1)) {
             *gla = a;
             return true;

@@ -120,14 +120,14 @@ static void leaf_xsave(const struct vcpu *v, u32 subleaf, u32 r[4])
     if (subleaf == 0) {
         r[CPUID_EAX] = (u32)m->xcr0_supported;
         r[CPUID_EDX] = (u32)(m->xcr0_supported >> 32);
-        r[CPUID_EBX] = xsave_size(v->xcr0, false);
-        r[CPUID_ECX] = xsave_size(m->xcr0_supported, false);
+        r[CPUID_EBX] = xsave_size(v, v->xcr0, false);
+        r[CPUID_ECX] = xsave_size(v, m->xcr0_supported, false);
     } else if (subleaf == 1) {
         if (vcpu_has(v, FEAT_XSAVEC))
-            r[CPUID_EBX] = xsave_size(v->xcr0 | v->xss, true);
+            r[CPUID_EBX] = xsave_size(v, v->xcr0 | v->xss, true);
         r[CPUID_ECX] = (u32)m->xss_supported;
     } else if (subleaf < 63 && (m->xcr0_supported >> subleaf & 1) &&
-               xsave_component(subleaf, &offset, &size)) {
+               xsave_component(v, subleaf, &offset, &size)) {
         r[CPUID_EAX] = size;
         r[CPUID_EBX] = offset;
         r[CPUID_ECX] = subleaf == 6 || subleaf == 7 ? 2 : 0; /* ZMM parts are 64-byte aligned */

@@ -410,14 +410,21 @@ static bool decode_immediate(struct decoder *d, unsigned imm, bool second)
     return true;
 }
 
+static bool has_vsib(const struct insn_row *row)
+{
+    bool vsib = false;
+
+    for (unsigned n = 0; n < 4; n++)
+        vsib |= operand_infos[row->operands[n]].field == FIELD_VSIB;
+    return vsib;
+}
+
 /* VSIB needs a SIB byte and 32- or 64-bit addressing (SDM 2 2.3.12); registers that must differ. */
 static bool check_vsib(struct decoder *d)
 {
     const struct insn *i = d->i;
 
     if ((i->modrm & 7) != 4 || i->asz == 2)
-        return undefined(d);
-    if (d->space == SPACE_EVEX && !i->aaa)
         return undefined(d);
     return true;
 }
@@ -426,6 +433,8 @@ static bool check_vsib_registers(struct decoder *d)
 {
     const struct insn *i = d->i;
 
+    if ((i->flags & I_MEM) && d->space == SPACE_EVEX && !i->aaa && has_vsib(d->row))
+        return undefined(d);
     if (!(d->row->traits & T_VSIB_UNIQUE))
         return true;
     if (i->reg == i->index)
@@ -438,10 +447,8 @@ static bool check_vsib_registers(struct decoder *d)
 /* ModRM memory operand, if there is one. */
 static bool decode_modrm_memory(struct decoder *d)
 {
-    bool vsib = false;
+    bool vsib = has_vsib(d->row);
 
-    for (unsigned n = 0; n < 4; n++)
-        vsib |= operand_infos[d->row->operands[n]].field == FIELD_VSIB;
     if (vsib && !check_vsib(d))
         return false;
     d->i->flags |= I_MEM;

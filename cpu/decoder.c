@@ -135,8 +135,6 @@ static bool take_evex(struct decoder *d)
 
 static bool take_vector_prefix(struct decoder *d, u8 first)
 {
-    if (d->lock || d->p66 || d->rep || d->rex)
-        return undefined(d); /* SDM 2 2.3.2, 2.7.10 */
     if (!(first == 0x62 ? take_evex(d) : take_vex(d, first)))
         return false;
     /* Registers above 7 do not exist outside 64-bit mode; these bits are ignored there. */
@@ -369,6 +367,8 @@ static bool check_encoding(struct decoder *d)
         return undefined(d);
     if (d->lock && (!(d->row->traits & T_LOCK) || d->mod == 3 || !(d->i->flags & I_MODRM)))
         return undefined(d);
+    if (d->space != SPACE_LEGACY && (d->lock || d->p66 || d->rep || d->rex))
+        return undefined(d); /* SDM 2 2.3.2, 2.7.10 */
     if (d->space == SPACE_EVEX && !check_evex(d))
         return false;
     return d->space == SPACE_LEGACY || check_vvvv(d);
@@ -407,10 +407,14 @@ enum decode_result insn_decode(const struct decode_ctx *ctx, const u8 *bytes, un
     };
 
     *i = (struct insn){.id = INSN_INVALID};
-    if (take_opcode(&d) && choose_row(&d) && check_encoding(&d)) {
+    if (take_opcode(&d) && choose_row(&d)) {
+        /* An encoding that is not allowed is found so when all its bytes are there: a fault in
+         * fetching them comes first. */
+        bool allowed = check_encoding(&d);
+
         set_flags(&d);
         if (decode_operands(&d))
-            d.result = DECODE_OK;
+            d.result = allowed ? DECODE_OK : DECODE_UD;
     }
     if (d.result != DECODE_OK)
         *i = (struct insn){.id = INSN_INVALID, .opcode = i->opcode, .osz = 1};

@@ -17,10 +17,11 @@ struct far_target {
 /* Flags that IRET in V86 and real mode may change: all but VM, and VIF, VIP (SDM 2 "IRET"). */
 enum { IRET_FLAGS16 = 0x7fd5, IRET_FLAGS32 = IRET_FLAGS16 | F_RF | F_AC | F_ID };
 
+/* The flags are read first, as faults show (family 19h). */
 static bool pop3(struct vcpu *v, unsigned osz, u64 value[3])
 {
-    return stack_peek(v, 0, osz, &value[0]) && stack_peek(v, osz, osz, &value[1]) &&
-           stack_peek(v, 2 * osz, osz, &value[2]);
+    return stack_peek(v, 2 * osz, osz, &value[2]) && stack_peek(v, 0, osz, &value[0]) &&
+           stack_peek(v, osz, osz, &value[1]);
 }
 
 /* The stack pointer after popping that many bytes, in the width of the current stack. */
@@ -113,20 +114,23 @@ bool far_return(struct vcpu *v, unsigned osz, u16 pop_bytes)
 {
     struct far_target t = {.load_ss = false};
     unsigned at = 2 * osz + pop_bytes;
-    u64 cs, ss;
+    u64 cs, ss = 0, rsp = 0;
 
     if (!vcpu_protected(v))
         return far_return_real(v, osz, pop_bytes);
     if (!stack_peek(v, osz, osz, &cs) || !stack_peek(v, 0, osz, &t.rip))
         return false;
     t.cs = (u16)cs;
+    /* Another ring's stack pointer is read before its code is looked at, even if the return is not
+     * allowed (family 19h). */
+    if ((t.cs & 3u) != v->cpl &&
+        (!stack_peek(v, at + osz, osz, &ss) || !stack_peek(v, at, osz, &rsp)))
+        return false;
     if (!return_code_check(v, &t))
         return false;
     t.rsp = stack_after(v, at);
     if (t.cpl > v->cpl) {
-        if (!stack_peek(v, at + osz, osz, &ss) || !stack_peek(v, at, osz, &t.rsp))
-            return false;
-        t.rsp += pop_bytes;
+        t.rsp = rsp + pop_bytes;
         t.ss = (u16)ss;
         if (!return_stack_check(v, &t))
             return false;
@@ -238,7 +242,7 @@ static u64 iret_flag_mask(const struct vcpu *v, unsigned osz)
 static bool iret_protected(struct vcpu *v, unsigned osz)
 {
     struct far_target t = {.load_ss = false};
-    u64 value[3], ss, mask;
+    u64 value[3], ss = 0, rsp = 0, mask;
 
     if (!pop3(v, osz, value))
         return false;
@@ -246,17 +250,19 @@ static bool iret_protected(struct vcpu *v, unsigned osz)
         return iret_to_v86(v, value);
     t.rip = value[0];
     t.cs = (u16)value[1];
+    if (((t.cs & 3u) != v->cpl || vcpu_64bit(v)) &&
+        (!stack_peek(v, 4 * osz, osz, &ss) || !stack_peek(v, 3 * osz, osz, &rsp)))
+        return false;
     if (!return_code_check(v, &t))
         return false;
     t.rsp = stack_after(v, 3 * osz);
     if (t.cpl > v->cpl || vcpu_64bit(v)) {
-        if (!stack_peek(v, 4 * osz, osz, &ss) || !stack_peek(v, 3 * osz, osz, &t.rsp))
-            return false;
+        t.rsp = rsp;
         t.ss = (u16)ss;
-        if (!return_stack_check(v, &t))
-            return false;
     }
-    if (!return_rip_check(v, &t) || !return_touch(v, &t))
+    /* The target comes before the stack (family 19h). */
+    if (!return_rip_check(v, &t) ||
+        ((t.cpl > v->cpl || vcpu_64bit(v)) && !return_stack_check(v, &t)) || !return_touch(v, &t))
         return false;
     mask = iret_flag_mask(v, osz);
     set_flags(v, value[2], mask);

@@ -3,8 +3,9 @@
  * Far CALL and JMP: real and V86 mode, code segments, call gates of 16, 32 and 64 bits with stack
  * switch and parameter copy, task gates and TSSs (SDM 2 "CALL", "JMP"; SDM 3A 5.8).
  *
- * Order of work: all checks, then the stack frame's check, then the accessed bits, then the frame,
- * then the registers.
+ * Order of work: all checks but that of the target's offset, the return address word by word, that
+ * check, then the accessed bits, then the registers. Frames on inner rings are checked as a whole
+ * before they are written.
  */
 #include "cpu/frame.h"
 #include "cpu/segment.h"
@@ -25,13 +26,13 @@ static bool far_real(struct vcpu *v, u16 selector, u64 offset, unsigned osz, boo
         frame_begin(&f, v, 0, 0);
         frame_push(&f, v->seg[SEG_CS].selector, osz);
         frame_push(&f, v->next_rip & size_mask(osz), osz);
-        if (!frame_check(v, &f))
+        if (!frame_store(v, &f))
             return false;
     }
     if (offset > v->seg[SEG_CS].limit)
         return raise_gp(v, 0);
-    if (call && !frame_write(v, &f))
-        return false;
+    if (call)
+        v->gpr[RSP] = f.rsp;
     segment_load_real(v, SEG_CS, selector);
     v->next_rip = offset;
     return true;
@@ -47,15 +48,25 @@ static bool enter_same(struct vcpu *v, u16 selector, struct descriptor *d, u64 o
         frame_begin(&f, v, width, 0);
         frame_push(&f, v->seg[SEG_CS].selector, push_size);
         frame_push(&f, v->next_rip, push_size);
-        if (!frame_check(v, &f))
+        if (!frame_store(v, &f))
             return false;
     }
-    if (!code_rip_check(v, descriptor_attr(d), descriptor_limit(d), offset, 0))
+    if (!code_rip_check(v, descriptor_attr(d), descriptor_limit(d), offset, 0) ||
+        !descriptor_touch(v, d))
         return false;
-    if (!descriptor_touch(v, d) || (push_size && !frame_write(v, &f)))
-        return false;
+    if (push_size)
+        v->gpr[RSP] = f.rsp;
     code_enter(v, selector, v->cpl, d, offset);
     return true;
+}
+
+/* The return address is pushed with the stack of the new mode: a call from 64-bit to compatibility
+ * code uses ESP. */
+static unsigned stack_width_in(const struct vcpu *v, const struct descriptor *d)
+{
+    if (v->long_mode && (descriptor_attr(d) & ATTR_L))
+        return 8;
+    return v->seg[SEG_SS].attr & ATTR_DB ? 4 : 2;
 }
 
 /* SDM 2 "CALL", CONFORMING and NONCONFORMING-CODE-SEGMENT: the RPL counts for the latter only. */
@@ -66,7 +77,7 @@ static bool far_code(struct vcpu *v, u16 selector, struct descriptor *d, u64 off
         return raise_gp(v, selector_error(selector, 0));
     if (!code_check(v, selector, v->cpl, VEC_GP, 0, d))
         return false;
-    return enter_same(v, selector, d, offset, call ? osz : 0, 0);
+    return enter_same(v, selector, d, offset, call ? osz : 0, stack_width_in(v, d));
 }
 
 /* -- call gates -- */

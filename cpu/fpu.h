@@ -96,9 +96,9 @@ void fpu_save_x87(const struct fpu *fpu, u8 image[FX_X87_BYTES], bool wide);
 void fpu_load_x87(struct fpu *fpu, const u8 image[FX_X87_BYTES], bool wide);
 
 /* Bytes of an XSAVE area in standard and compacted format for a set of components. */
-u32 xsave_size(u64 components, bool compacted);
+u32 xsave_size(const struct vcpu *v, u64 components, bool compacted);
 /* Offset and size of one component in the standard format (CPUID.0Dh); false: not a component. */
-bool xsave_component(unsigned component, u32 *offset, u32 *size);
+bool xsave_component(const struct vcpu *v, unsigned component, u32 *offset, u32 *size);
 /* Components that differ from their initial configuration (XINUSE); outside 64-bit mode registers
  * 8-15 and 16-31 do not count (SDM 1 13.6). */
 u64 xsave_inuse(const struct vcpu *v);

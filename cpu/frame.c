@@ -81,6 +81,18 @@ bool frame_write(struct vcpu *v, const struct frame *f)
     return true;
 }
 
+bool frame_store(struct vcpu *v, struct frame *f)
+{
+    for (unsigned n = 0; n < f->count; n++) {
+        struct frame_slot *slot = &f->slot[n];
+
+        if (!slot_linear(v, f, slot) || !slot_probe(v, f, slot) ||
+            !lin_write(v, slot->gla, slot->size, slot->value))
+            return false;
+    }
+    return true;
+}
+
 /* -- stacks of inner rings -- */
 
 /* Long mode: SS becomes null with RPL = CPL (SDM 3A 6.14.2). */

@@ -41,6 +41,9 @@ void frame_begin(struct frame *f, const struct vcpu *v, unsigned width, u32 erro
 /* On a stack from the TSS, to be used at CPL < 3. */
 void frame_begin_inner(struct frame *f, const struct ring_stack *stack, u32 error);
 void frame_push(struct frame *f, u64 value, unsigned size);
+/* Checks and writes one slot after the other on the current ring's stack: a fault leaves those
+ * before it in memory. RSP stays; the caller sets it to f->rsp. */
+bool frame_store(struct vcpu *v, struct frame *f);
 /* #SS(error), #PF or #AC if one of the slots cannot be written. */
 bool frame_check(struct vcpu *v, struct frame *f);
 /* After frame_check(): writes the slots and sets RSP. SS is the caller's business. */

@@ -233,11 +233,20 @@ static void store_results(struct emit *e)
     PUT(e, "\x31\xc0\xc3");     /* xor eax, eax; ret */
 }
 
+/* Whether an operand is a general register, or memory in its place. */
+static bool has_general_operand(const struct insn_row *row)
+{
+    for (unsigned n = 0; n < 4; n++)
+        if (operand_infos[row->operands[n]].file == FILE_GPR)
+            return true;
+    return false;
+}
+
 /* W of the new encoding: where it is the width of a general register, what the guest's mode made of
  * it, else the guest's bit. */
 static bool encoded_w(const struct emit *e)
 {
-    if (has_file(e->thunk, FILE_GPR) || is_string_compare(e->row))
+    if (has_general_operand(e->row) || is_string_compare(e->row))
         return e->insn->osz == 8;
     return (e->insn->flags & I_REXW) != 0;
 }

@@ -92,8 +92,12 @@ bool native_execute(struct vcpu *v, const struct insn *i, const struct thunk *t)
                                 vector_row(v, i->vvvv), vector_row(v, is4));
     if (t->mxcsr)
         v->fpu.mxcsr = call->mxcsr;
-    if (unlikely(stopped))
+    if (unlikely(stopped)) {
+        /* The registers are in MMX state already (family 19h). */
+        if (insn_row(i)->traits & T_MMX)
+            fpu_mmx_enter(&v->fpu);
         return stopped == NATIVE_SIGFPE ? native_raise_xm(v) : raise_ud(v);
+    }
     if (!t->vectors_only)
         store_operands(v, i, t, call);
     return true;
@@ -125,8 +129,19 @@ static bool element_linear(struct vcpu *v, const struct insn *i, unsigned offset
 {
     u64 at = mem_offset(v, i) + offset;
 
-    return seg_to_linear(v, (enum seg)i->seg, i->asz == 8 ? at : size_cut(at, i->asz), size, kind,
-                         gla);
+    /* With VEX the address size cuts each element's address, with EVEX the operand's only (family
+     * 19h). */
+    if (insn_row(i)->key.space == SPACE_VEX && i->asz != 8)
+        at = size_cut(at, i->asz);
+    return seg_to_linear(v, (enum seg)i->seg, at, size, kind, gla);
+}
+
+/* An element's checks, in the order of family 19h: segment, alignment, page. */
+static bool element_checked(struct vcpu *v, const struct insn *i, unsigned offset, unsigned elem,
+                            enum access_kind kind, u64 *gla)
+{
+    return element_linear(v, i, offset, elem, kind, gla) &&
+           (insn_row(i)->key.space == SPACE_VEX || lin_aligned(v, *gla, elem));
 }
 
 /* Reads the elements whose mask bit is set to their places in buf; the others read as zero and
@@ -138,7 +153,7 @@ static bool read_elements(struct vcpu *v, const struct insn *i, u8 *buf, unsigne
 
     memset(buf, 0, size);
     for (unsigned n = 0; n < size / elem; n++)
-        if ((mask >> n & 1) && (!element_linear(v, i, n * elem, elem, ACCESS_READ, &gla) ||
+        if ((mask >> n & 1) && (!element_checked(v, i, n * elem, elem, ACCESS_READ, &gla) ||
                                 !lin_read_block(v, gla, buf + n * elem, elem)))
             return false;
     return true;
@@ -150,7 +165,7 @@ static bool probe_elements(struct vcpu *v, const struct insn *i, unsigned size, 
     u64 gla;
 
     for (unsigned n = 0; n < size / elem; n++)
-        if ((mask >> n & 1) && (!element_linear(v, i, n * elem, elem, ACCESS_WRITE, &gla) ||
+        if ((mask >> n & 1) && (!element_checked(v, i, n * elem, elem, ACCESS_WRITE, &gla) ||
                                 !lin_probe_write(v, gla, elem)))
             return false;
     return true;
@@ -206,17 +221,64 @@ static u64 active_elements(const struct vcpu *v, const struct insn *i, unsigned 
     return mask;
 }
 
-static bool run_memory(struct vcpu *v, const struct insn *i, const struct thunk *t)
+/* The linear address before any check. */
+static u64 unchecked_linear(const struct vcpu *v, const struct insn *i)
+{
+    u64 offset = mem_offset(v, i);
+
+    if (vcpu_64bit(v))
+        return offset + (i->seg >= SEG_FS ? v->seg[i->seg].base : 0);
+    return (u32)(v->seg[i->seg].base + offset);
+}
+
+/* Shifts by a vector and PUNPCKL use the low half of a 16-byte operand and read no more (family
+ * 19h; SDM 2 PUNPCKL leaves it open), as shows where MXCSR.MM lets the operand be misaligned. The
+ * limit holds for all of it. */
+static bool reads_low_half(const struct insn *i)
+{
+    const struct insn_key *k = &insn_row(i)->key;
+
+    if (k->space != SPACE_LEGACY || k->map != MAP_0F)
+        return false;
+    switch (k->opcode) {
+    case 0x14: return true; /* UNPCKLPS, UNPCKLPD */
+    case 0x60:
+    case 0x61:
+    case 0x62:
+    case 0x6c:
+    case 0xd1:
+    case 0xd2:
+    case 0xd3:
+    case 0xe1:
+    case 0xe2:
+    case 0xf1:
+    case 0xf2:
+    case 0xf3: return k->prefix == PFX_66;
+    default: return false;
+    }
+}
+
+/* alignment: what #AC asks for. Family 19h sees the misalignment that is #GP before a violation of
+ * the segment's limit, which may be #SS. */
+static bool run_memory(struct vcpu *v, const struct insn *i, const struct thunk *t,
+                       unsigned alignment)
 {
     struct native_call *call = native_block(v->native);
     enum access_kind kind = t->mem_write ? ACCESS_WRITE : ACCESS_READ;
     u64 gla;
 
-    if (!mem_linear(v, i, t->mem_size, kind, &gla))
-        return false;
-    if (!alignment_holds(v, i, gla, t->mem_size))
+    if (!alignment_holds(v, i, unchecked_linear(v, i), t->mem_size))
         return raise_gp(v, 0);
-    if (!lin_aligned(v, gla, t->mem_size))
+    if (t->mem_size == 64 && t->mem_write && !mem_try(v, i, 64, kind) &&
+        (!mem_linear(v, i, 32, kind, &gla) || !lin_aligned(v, gla, alignment) ||
+         !lin_probe_write(v, gla, 32)))
+        return false; /* 64 bytes are stored as twice 32 (family 19h) */
+    if (unlikely(unchecked_linear(v, i) & 15) && reads_low_half(i)) {
+        memset(call->mem, 0, 16);
+        return mem_linear(v, i, 16, kind, &gla) && lin_aligned(v, gla, alignment) &&
+               lin_read_block(v, gla, call->mem, 8) && native_execute(v, i, t);
+    }
+    if (!mem_linear(v, i, t->mem_size, kind, &gla) || !lin_aligned(v, gla, alignment))
         return false;
     if (t->mem_read) {
         const u8 *p = tlb_read_ptr(v->tlb_now, gla, t->mem_size);
@@ -239,7 +301,7 @@ static bool read_active(struct vcpu *v, const struct insn *i, u8 *buf, unsigned 
     const u8 *p = NULL;
     u64 gla;
 
-    if (seg_try(v, (enum seg)i->seg, mem_offset(v, i), size, ACCESS_READ, &gla))
+    if (!v->align_check && seg_try(v, (enum seg)i->seg, mem_offset(v, i), size, ACCESS_READ, &gla))
         p = tlb_read_ptr(v->tlb_now, gla, size);
     if (unlikely(!p))
         return read_elements(v, i, buf, size, elem, mask);
@@ -247,29 +309,38 @@ static bool read_active(struct vcpu *v, const struct insn *i, u8 *buf, unsigned 
     return true;
 }
 
+/* What #AC asks of an operand: its size, at most 16 bytes. */
+static unsigned operand_alignment(unsigned size)
+{
+    return size > 16 ? 16 : size;
+}
+
 /* Instructions whose masked-out elements do not touch memory (without T_FAULT_SUPP: are not stored
  * but fault all the same). With none left not even a demand for alignment remains. */
 static bool run_masked(struct vcpu *v, const struct insn *i, const struct thunk *t)
 {
     struct native_call *call = native_block(v->native);
-    unsigned elem = 1u << (insn_row(i)->traits >> 29 & 3);
+    const struct insn_row *row = insn_row(i);
+    unsigned elem = 1u << (row->traits >> 29 & 3);
     unsigned size = t->mem_size;
     u64 mask = active_elements(v, i, size, elem);
-    u64 gla = mem_offset(v, i) + v->seg[i->seg].base;
+    u64 gla = unchecked_linear(v, i);
     bool probed;
 
-    if (mask == lanes(size, elem))
-        return run_memory(v, i, t);
+    /* An expanding load without opmask is an ordinary one. */
+    if (!i->aaa && !t->mem_write && row->key.space == SPACE_EVEX)
+        return run_memory(v, i, t, operand_alignment(size));
     if (mask && !alignment_holds(v, i, gla, size))
         return raise_gp(v, 0);
     if (t->mem_read && !read_active(v, i, call->mem, size, elem, mask))
         return false;
     if (!t->mem_write)
         return native_execute(v, i, t);
-    if (insn_row(i)->traits & T_FAULT_SUPP)
+    if (row->traits & T_FAULT_SUPP)
         probed = probe_elements(v, i, size, elem, mask);
     else
-        probed = mem_linear(v, i, size, ACCESS_WRITE, &gla) && lin_probe_write(v, gla, size);
+        probed = mem_linear(v, i, size, ACCESS_WRITE, &gla) &&
+                 lin_aligned(v, gla, operand_alignment(size)) && lin_probe_write(v, gla, size);
     return probed && native_execute(v, i, t) && write_elements(v, i, call->mem, size, elem, mask);
 }
 
@@ -289,5 +360,5 @@ bool op_native(struct vcpu *v, const struct insn *i)
         return run_masked(v, i, t);
     if ((row->traits & T_DENSE) || ((i->flags & I_VEX) && (row->traits & T_FAULT_SUPP)))
         return run_masked(v, i, t);
-    return run_memory(v, i, t);
+    return run_memory(v, i, t, operand_alignment(t->mem_size));
 }

@@ -28,7 +28,7 @@ bool rmw_begin_slow(struct vcpu *v, u64 gla, unsigned size, struct rmw *m)
     struct span s;
     bool split;
 
-    if (!span_translate(v, gla, size, ACCESS_WRITE, false, &s) || !align_ok(v, gla, size))
+    if (!align_ok(v, gla, size) || !span_translate(v, gla, size, ACCESS_WRITE, false, &s))
         return false;
     split = s.first < size;
     m->gla = gla;

@@ -290,7 +290,7 @@ static u64 code_rip(const struct vcpu *v, u32 attr, u64 rip)
 
 bool code_rip_check(struct vcpu *v, u32 attr, u32 limit, u64 rip, u32 error)
 {
-    bool inside = v->long_mode && (attr & ATTR_L) ? vcpu_canonical(v, rip) : (u32)rip <= limit;
+    bool inside = v->long_mode && (attr & ATTR_L) ? vcpu_canonical(v, rip) : rip <= limit;
 
     return inside || raise_gp(v, error);
 }

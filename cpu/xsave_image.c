@@ -1,37 +1,40 @@
 /* SPDX-License-Identifier: MIT
  *
  * State components as bytes: the x87 part of FXSAVE images and components 2-9 of XSAVE areas, at
- * the offsets that every processor with these components uses (SDM 1 13.4, 13.5; CPUID.0Dh).
+ * the offsets of Intel's or AMD's processors with these components (SDM 1 13.4, 13.5; CPUID.0Dh).
  */
+#include "cpu/cpuid.h"
 #include "cpu/fpu.h"
 
 enum { AREA_EXTENDED = 576, AVX_BYTES = 256, ZMM_BYTES = 512, HI16_BYTES = 1024 };
 
 static const struct component {
-    u32 offset, size;
+    u32 size, offset, amd_offset;
 } components[] = {
-    [0] = {0, 160},           [1] = {160, 256}, [2] = {576, AVX_BYTES}, /* YMM_H of 0-15 */
-    [5] = {1088, 64},                                                   /* k0-k7 */
-    [6] = {1152, ZMM_BYTES},                                            /* ZMM_H of 0-15 */
-    [7] = {1664, HI16_BYTES},                                           /* ZMM16-31 */
-    [9] = {2688, 8},                                                    /* PKRU */
+    [0] = {160, 0, 0},
+    [1] = {256, 160, 160},
+    [2] = {AVX_BYTES, 576, 576},    /* YMM_H of 0-15 */
+    [5] = {64, 1088, 832},          /* k0-k7 */
+    [6] = {ZMM_BYTES, 1152, 896},   /* ZMM_H of 0-15 */
+    [7] = {HI16_BYTES, 1664, 1408}, /* ZMM16-31 */
+    [9] = {8, 2688, 2432},          /* PKRU */
 };
 
-bool xsave_component(unsigned component, u32 *offset, u32 *size)
+bool xsave_component(const struct vcpu *v, unsigned component, u32 *offset, u32 *size)
 {
     if (component < 2 || component >= ARRAY_SIZE(components) || !components[component].size)
         return false;
-    *offset = components[component].offset;
+    *offset = vcpu_is_amd(v) ? components[component].amd_offset : components[component].offset;
     *size = components[component].size;
     return true;
 }
 
-u32 xsave_size(u64 set, bool compacted)
+u32 xsave_size(const struct vcpu *v, u64 set, bool compacted)
 {
     u32 end = AREA_EXTENDED, offset, size;
 
     for (unsigned n = 2; n < ARRAY_SIZE(components); n++) {
-        if (!(set >> n & 1) || !xsave_component(n, &offset, &size))
+        if (!(set >> n & 1) || !xsave_component(v, n, &offset, &size))
             continue;
         if (compacted)
             end += size;
@@ -56,6 +59,11 @@ void fpu_save_x87(const struct fpu *fpu, u8 image[FX_X87_BYTES], bool wide)
     }
 }
 
+static u64 pointer(u64 value)
+{
+    return (u64)((i64)(value << 7) >> 7);
+}
+
 void fpu_load_x87(struct fpu *fpu, const u8 image[FX_X87_BYTES], bool wide)
 {
     unsigned bytes = wide ? 8 : 4;
@@ -63,8 +71,9 @@ void fpu_load_x87(struct fpu *fpu, const u8 image[FX_X87_BYTES], bool wide)
     fpu_set_words(fpu, (unsigned)load_le(image + FX_FCW, 2), (unsigned)load_le(image + FX_FSW, 2));
     fpu->fx[FX_FTW] = image[FX_FTW];
     store_le(fpu->fx + FX_FOP, load_le(image + FX_FOP, 2) & 0x7ff, 2);
-    store_le(fpu->fx + FX_FIP, load_le(image + FX_FIP, bytes), 8);
-    store_le(fpu->fx + FX_FDP, load_le(image + FX_FDP, bytes), 8);
+    /* Pointers are kept as linear addresses of 57 bits (family 19h). */
+    store_le(fpu->fx + FX_FIP, pointer(load_le(image + FX_FIP, bytes)), 8);
+    store_le(fpu->fx + FX_FDP, pointer(load_le(image + FX_FDP, bytes)), 8);
     fpu->fcs = wide ? 0 : (u16)load_le(image + FX_FIP + 4, 2);
     fpu->fds = wide ? 0 : (u16)load_le(image + FX_FDP + 4, 2);
     for (unsigned n = 0; n < 8; n++)
@@ -74,28 +83,28 @@ void fpu_load_x87(struct fpu *fpu, const u8 image[FX_X87_BYTES], bool wide)
 /* -- components 2-9 -- */
 
 /* Rows first..last of which part bytes at offset at are the component; count is 0 if no register of
- * it can be named in this mode. */
+ * it counts. all: not only those that code outside 64-bit mode can name. */
 struct vector_part {
     unsigned first, count, at, bytes;
 };
 
-static bool vector_part(const struct vcpu *v, unsigned component, struct vector_part *part)
+static bool vector_part(unsigned component, bool all, struct vector_part *part)
 {
-    unsigned low = vcpu_64bit(v) ? 16 : 8;
+    unsigned low = all ? 16 : 8;
 
     switch (component) {
     case 2: *part = (struct vector_part){0, low, 16, 16}; return true;
     case 6: *part = (struct vector_part){0, low, 32, 32}; return true;
-    case 7: *part = (struct vector_part){16, vcpu_64bit(v) ? 16 : 0, 0, 64}; return true;
+    case 7: *part = (struct vector_part){16, all ? 16 : 0, 0, 64}; return true;
     default: return false;
     }
 }
 
-u32 xsave_get(const struct vcpu *v, unsigned component, u8 image[1024])
+static u32 get_component(const struct vcpu *v, unsigned component, u8 image[1024], bool all)
 {
     struct vector_part part;
 
-    if (vector_part(v, component, &part)) {
+    if (vector_part(component, all, &part)) {
         for (unsigned n = 0; n < part.count; n++)
             memcpy(image + n * part.bytes, v->fpu.zmm[part.first + n] + part.at, part.bytes);
         return part.count * part.bytes;
@@ -108,11 +117,16 @@ u32 xsave_get(const struct vcpu *v, unsigned component, u8 image[1024])
     return 8;
 }
 
+u32 xsave_get(const struct vcpu *v, unsigned component, u8 image[1024])
+{
+    return get_component(v, component, image, vcpu_64bit(v));
+}
+
 void xsave_put(struct vcpu *v, unsigned component, const u8 *image)
 {
     struct vector_part part;
 
-    if (vector_part(v, component, &part)) {
+    if (vector_part(component, vcpu_64bit(v), &part)) {
         for (unsigned n = 0; n < part.count; n++) {
             u8 *row = v->fpu.zmm[part.first + n] + part.at;
 
@@ -151,14 +165,16 @@ static bool x87_in_use(const struct fpu *fpu)
 
 u64 xsave_inuse(const struct vcpu *v)
 {
+    /* Registers that the mode cannot name count on AMD's processors. */
+    const bool all = vcpu_64bit(v) || vcpu_is_amd(v);
     u64 inuse = x87_in_use(&v->fpu) ? XCR0_X87 : 0;
     u8 image[HI16_BYTES];
 
-    for (unsigned n = 0; n < (vcpu_64bit(v) ? 16u : 8u); n++)
+    for (unsigned n = 0; n < (all ? 16u : 8u); n++)
         if (any_byte(v->fpu.zmm[n], 16))
             inuse |= XCR0_SSE;
     for (unsigned n = 2; n < ARRAY_SIZE(components); n++)
-        if (components[n].size && any_byte(image, xsave_get(v, n, image)))
+        if (components[n].size && any_byte(image, get_component(v, n, image, all)))
             inuse |= BIT(n);
     return inuse;
 }

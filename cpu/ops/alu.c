@@ -49,6 +49,11 @@ static ALWAYS_INLINE u64 alu(enum alu_op op, unsigned size, u64 a, u64 b, u64 *r
         *rflags = others | flags_add(a, b, result, size);
         return result;
     case ALU_ADC:
+#ifdef LOCKSTEP_BROKEN_ADC
+        /* A mistake on purpose, which the conformance test must find (tests/conformance). */
+        if (size == 2 && (u16)b == 0xffff)
+            carry = 0;
+#endif
         result = a + b + carry;
         *rflags = others | flags_add(a, b, result, size);
         return result;

@@ -5,6 +5,8 @@
  */
 #include "cpu/ops/branch.h"
 
+#include "cpu/cpuid.h"
+
 bool op_JMP_Jb(struct vcpu *v, const struct insn *i)
 {
     return branch_relative(v, i);
@@ -27,7 +29,12 @@ bool op_JMP_Ev(struct vcpu *v, const struct insn *i)
 
 static bool call(struct vcpu *v, const struct insn *i, u64 target)
 {
-    if (!branch_target(v, i->osz, &target) || !stack_push(v, v->next_rip, i->osz))
+    u64 rsp = (v->gpr[RSP] - i->osz) & stack_mask(v), gla;
+
+    /* A fault of the stack comes before one of the target (family 19h). */
+    if (!seg_to_linear(v, SEG_SS, rsp, i->osz, ACCESS_WRITE, &gla) ||
+        !lin_aligned(v, gla, i->osz) || !lin_probe_write(v, gla, i->osz) ||
+        !branch_target(v, i->osz, &target) || !stack_push(v, v->next_rip, i->osz))
         return false;
     v->next_rip = target;
     return true;
@@ -83,14 +90,23 @@ bool op_LOOP_Jb(struct vcpu *v, const struct insn *i)
     return loop_if(v, i, true);
 }
 
+/* On AMD's family 19h a REPE or REPNE prefix decides which flag ends the loop, whatever the opcode
+ * says. */
+static bool loop_while(struct vcpu *v, const struct insn *i, bool equal)
+{
+    if (vcpu_is_amd(v) && (i->flags & (I_REP | I_REPNE)))
+        equal = i->flags & I_REP;
+    return loop_if(v, i, !(v->rflags & F_ZF) != equal);
+}
+
 bool op_LOOPE_Jb(struct vcpu *v, const struct insn *i)
 {
-    return loop_if(v, i, v->rflags & F_ZF);
+    return loop_while(v, i, true);
 }
 
 bool op_LOOPNE_Jb(struct vcpu *v, const struct insn *i)
 {
-    return loop_if(v, i, !(v->rflags & F_ZF));
+    return loop_while(v, i, false);
 }
 
 bool op_JCXZ_Jb(struct vcpu *v, const struct insn *i)

@@ -13,6 +13,8 @@ static ALWAYS_INLINE bool branch_target(struct vcpu *v, unsigned osz, u64 *targe
     if (likely(vcpu_64bit(v))) {
         unsigned shift = v->cr4 & CR4_LA57 ? 7 : 16;
 
+        if (unlikely(osz == 2))
+            *target = (u16)*target;
         return likely((u64)((i64)(*target << shift) >> shift) == *target) || raise_gp(v, 0);
     }
     *target = osz == 2 ? (u16)*target : (u32)*target;

@@ -162,10 +162,13 @@ bool op_CMPXCHG16B_Mdq(struct vcpu *v, const struct insn *i)
     struct rmw m;
     u64 gla;
 
-    if (!mem_linear(v, i, 16, ACCESS_WRITE, &gla))
+    /* The operand is found misaligned before it is found beyond the limit (family 19h). */
+    if (!mem_linear(v, i, 1, ACCESS_WRITE, &gla))
         return false;
     if (gla % 16)
         return raise_gp(v, 0);
+    if (!mem_linear(v, i, 16, ACCESS_WRITE, &gla))
+        return false;
     if (!rmw_begin(v, gla, 16, &m))
         return false;
     if (rmw_cas16(v, &m, old, value)) {

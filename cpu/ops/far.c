@@ -28,7 +28,7 @@ bool op_CALL_Mp(struct vcpu *v, const struct insn *i)
     u64 offset, selector;
 
     return far_pointer_read(v, i, osz, &offset, &selector) &&
-           far_call(v, (u16)selector, offset, osz);
+           far_call(v, (u16)selector, offset, i->osz);
 }
 
 bool op_JMP_Mp(struct vcpu *v, const struct insn *i)

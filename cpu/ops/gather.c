@@ -5,7 +5,7 @@
  * Elements are accessed in order, lowest first, each with its own translation. The mask (a vector
  * for VEX, an opmask for EVEX) loses an element as soon as that is done, so after a fault the
  * instruction runs again for the rest. Bit 0 of the opcode says that indices are quadwords, W that
- * data are.
+ * data are. Their alignment is not checked (#AC), on family 19h.
  */
 #include "cpu/fpu.h"
 #include "cpu/ops/operand.h"
@@ -41,12 +41,24 @@ static u64 element_offset(const struct vcpu *v, const struct insn *i, const stru
 
 static bool load_element(struct vcpu *v, const struct insn *i, const struct gather *g, unsigned n)
 {
-    u64 value;
+    u8 value[8];
+    u64 gla;
 
-    if (!seg_read(v, (enum seg)i->seg, element_offset(v, i, g, n), g->data_size, &value))
+    if (!seg_to_linear(v, (enum seg)i->seg, element_offset(v, i, g, n), g->data_size, ACCESS_READ,
+                       &gla) ||
+        !lin_read_block(v, gla, value, g->data_size))
         return false;
-    store_le(g->data + n * g->data_size, value, g->data_size);
+    memcpy(g->data + n * g->data_size, value, g->data_size);
     return true;
+}
+
+static bool store_element(struct vcpu *v, const struct insn *i, const struct gather *g, unsigned n)
+{
+    u64 gla;
+
+    return seg_to_linear(v, (enum seg)i->seg, element_offset(v, i, g, n), g->data_size,
+                         ACCESS_WRITE, &gla) &&
+           lin_write_block(v, gla, g->data + n * g->data_size, g->data_size);
 }
 
 /* Everything above the elements is cleared, as by any VEX or EVEX instruction. */
@@ -105,10 +117,7 @@ static bool scatter(struct vcpu *v, const struct insn *i)
         return v->repeat;
     describe(v, i, &g);
     for (unsigned n = 0; n < g.count; n++) {
-        u64 value = load_le(g.data + n * g.data_size, g.data_size);
-
-        if ((*k >> n & 1) &&
-            !seg_write(v, (enum seg)i->seg, element_offset(v, i, &g, n), g.data_size, value))
+        if ((*k >> n & 1) && !store_element(v, i, &g, n))
             return false;
         *k &= ~BIT(n);
     }

@@ -3,6 +3,7 @@
  * Data movement between registers and memory: MOV, MOVZX, MOVSX, LEA, XLAT, MOVBE, BSWAP and the
  * sign extensions within rAX (SDM 2). No flags change.
  */
+#include "cpu/cpuid.h"
 #include "cpu/ops/flags.h"
 
 static ALWAYS_INLINE bool mov_eg(struct vcpu *v, const struct insn *i, unsigned size)
@@ -143,10 +144,10 @@ bool op_MOVSX_GvEw(struct vcpu *v, const struct insn *i)
     return extend(v, i, 2, true);
 }
 
-/* With a 16-bit operand size both operands have 16 bits. */
+/* With a 16-bit operand size both operands have 16 bits (SDM 2), but AMD reads 32 all the same. */
 bool op_MOVSXD_GvEd(struct vcpu *v, const struct insn *i)
 {
-    return i->osz == 2 ? extend(v, i, 2, true) : extend(v, i, 4, true);
+    return extend(v, i, i->osz == 2 && !vcpu_is_amd(v) ? 2 : 4, true);
 }
 
 /* CBW, CWDE, CDQE */

@@ -60,6 +60,15 @@ static ALWAYS_INLINE bool mem_linear(struct vcpu *v, const struct insn *i, unsig
     return seg_to_linear(v, (enum seg)i->seg, mem_offset(v, i), size, kind, gla);
 }
 
+/* Whether mem_linear() would find nothing wrong. */
+static inline bool mem_try(const struct vcpu *v, const struct insn *i, unsigned size,
+                           enum access_kind kind)
+{
+    u64 gla;
+
+    return seg_try(v, (enum seg)i->seg, mem_offset(v, i), size, kind, &gla);
+}
+
 static ALWAYS_INLINE bool mem_read(struct vcpu *v, const struct insn *i, unsigned size, u64 *value)
 {
     u64 gla;

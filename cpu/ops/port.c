@@ -156,22 +156,28 @@ static bool outs_step(struct vcpu *v, const struct insn *i)
     return true;
 }
 
+/* Permission is needed even if a count of zero leaves nothing to do (family 19h). */
+static bool port_string(struct vcpu *v, const struct insn *i, string_step *step)
+{
+    return io_permitted(v, (u16)v->gpr[RDX], port_size(i)) && string_run(v, i, step, NULL, false);
+}
+
 bool op_INSb(struct vcpu *v, const struct insn *i)
 {
-    return string_run(v, i, ins_step, NULL, false);
+    return port_string(v, i, ins_step);
 }
 
 bool op_INSz(struct vcpu *v, const struct insn *i)
 {
-    return string_run(v, i, ins_step, NULL, false);
+    return port_string(v, i, ins_step);
 }
 
 bool op_OUTSb(struct vcpu *v, const struct insn *i)
 {
-    return string_run(v, i, outs_step, NULL, false);
+    return port_string(v, i, outs_step);
 }
 
 bool op_OUTSz(struct vcpu *v, const struct insn *i)
 {
-    return string_run(v, i, outs_step, NULL, false);
+    return port_string(v, i, outs_step);
 }

@@ -170,24 +170,17 @@ static void set_zf(struct vcpu *v, bool zf)
     v->rflags = (v->rflags & ~(u64)F_ZF) | (zf ? F_ZF : 0);
 }
 
+/* A destination that stays as it is is not written (family 19h). */
 bool op_ARPL_EwGw(struct vcpu *v, const struct insn *i)
 {
-    u64 gla, dest = reg_read(v, i->rm, 2), rpl = v->gpr[i->reg] & 3;
-    struct rmw m;
-    bool memory = i->flags & I_MEM, lower;
+    u64 dest, rpl = v->gpr[i->reg] & 3;
+    bool lower;
 
-    if (memory) {
-        if (!mem_linear(v, i, 2, ACCESS_WRITE, &gla) || !rmw_begin(v, gla, 2, &m))
-            return false;
-        dest = rmw_read(v, &m);
-    }
+    if (!rm_read(v, i, 2, &dest))
+        return false;
     lower = (dest & 3) < rpl;
-    if (lower)
-        dest = (dest & ~3ull) | rpl;
-    if (memory)
-        rmw_write(v, &m, dest);
-    else
-        reg_write(v, i->rm, 2, dest);
+    if (lower && !rm_write(v, i, 2, (dest & ~3ull) | rpl))
+        return false;
     set_zf(v, lower);
     return true;
 }

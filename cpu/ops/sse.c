@@ -29,9 +29,14 @@ bool masked_store(struct vcpu *v, const struct insn *i, const u8 *bytes, const u
 {
     u64 gla;
 
-    for (unsigned n = 0; n < size; n++)
-        if ((mask[n] & 0x80) && (!masked_byte(v, i, n, &gla) || !lin_probe_write(v, gla, 1)))
+    for (unsigned n = 0; n < size; n += 8) {
+        u64 at = v->gpr[RDI] + n;
+
+        if (!seg_to_linear(v, (enum seg)i->seg, i->asz == 8 ? at : size_cut(at, i->asz), 8,
+                           ACCESS_WRITE, &gla) ||
+            !lin_aligned(v, gla, 8) || !lin_probe_write(v, gla, 8))
             return false;
+    }
     for (unsigned n = 0; n < size; n++)
         if ((mask[n] & 0x80) &&
             (!masked_byte(v, i, n, &gla) || !lin_write_block(v, gla, bytes + n, 1)))
@@ -47,10 +52,9 @@ bool op_MASKMOVQ_PqNq(struct vcpu *v, const struct insn *i)
         return v->repeat;
     bytes = fpu_mmx_read(&v->fpu, i->reg & 7);
     mask = fpu_mmx_read(&v->fpu, i->rm & 7);
-    if (!masked_store(v, i, (const u8 *)&bytes, (const u8 *)&mask, 8))
-        return false;
+    /* Before the store, which may fault (family 19h). */
     fpu_mmx_enter(&v->fpu);
-    return true;
+    return masked_store(v, i, (const u8 *)&bytes, (const u8 *)&mask, 8);
 }
 
 bool op_MASKMOVDQU_VdqUdq(struct vcpu *v, const struct insn *i)

@@ -2,8 +2,9 @@
  *
  * Stack instructions without segment registers: PUSH, POP, PUSHA, POPA, ENTER, LEAVE (SDM 2).
  *
- * Those that make several accesses check all of them before the first store. The stack pointer has
- * the width of the stack (v->stack_size), whatever the operand size.
+ * Those that make several accesses make them one after the other, as hardware does: a fault leaves
+ * what was stored or loaded before it, and the stack pointer as it was. The stack pointer has the
+ * width of the stack (v->stack_size), whatever the operand size.
  */
 #include "cpu/ops/operand.h"
 
@@ -63,17 +64,13 @@ static bool probe_push(struct vcpu *v, u64 offset, unsigned size)
     u64 gla;
 
     return seg_to_linear(v, SEG_SS, offset & stack_mask(v), size, ACCESS_WRITE, &gla) &&
-           lin_probe_write(v, gla, size);
+           lin_aligned(v, gla, size) && lin_probe_write(v, gla, size);
 }
 
 bool op_PUSHA(struct vcpu *v, const struct insn *i)
 {
     u64 rsp = v->gpr[RSP];
 
-    for (unsigned n = 1; n <= 8; n++) {
-        if (!probe_push(v, rsp - n * i->osz, i->osz))
-            return false;
-    }
     for (unsigned r = RAX; r <= RDI; r++) {
         if (!stack_push(v, r == RSP ? rsp : v->gpr[r], i->osz)) {
             v->gpr[RSP] = rsp;
@@ -85,40 +82,19 @@ bool op_PUSHA(struct vcpu *v, const struct insn *i)
 
 bool op_POPA(struct vcpu *v, const struct insn *i)
 {
-    u64 values[8];
+    u64 value;
 
     for (unsigned n = 0; n < 8; n++) {
-        if (!stack_peek(v, n * i->osz, i->osz, &values[RDI - n]))
+        if (!stack_peek(v, n * i->osz, i->osz, &value))
             return false;
-    }
-    for (unsigned r = RAX; r <= RDI; r++) {
-        if (r != RSP)
-            reg_write(v, r, i->osz, values[r]);
+        if (RDI - n != RSP)
+            reg_write(v, RDI - n, i->osz, value);
     }
     stack_set(v, v->gpr[RSP] + 8 * i->osz);
     return true;
 }
 
 /* -- frames -- */
-
-/* Every access of an ENTER, the last being the write that it does not make: the page and limit of
- * the final stack pointer are checked too (SDM 2A ENTER). */
-static bool enter_check(struct vcpu *v, unsigned osz, unsigned level, u64 final_rsp)
-{
-    u64 rsp = v->gpr[RSP], gla;
-
-    for (unsigned n = 1; n <= level + 1; n++) {
-        if (!probe_push(v, rsp - n * osz, osz))
-            return false;
-    }
-    for (unsigned n = 1; n < level; n++) {
-        u64 at = (v->gpr[RBP] - n * osz) & stack_mask(v);
-
-        if (!seg_to_linear(v, SEG_SS, at, osz, ACCESS_READ, &gla) || !lin_probe_read(v, gla, osz))
-            return false;
-    }
-    return probe_push(v, final_rsp, osz);
-}
 
 /* Copies level - 1 frame pointers of the enclosing procedures, then pushes our own. */
 static bool enter_display(struct vcpu *v, unsigned osz, unsigned level, u64 frame)
@@ -139,12 +115,11 @@ bool op_ENTER_IwIb(struct vcpu *v, const struct insn *i)
     u64 rsp = v->gpr[RSP], frame;
     u64 final_rsp = rsp - (level + 1) * osz - (u16)i->imm;
 
-    if (!enter_check(v, osz, level, final_rsp))
-        return false;
     if (!stack_push(v, v->gpr[RBP], osz))
         return false;
     frame = v->gpr[RSP];
-    if (!enter_display(v, osz, level, frame)) {
+    /* The page and limit of the final stack pointer are checked, too (SDM 2A ENTER). */
+    if (!enter_display(v, osz, level, frame) || !probe_push(v, final_rsp, osz)) {
         v->gpr[RSP] = rsp;
         return false;
     }

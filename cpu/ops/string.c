@@ -261,9 +261,15 @@ static bool cmps_step(struct vcpu *v, const struct insn *i)
 {
     u64 a, b;
 
-    if (!seg_read(v, (enum seg)i->seg, string_offset(v, i, RSI), i->osz, &a) ||
-        !seg_read(v, SEG_ES, string_offset(v, i, RDI), i->osz, &b))
+    /* The second operand is read first, as faults show, but for REPE CMPSB (family 19h). */
+    if (i->osz == 1 && (i->flags & I_REP)) {
+        if (!seg_read(v, (enum seg)i->seg, string_offset(v, i, RSI), i->osz, &a) ||
+            !seg_read(v, SEG_ES, string_offset(v, i, RDI), i->osz, &b))
+            return false;
+    } else if (!seg_read(v, SEG_ES, string_offset(v, i, RDI), i->osz, &b) ||
+               !seg_read(v, (enum seg)i->seg, string_offset(v, i, RSI), i->osz, &a)) {
         return false;
+    }
     compare(v, a, b, i->osz);
     string_advance(v, i, RSI, 1, i->osz);
     string_advance(v, i, RDI, 1, i->osz);

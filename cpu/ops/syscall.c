@@ -124,10 +124,10 @@ bool op_SYSEXIT(struct vcpu *v, const struct insn *i)
     bool wide = i->osz == 8;
     u16 selector = (u16)(v->sysenter_cs + (wide ? 32 : 16)) | 3;
 
-    if (!sysenter_check(v))
-        return false;
     if (v->cpl)
         return raise_gp(v, 0);
+    if (!sysenter_check(v))
+        return false;
     if (wide && (!vcpu_canonical(v, v->gpr[RDX]) || !vcpu_canonical(v, v->gpr[RCX])))
         return raise_gp(v, 0);
     v->next_rip = wide ? v->gpr[RDX] : (u32)v->gpr[RDX];

@@ -151,6 +151,9 @@ bool op_MOV_CnRn(struct vcpu *v, const struct insn *i)
  * (17.2.4). */
 static bool debug_check(struct vcpu *v, const struct insn *i, unsigned *n)
 {
+    /* The privilege is checked before the register's number (family 19h). */
+    if (!require_cpl0(v))
+        return false;
     *n = i->reg;
     if (*n == 4 || *n == 5) {
         if (v->cr4 & CR4_DE)
@@ -159,8 +162,6 @@ static bool debug_check(struct vcpu *v, const struct insn *i, unsigned *n)
     }
     if (*n > 7)
         return raise_ud(v);
-    if (!require_cpl0(v))
-        return false;
     return !(v->dr7 & DR7_GD) || raise_db(v, DR6_BD);
 }
 

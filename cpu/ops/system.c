@@ -214,11 +214,12 @@ bool op_SFENCE(struct vcpu *v, const struct insn *i)
 bool op_CLZERO(struct vcpu *v, const struct insn *i)
 {
     static const u8 zeroes[CACHE_LINE];
-    u64 offset = size_cut(v->gpr[RAX], i->asz) & ~(u64)(CACHE_LINE - 1);
     u64 gla;
 
-    return seg_to_linear(v, (enum seg)i->seg, offset, CACHE_LINE, ACCESS_WRITE, &gla) &&
-           lin_write_block(v, gla, zeroes, CACHE_LINE);
+    /* The line is that of the linear address: the segment's base counts. */
+    return seg_to_linear(v, (enum seg)i->seg, size_cut(v->gpr[RAX], i->asz), 1, ACCESS_WRITE,
+                         &gla) &&
+           lin_write_block(v, align_down(gla, CACHE_LINE), zeroes, CACHE_LINE);
 }
 
 /* -- TLB -- */

@@ -59,16 +59,28 @@ static bool store_suppressed(const struct native_call *call)
     return (fsw & ~fcw & FSW_EXCEPTIONS & ~(u64)FSW_PE) != 0;
 }
 
+/* Ten bytes are accessed as eight and two (family 19h): a fault of the first comes before the limit
+ * of the second. */
+static bool operand_linear(struct vcpu *v, const struct insn *i, const struct thunk *t, u64 *gla)
+{
+    enum access_kind kind = t->mem_write ? ACCESS_WRITE : ACCESS_READ;
+    unsigned first = t->mem_size == 10 ? 8 : t->mem_size;
+
+    if (!mem_linear(v, i, first, kind, gla) || !lin_aligned(v, *gla, first))
+        return false;
+    if (first == t->mem_size || mem_try(v, i, t->mem_size, kind))
+        return true;
+    return (t->mem_write ? lin_probe_write(v, *gla, first) : lin_probe_read(v, *gla, first)) &&
+           mem_linear(v, i, t->mem_size, kind, gla);
+}
+
 bool x87_native(struct vcpu *v, const struct insn *i)
 {
     const struct thunk *t = native_thunk(v->native, i);
     struct native_call *call = native_block(v->native);
     u64 gla = 0;
 
-    if (t->mem_size &&
-        !mem_linear(v, i, t->mem_size, t->mem_write ? ACCESS_WRITE : ACCESS_READ, &gla))
-        return false;
-    if (t->mem_size && !lin_aligned(v, gla, t->mem_size))
+    if (t->mem_size && !operand_linear(v, i, t, &gla))
         return false;
     if (t->mem_read && !lin_read_block(v, gla, call->mem, t->mem_size))
         return false;

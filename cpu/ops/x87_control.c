@@ -95,6 +95,24 @@ static void environment_get(struct vcpu *v, unsigned size, const u8 *image)
     fpu_lower_ferr(v);
 }
 
+static bool probe(struct vcpu *v, u64 gla, unsigned size, enum access_kind kind)
+{
+    return kind == ACCESS_WRITE ? lin_probe_write(v, gla, size) : lin_probe_read(v, gla, size);
+}
+
+/* The address of an image that starts with words of some size. Faults come from the first word,
+ * then from the last byte, then from the rest (family 19h). */
+static bool image_linear(struct vcpu *v, const struct insn *i, unsigned word, unsigned size,
+                         enum access_kind kind, u64 *gla)
+{
+    u64 end;
+
+    return mem_linear(v, i, word, kind, gla) && lin_aligned(v, *gla, word) &&
+           probe(v, *gla, word, kind) &&
+           seg_to_linear(v, (enum seg)i->seg, mem_offset(v, i) + size - 1, 1, kind, &end) &&
+           probe(v, end, 1, kind) && mem_linear(v, i, size, kind, gla);
+}
+
 bool op_FNSTENV_Menv(struct vcpu *v, const struct insn *i)
 {
     unsigned size = word_bytes(i);
@@ -104,7 +122,7 @@ bool op_FNSTENV_Menv(struct vcpu *v, const struct insn *i)
     if (!fpu_check(v, i))
         return v->repeat;
     environment_put(v, size, image);
-    if (!mem_linear(v, i, ENV_WORDS * size, ACCESS_WRITE, &gla) ||
+    if (!image_linear(v, i, size, ENV_WORDS * size, ACCESS_WRITE, &gla) ||
         !lin_write_block(v, gla, image, ENV_WORDS * size))
         return false;
     fpu_set_words(&v->fpu, fpu_fcw(&v->fpu) | FSW_EXCEPTIONS, fpu_fsw(&v->fpu));
@@ -120,7 +138,7 @@ bool op_FLDENV_Menv(struct vcpu *v, const struct insn *i)
 
     if (!fpu_check(v, i))
         return v->repeat;
-    if (!mem_linear(v, i, ENV_WORDS * size, ACCESS_READ, &gla) ||
+    if (!image_linear(v, i, size, ENV_WORDS * size, ACCESS_READ, &gla) ||
         !lin_read_block(v, gla, image, ENV_WORDS * size))
         return false;
     environment_get(v, size, image);
@@ -138,7 +156,7 @@ bool op_FNSAVE_Mfpu(struct vcpu *v, const struct insn *i)
     environment_put(v, size, image);
     for (unsigned n = 0; n < 8; n++)
         memcpy(image + env + n * ST_BYTES, v->fpu.fx + FX_ST + n * FX_SLOT, ST_BYTES);
-    if (!mem_linear(v, i, env + REGISTERS_BYTES, ACCESS_WRITE, &gla) ||
+    if (!image_linear(v, i, size, env + REGISTERS_BYTES, ACCESS_WRITE, &gla) ||
         !lin_write_block(v, gla, image, env + REGISTERS_BYTES))
         return false;
     fpu_init(&v->fpu);
@@ -154,7 +172,7 @@ bool op_FRSTOR_Mfpu(struct vcpu *v, const struct insn *i)
 
     if (!fpu_check(v, i))
         return v->repeat;
-    if (!mem_linear(v, i, env + REGISTERS_BYTES, ACCESS_READ, &gla) ||
+    if (!image_linear(v, i, size, env + REGISTERS_BYTES, ACCESS_READ, &gla) ||
         !lin_read_block(v, gla, image, env + REGISTERS_BYTES))
         return false;
     environment_get(v, size, image);

@@ -82,6 +82,25 @@ static bool aligned(struct vcpu *v, const struct insn *i, unsigned alignment)
     return !(gla & (alignment - 1)) || raise_gp(v, 0);
 }
 
+static bool probe_at(struct vcpu *v, u64 gla, enum access_kind kind)
+{
+    return kind == ACCESS_WRITE ? lin_probe_write(v, gla, 1) : lin_probe_read(v, gla, 1);
+}
+
+/* The checks of FXSAVE and FXRSTOR in the order of family 19h: the first byte's segment, #AC for
+ * what is not a multiple of 4, #GP for what is not of 16, the last byte's segment and page, the
+ * first byte's page; only then the limit of what is between them. */
+static bool fxsave_check(struct vcpu *v, const struct insn *i, enum access_kind kind)
+{
+    u64 last = mem_offset(v, i) + FXSAVE_BYTES - 1, gla, end;
+
+    if (!mem_linear(v, i, 1, kind, &gla) || !lin_aligned(v, gla, 4) || !aligned(v, i, 16))
+        return false;
+    last = size_cut(last, i->asz); /* it wraps */
+    return seg_to_linear(v, (enum seg)i->seg, last, 1, kind, &end) && probe_at(v, end, kind) &&
+           probe_at(v, gla, kind);
+}
+
 static unsigned xmm_count(const struct vcpu *v)
 {
     return vcpu_64bit(v) ? 16 : 8;
@@ -135,12 +154,10 @@ static bool fast_fxsave(const struct vcpu *v)
 bool op_FXSAVE_M(struct vcpu *v, const struct insn *i)
 {
     struct area a = {.v = v, .i = i};
-    u64 gla;
 
     if (!fpu_check(v, i))
         return v->repeat;
-    if (!mem_linear(v, i, FXSAVE_BYTES, ACCESS_WRITE, &gla) || !aligned(v, i, 16) ||
-        !lin_probe_write(v, gla, FXSAVE_BYTES))
+    if (!fxsave_check(v, i, ACCESS_WRITE))
         return false;
     put_x87(&a);
     /* Without CR4.OSFXSR neither XMM registers nor MXCSR are part of the image (APM 2 11.4.4). */
@@ -160,7 +177,7 @@ bool op_FXRSTOR_M(struct vcpu *v, const struct insn *i)
     if (!fpu_check(v, i))
         return v->repeat;
     area_add(&a, 0, FXSAVE_BYTES);
-    if (!aligned(v, i, 16) || !area_read(&a))
+    if (!fxsave_check(v, i, ACCESS_READ) || !area_read(&a))
         return false;
     if (sse && !mxcsr_valid(&a))
         return raise_gp(v, 0);
@@ -190,24 +207,24 @@ static u64 edx_eax(const struct vcpu *v)
     return (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
 }
 
-/* XINUSE with what XSAVE and its relatives say about MXCSR (SDM 1 13.6). */
+/* XINUSE with what XSAVE and its relatives say about MXCSR (SDM 1 13.6); AMD leaves MXCSR out. */
 static u64 state_to_save(const struct vcpu *v, u64 rfbm)
 {
     u64 inuse = xsave_inuse(v);
 
-    if (v->fpu.mxcsr != MXCSR_RESET)
+    if (v->fpu.mxcsr != MXCSR_RESET && !vcpu_is_amd(v))
         inuse |= XCR0_SSE;
     return rfbm & inuse;
 }
 
 /* Where component n is: in the compacted format the present ones follow each other. */
-static u32 component_at(unsigned n, u64 present, bool compacted)
+static u32 component_at(const struct vcpu *v, unsigned n, u64 present, bool compacted)
 {
     u32 offset, size;
 
     if (compacted)
-        return xsave_size(present & (BIT(n) - 1), true);
-    return xsave_component(n, &offset, &size) ? offset : 0;
+        return xsave_size(v, present & (BIT(n) - 1), true);
+    return xsave_component(v, n, &offset, &size) ? offset : 0;
 }
 
 /* Puts the components in `save` into the area; present: those that have a place (compacted). */
@@ -220,11 +237,26 @@ static void put_components(struct area *a, u64 save, u64 present, bool compacted
     if (save & XCR0_SSE)
         put_xmm(a);
     for (unsigned n = 2; n < 63; n++) {
-        if (!(save >> n & 1) || !xsave_component(n, &offset, &size))
+        if (!(save >> n & 1) || !xsave_component(a->v, n, &offset, &size))
             continue;
-        offset = component_at(n, present, compacted);
+        offset = component_at(a->v, n, present, compacted);
         area_add(a, offset, xsave_get(a->v, n, a->bytes + offset));
     }
+}
+
+static bool probe_byte(struct vcpu *v, const struct insn *i, u32 at, enum access_kind kind)
+{
+    u64 offset = mem_offset(v, i) + at, gla;
+
+    if (i->asz != 8)
+        offset = size_cut(offset, i->asz);
+    return seg_to_linear(v, (enum seg)i->seg, offset, 1, kind, &gla) && probe_at(v, gla, kind);
+}
+
+/* Faults come from the first byte of the area, then from the last (family 19h). */
+static bool probe_ends(struct vcpu *v, const struct insn *i, u32 size, enum access_kind kind)
+{
+    return probe_byte(v, i, 0, kind) && probe_byte(v, i, size - 1, kind);
 }
 
 /* XSAVE and XSAVEOPT: standard format. optimized: components in their initial configuration are not
@@ -235,7 +267,8 @@ static bool save_standard(struct vcpu *v, const struct insn *i, bool optimized)
     u64 rfbm = v->xcr0 & edx_eax(v);
     u64 state, old;
 
-    if (!xsave_check(v, false) || !aligned(v, i, 64))
+    if (!xsave_check(v, false) || !aligned(v, i, 64) ||
+        !probe_ends(v, i, xsave_size(v, rfbm, false), ACCESS_WRITE))
         return false;
     state = state_to_save(v, rfbm);
     area_add(&a, HEADER_AT, 8);
@@ -255,7 +288,7 @@ static bool save_compacted(struct vcpu *v, const struct insn *i, u64 rfbm)
     struct area a = {.v = v, .i = i};
     u64 state;
 
-    if (!aligned(v, i, 64))
+    if (!aligned(v, i, 64) || !probe_ends(v, i, xsave_size(v, rfbm, true), ACCESS_WRITE))
         return false;
     state = state_to_save(v, rfbm);
     store_le(a.bytes + HEADER_AT, state, 8);
@@ -318,8 +351,8 @@ static void want_components(struct area *a, u64 load, u64 present, bool compacte
     if (load & XCR0_SSE)
         area_add(a, XMM_AT, xmm_count(a->v) * XMM_BYTES);
     for (unsigned n = 2; n < 63; n++)
-        if ((load >> n & 1) && xsave_component(n, &offset, &size))
-            area_add(a, component_at(n, present, compacted), size);
+        if ((load >> n & 1) && xsave_component(a->v, n, &offset, &size))
+            area_add(a, component_at(a->v, n, present, compacted), size);
 }
 
 /* rfbm: components to change; those not in load go to their initial configuration. */
@@ -337,9 +370,10 @@ static void load_components(struct area *a, u64 rfbm, u64 load, u64 present, boo
     if (rfbm & XCR0_SSE)
         get_xmm(v, load & XCR0_SSE ? a->bytes + XMM_AT : NULL);
     for (unsigned n = 2; n < 63; n++) {
-        if (!(rfbm >> n & 1) || !xsave_component(n, &offset, &size))
+        if (!(rfbm >> n & 1) || !xsave_component(v, n, &offset, &size))
             continue;
-        xsave_put(v, n, load >> n & 1 ? a->bytes + component_at(n, present, compacted) : NULL);
+        xsave_put(v, n,
+                  load >> n & 1 ? a->bytes + component_at(a->v, n, present, compacted) : NULL);
     }
     fpu_lower_ferr(v);
 }
@@ -352,13 +386,17 @@ static bool restore_area(struct vcpu *v, const struct insn *i, u64 enabled, bool
     u64 rfbm = enabled & edx_eax(v), present, load;
     bool compacted, mxcsr;
 
-    if (!aligned(v, i, 64))
+    if (!aligned(v, i, 64) || !probe_byte(v, i, 0, ACCESS_READ))
         return false;
     area_add(&header, HEADER_AT, HEADER_BYTES);
     if (!area_read(&header))
         return false;
     present = load_le(header.bytes + HEADER_AT + 8, 8);
     compacted = present & XCOMP_COMPACTED;
+    /* The standard format's last byte is touched even if its component is not loaded (family 19h).
+     */
+    if (!compacted && !probe_byte(v, i, xsave_size(v, rfbm, false) - 1, ACCESS_READ))
+        return false;
     if (!header_valid(header.bytes + HEADER_AT, enabled) || (need_compacted && !compacted) ||
         (compacted && !vcpu_has(v, FEAT_XSAVEC)))
         return raise_gp(v, 0);

@@ -12,12 +12,14 @@
  */
 #pragma once
 
+#include "cpu/regs.h"
 #include "mem/base/types.h"
 
 /* -- the arena -- */
 
-/* Two code pages (read, execute), two data pages, one page that can only be read, two stack pages;
- * the pages before and behind each are unmapped. All below 2 GiB, so that 32-bit code and
+/* Two code pages (read, write, execute: sequences store into their own code), two data pages, one
+ * page that can only be read, two stack pages; only code pages are executable. The pages before and
+ * behind each are unmapped. All below 2 GiB, so that 32-bit code and
  * displacements reach it. */
 enum conform_arena {
     ARENA_CODE = 0x10000000,
@@ -47,12 +49,16 @@ enum conform_selector {
     SEL_DATA_DOWN = 0x2f, /* base ARENA_DATA, expand-down, limit 07FF, 32-bit */
     SEL_ABSENT = 0x37,    /* as DATA16, not present */
     SEL_CODE_XO = 0x3f,   /* as CODE32, execute-only */
-    SEL_CODE_CONF = 0x47, /* as CODE32, conforming */
+    SEL_CODE_CONF = 0x47, /* as CODE32, conforming, not present: Linux installs no other */
 };
 
 enum { CONFORM_SEGMENTS = 6 };
 
 /* -- state -- */
+
+/* RFLAGS that a case may start with; of the others IF and bit 1 are set, the rest clear. TF is for
+ * nobody, and RF (which a fault's frame sets) is the one bit that is not compared. */
+#define CONFORM_FLAGS_IN (F_CF | F_PF | F_AF | F_ZF | F_SF | F_DF | F_OF | F_NT | F_AC | F_ID)
 
 /* Everything user code can see. Outside 64-bit mode only the low halves of gpr and rip and
  * registers 0-7 count. */
@@ -106,6 +112,8 @@ struct conform_case {
 enum {
     OUTCOME_LINES_MAX = 128, /* changed 64-byte lines kept */
     OUTCOME_NONE = 0xff,     /* no exception: the case ran into its time or instruction limit */
+    OUTCOME_LOST = 0xfe, /* the host could not run it: the child died, or `in` cannot be loaded */
+    OUTCOME_SYSCALL = 0xfd, /* it asked the host's kernel for something, and was refused */
 };
 
 struct conform_line {
@@ -116,7 +124,7 @@ struct conform_line {
 struct conform_outcome {
     struct conform_state out ALIGNED(64);
     u8 vector;      /* how it ended: 3 (#BP) for a case that ran to its end, or the exception, or
-                       OUTCOME_NONE */
+                       one of the OUTCOMEs above */
     u32 error_code; /* 0 where the vector has none */
     u64 cr2;        /* #PF only */
     u32 line_count; /* lines of the arena that no longer hold what the case started with, ascending;

@@ -22,7 +22,7 @@ enum conform_deviation {
 
 struct conform_deviation_info {
     const char *name;   /* "undefined-flags" */
-    const char *vendor; /* "AMD", "Intel", "both" */
+    const char *vendor; /* "AMD", "Intel", "both", "host" */
     const char *source; /* manual and section */
     const char *what;   /* one sentence */
 };
@@ -48,11 +48,20 @@ struct conform_difference {
     bool explained; /* all of it */
 };
 
-/* Compares what the host did with what an engine did. */
+/* A set of deviations (bit per enum conform_deviation) that may explain differences. vendor: "AMD"
+ * or "Intel" where the judge is of another vendor, family or age than the model the engine
+ * promises: its rows, those of "both" and those of "host". NULL where the judge is that very
+ * processor: only what the hypervisor or kernel did is excused, not a single undefined flag. */
+u64 conform_deviation_set(const char *vendor);
+
+/* Compares what the host did with what an engine did. allowed: the deviations that may explain
+ * something. Two cases that both ran into a limit agree, as they were stopped anywhere. An outcome
+ * OUTCOME_LOST or OUTCOME_SYSCALL of the host is no judgement and never explained. */
 struct conform_difference conform_compare(const struct conform_case *c,
                                           const struct conform_outcome *host,
-                                          const struct conform_outcome *engine);
+                                          const struct conform_outcome *engine, u64 allowed);
 /* The case and the difference for a person: disassembly, registers in, and every register, flag,
- * line or exception that differs, host against engine. */
+ * line or exception that differs, host against engine, with the deviations that could explain it.
+ */
 void conform_explain(FILE *out, const struct conform_case *c, const struct conform_outcome *host,
                      const struct conform_outcome *engine);

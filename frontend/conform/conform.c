@@ -14,9 +14,14 @@ struct subcommand {
 
 /* clang-format off */
 static const struct subcommand subcommands[] = {
+    {"run", conform_run, "single instructions against this host"},
+    {"sequence", conform_sequence, "random instruction sequences against this host"},
+    {"gen", conform_gen, "write vectors: cases with what this host makes of them"},
+    {"check", conform_check, "check vectors and SingleStepTests in an engine"},
     {"cpuid", conform_cpuid, "advertised and hidden features of a -cpu model"},
     {"decode", conform_decode, "the decoder against Capstone"},
     {"system", conform_system, "the bare-metal suite: what user mode cannot test"},
+    {"merge", conform_merge, "join the reports of shards"},
     {NULL, NULL, NULL},
 };
 /* clang-format on */

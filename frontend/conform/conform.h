@@ -13,8 +13,8 @@ int conform_main(int argc, char **argv);
 
 int conform_run(int argc, char **argv);      /* run.c: single instructions against the host */
 int conform_sequence(int argc, char **argv); /* run.c: random sequences */
-int conform_gen(int argc, char **argv);      /* vectors.c: writes vectors */
-int conform_check(int argc, char **argv);    /* vectors.c: checks vector files */
+int conform_gen(int argc, char **argv);      /* gen.c: writes vectors */
+int conform_check(int argc, char **argv);    /* check.c: checks vector files */
 int conform_cpuid(int argc, char **argv);    /* cpuid_probe.c: advertised and hidden features */
 int conform_decode(int argc, char **argv);   /* decode_check.c: the decoder against Capstone */
 int conform_system(int argc, char **argv);   /* system.c: the bare-metal suite */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cpu/feature.h"
+#include "mem/base/log.h"
 
 /* -- facts -- */
 
@@ -252,6 +253,19 @@ void judge_bytes(struct judge *j, unsigned code_size, const u8 bytes[SPACE_BYTES
 
 /* -- life -- */
 
+/* Capstone sorts its table of implicit registers when it first needs it, without a lock: once here,
+ * before there are threads. */
+static void sort_registers(struct judge *j)
+{
+    static const u8 or_al[] = {0x0c, 0x08};
+    const u8 *code = or_al;
+    size_t size = sizeof(or_al);
+    u64 address = 0;
+
+    check(cs_disasm_iter(j->capstone[2], &code, &size, &address, j->scratch[2]),
+          "Capstone does not know OR");
+}
+
 enum status judge_create(struct judge **judge, struct error *err)
 {
     static const cs_mode modes[3] = {CS_MODE_16, CS_MODE_32, CS_MODE_64};
@@ -274,6 +288,7 @@ enum status judge_create(struct judge **judge, struct error *err)
         j->scratch[m] = cs_malloc(j->capstone[m]);
     }
     view_names_fill(&j->names, j->capstone[2]);
+    sort_registers(j);
     return ST_OK;
 }
 

@@ -34,7 +34,8 @@ const struct conform_form *generator_forms(const struct generator *g, unsigned *
 /* Fills one case of a form. */
 void generate_case(const struct generator *g, const struct conform_form *form, u64 seed,
                    struct conform_case *c);
-/* Fills one random sequence of about `length` instructions: loops, calls, flags live across blocks,
- * faults in the middle, stores into its own code where self_modify. It always terminates. */
+/* Fills one random sequence of about `length` instructions, fewer if they do not fit: loops, calls,
+ * flags live across blocks, faults in the middle, stores into its own code. It always terminates:
+ * no instruction runs more than 64 times. */
 void generate_sequence(const struct generator *g, enum conform_mode mode, unsigned length, u64 seed,
                        struct conform_case *c);

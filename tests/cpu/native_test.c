@@ -187,12 +187,17 @@ START_TEST(maskmovdqu_touches_only_its_bytes)
     struct vcpu *v = start();
     u64 end = hole();
 
-    v->gpr[RDI] = end - 4;
+    v->gpr[RDI] = end - 16;
     memset(v->fpu.zmm[1], 0xab, 16);
     store_le(v->fpu.zmm[2], 0x80008000, 8); /* bytes 1 and 3 */
     ck_assert_int_eq(RUN(0x66, 0x0f, 0xf7, 0xca), -1);
-    ck_assert_uint_eq(machine_get(&oracle.m, end - 4, 4), 0xab00ab00);
-    /* A selected byte beyond the page: nothing is stored. */
+    ck_assert_uint_eq(machine_get(&oracle.m, end - 16, 4), 0xab00ab00);
+    /* A byte beyond the page, selected or not: nothing is stored (family 19h). */
+    v = start();
+    hole();
+    v->gpr[RDI] = end - 4;
+    memset(v->fpu.zmm[2], 0, 16);
+    ck_assert_int_eq(RUN(0x66, 0x0f, 0xf7, 0xca), VEC_PF);
     v = start();
     hole();
     v->gpr[RDI] = end - 4;

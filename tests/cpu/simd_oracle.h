@@ -284,6 +284,16 @@ static inline bool simd_same_x87(struct simd_oracle *o, char *why, size_t size)
     return true;
 }
 
+/* An x87 image after the transition to MMX registers. */
+static inline void simd_enter_mmx(u8 *fx)
+{
+    struct fpu fpu = {0};
+
+    fpu_load_x87(&fpu, fx, true);
+    fpu_mmx_enter(&fpu);
+    fpu_save_x87(&fpu, fx, true);
+}
+
 static inline bool simd_same(struct simd_oracle *o, u64 undefined_flags, char *why, size_t size)
 {
     struct vcpu *v = o->m.v;
@@ -348,6 +358,8 @@ static inline bool simd_compare(struct simd_oracle *o, const u8 *bytes, unsigned
         if (number == SIGFPE)
             o->host.mxcsr = simd_fault_mxcsr;
         memcpy(o->host.fx, o->in.fx, sizeof(o->host.fx));
+        if (number == SIGFPE && (insn_row(&i)->traits & T_MMX))
+            simd_enter_mmx(o->host.fx);
         return simd_same(o, 0, why, size);
     }
     if (!ok)

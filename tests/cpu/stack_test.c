@@ -102,10 +102,16 @@ START_TEST(pusha_and_popa)
     ck_assert(!BODY(&machine, 0x61));
     ck_assert_int_eq(body_fault(&machine), VEC_SS);
     ck_assert_uint_eq(v->gpr[RAX], 7);
+    /* What was read before the fault is loaded, as on hardware. */
+    v->gpr[RSP] = MACHINE_STACK - 28;
+    machine_put_uint(&machine, MACHINE_STACK - 28, 0x2468, 4);
+    ck_assert(!BODY(&machine, 0x61));
+    ck_assert_uint_eq(v->gpr[RDI], 0x2468);
+    ck_assert_uint_eq(v->gpr[RSP], MACHINE_STACK - 28);
 }
 END_TEST
 
-START_TEST(pusha_checks_all_before_storing)
+START_TEST(pusha_stores_up_to_a_fault)
 {
     struct vcpu *v = machine.v;
 
@@ -115,7 +121,7 @@ START_TEST(pusha_checks_all_before_storing)
     v->gpr[RAX] = 0x77;
     ck_assert(!BODY(&machine, 0x60));
     ck_assert_uint_eq(v->fault.cr2, BODY_PAGES + 0xffc);
-    ck_assert_uint_eq(machine_get(&machine, BODY_PAGES + 0x100c, 4), 0);
+    ck_assert_uint_eq(machine_get(&machine, BODY_PAGES + 0x100c, 4), 0x77);
     ck_assert_uint_eq(v->gpr[RSP], BODY_PAGES + 0x1010);
 }
 END_TEST
@@ -154,7 +160,7 @@ START_TEST(enter_with_a_16_bit_operand)
 }
 END_TEST
 
-START_TEST(enter_faults_before_any_change)
+START_TEST(enter_stores_up_to_a_fault)
 {
     struct vcpu *v = machine.v;
     const u64 rsp = BODY_PAGES + 0x1100;
@@ -166,11 +172,12 @@ START_TEST(enter_faults_before_any_change)
     ck_assert_int_eq(body_fault(&machine), VEC_PF | PF_W << 8);
     ck_assert_uint_eq(v->gpr[RSP], rsp);
     ck_assert_uint_eq(v->gpr[RBP], 0x5555);
-    ck_assert_uint_eq(machine_get(&machine, rsp - 8, 8), 0);
+    ck_assert_uint_eq(machine_get(&machine, rsp - 8, 8), 0x5555);
     v->gpr[RBP] = BODY_PAGES + 0x100; /* the display is there */
     ck_assert(!BODY(&machine, 0xc8, 0x00, 0x00, 0x04));
     ck_assert_uint_eq(v->fault.cr2, BODY_PAGES + 0xf8);
-    ck_assert_uint_eq(machine_get(&machine, rsp - 8, 8), 0);
+    ck_assert_uint_eq(v->gpr[RSP], rsp);
+    ck_assert_uint_eq(machine_get(&machine, rsp - 8, 8), BODY_PAGES + 0x100);
 }
 END_TEST
 
@@ -185,10 +192,10 @@ int main(void)
     tcase_add_test(tests, sixteen_bit_stack_wraps_and_keeps_the_upper_half);
     tcase_add_test(tests, pop_to_a_faulting_destination_keeps_rsp);
     tcase_add_test(tests, pusha_and_popa);
-    tcase_add_test(tests, pusha_checks_all_before_storing);
+    tcase_add_test(tests, pusha_stores_up_to_a_fault);
     tcase_add_test(tests, enter_copies_the_display);
     tcase_add_test(tests, enter_with_a_16_bit_operand);
-    tcase_add_test(tests, enter_faults_before_any_change);
+    tcase_add_test(tests, enter_stores_up_to_a_fault);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

@@ -124,6 +124,23 @@ START_TEST(registers_above_seven_outside_64_bit_mode)
 }
 END_TEST
 
+/* W picks the width of a general register, or of memory in its place, in 64-bit mode only (SDM 2,
+ * MOVD, CVTSI2SD). */
+START_TEST(w_is_ignored_outside_64_bit_mode)
+{
+    struct vcpu *v = start(MACHINE_PROT32);
+
+    machine_put_uint(&edge.o.m, MACHINE_DATA, 0xffffffff00000005, 8);
+    /* vpaddd xmm3, xmm3, [edi], so that the thunks' buffer holds all eight bytes;
+     * vmovd xmm0, [edi]; vcvtsi2sd xmm2, xmm2, [edi]: W = 1 */
+    ck_assert_int_eq(
+        RUN(0xc5, 0xe1, 0xfe, 0x1f, 0xc4, 0xe1, 0xf9, 0x6e, 0x07, 0xc4, 0xe1, 0xeb, 0x2a, 0x17),
+        -1);
+    ck_assert_uint_eq(load_le(v->fpu.zmm[0], 8), 5);
+    ck_assert_uint_eq(load_le(v->fpu.zmm[2], 8), 0x4014000000000000);
+}
+END_TEST
+
 /* A gather that faults half-way goes on where it stopped. */
 START_TEST(gather_resumes_after_a_fault)
 {
@@ -183,6 +200,7 @@ int main(int argc, char **argv)
         host_without_the_instruction,
         vzero_clears_the_registers_of_the_mode,
         registers_above_seven_outside_64_bit_mode,
+        w_is_ignored_outside_64_bit_mode,
         gather_resumes_after_a_fault,
         gather_addresses,
     };

@@ -376,6 +376,7 @@ static void crossing(void)
                 bool protect = kind == 1, fault = cases[i].write || !protect;
                 u64 *second = page_map(TEST_VA + 4096, protect ? (u64)target | PTE_P | PTE_U : 0);
                 u32 untouched = 0;
+                u64 cr2;
 
                 memset(target, 0xa5, 4096);
                 asm volatile("fninit; fldpi");
@@ -391,7 +392,10 @@ static void crossing(void)
                     check_end(&c, END, 0, -1, "%s, %u bytes before", cases[i].name, before);
                     continue;
                 }
-                check(c.vector == PF && c.cr2 == TEST_VA + 4096 && c.ip == c.base,
+                cr2 = TEST_VA + 4096;
+                if (cases[i].size > 16 && before >= 4) /* the last byte is looked at early */
+                    cr2 += cases[i].size - before - 1;
+                check(c.vector == PF && c.cr2 == cr2 && c.ip == c.base,
                       "%s, %u bytes before: vector %lx cr2 %lx", cases[i].name, before, c.vector,
                       c.cr2);
                 /* XCHG, ADD and the like read first: their first fault may be the read's. */
