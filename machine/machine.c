@@ -74,7 +74,7 @@ static enum status create_all(struct machine *m, struct error *err)
                          m->time.tsc_hz, APIC_BUS_HZ, err);
     if (!st)
         st = create_memory(m, err);
-    if (!st && m->config.engine == ENGINE_JIT && m->config.time == TIME_REAL && !m->config.exact)
+    if (!st && m->config.engine != ENGINE_INTERP && m->config.time == TIME_REAL && !m->config.exact)
         st = alarm_create(&m->alarm, err);
     if (!st)
         st = processors_create(m, err);

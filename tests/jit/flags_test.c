@@ -67,9 +67,38 @@ END_TEST
 START_TEST(flags_live_over_memory_accesses)
 {
     for (unsigned cc = 0; cc < 16; cc++) {
-        const u8 code[] = {0x39, 0xd8, 0x8b, 0x0c, 0x25, 0, 0, 4, 0, 0x89, 0x0c, 0x25, 8, 0, 4, 0,
-                           (u8)(0x70 | cc), 2, 0xff, 0xc6, 0x0f, (u8)(0x90 | cc), 0xc2,
-                           0x0f, (u8)(0x40 | cc), 0xf8, 0x83, 0xd7, 0, 0x9c, 0x41, 0x59};
+        const u8 code[] = {0x39,
+                           0xd8,
+                           0x8b,
+                           0x0c,
+                           0x25,
+                           0,
+                           0,
+                           4,
+                           0,
+                           0x89,
+                           0x0c,
+                           0x25,
+                           8,
+                           0,
+                           4,
+                           0,
+                           (u8)(0x70 | cc),
+                           2,
+                           0xff,
+                           0xc6,
+                           0x0f,
+                           (u8)(0x90 | cc),
+                           0xc2,
+                           0x0f,
+                           (u8)(0x40 | cc),
+                           0xf8,
+                           0x83,
+                           0xd7,
+                           0,
+                           0x9c,
+                           0x41,
+                           0x59};
 
         same_from(MACHINE_LONG, code, sizeof(code));
     }
