@@ -36,9 +36,10 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
         return st;
     }
     __builtin_cpu_init();
-    j->avx = __builtin_cpu_supports("avx");
-    j->avx512 = __builtin_cpu_supports("avx512bw");
-    j->xsave = __builtin_cpu_supports("xsave");
+    j->avx = (options->optimisations & JIT_AVX) && __builtin_cpu_supports("avx");
+    j->avx512 =
+        j->avx && (options->optimisations & JIT_AVX512) && __builtin_cpu_supports("avx512bw");
+    j->xsave = (options->optimisations & JIT_XSAVE) && __builtin_cpu_supports("xsave");
     v->jit.host_mxcsr = 0x1f80;
     jit_emit_stubs(j);
     v->jit.self = v;
@@ -86,7 +87,7 @@ void jit_print_calls(const struct vcpu *v, FILE *out)
             return;
         for (unsigned row = 0; row < INSN_COUNT; row++)
             if (j->calls[row] == most)
-                fprintf(out, "%12lu %s\n", most, insn_rows[row].name);
+                fprintf(out, "  %14lu %s\n", most, insn_rows[row].name);
         below = most;
     }
 }
@@ -129,7 +130,9 @@ static u32 simd_mode(const struct vcpu *v)
         return 0;
     if ((v->cr4 & CR4_OSFXSR) && !(v->cr0 & CR0_EM))
         mode |= MODE_SSE;
-    if ((v->cr4 & CR4_OSXSAVE) && (v->xcr0 & avx) == avx)
+    /* VEX code clears the upper parts of registers: all that the guest has must be loaded. */
+    if ((v->cr4 & CR4_OSXSAVE) && (v->xcr0 & avx) == avx && jit_of(v)->avx &&
+        (jit_of(v)->avx512 || !(v->xcr0 & XCR0_AVX512)))
         mode |= MODE_AVX;
     if ((mode & MODE_AVX) && (v->xcr0 & XCR0_AVX512) == XCR0_AVX512)
         mode |= MODE_AVX512;
@@ -335,7 +338,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
     struct jit_link *link = NULL;
     enum vcpu_exit why;
 
-    jit_set_gs_base(v);
+    jit_set_gs_base(v, !(j->options.optimisations & JIT_FSGSBASE));
     for (;;) {
         struct jit_block *block;
         u64 flushes = j->stats.flushes;

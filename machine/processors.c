@@ -398,10 +398,15 @@ void machine_jit_report(struct machine *m, FILE *out)
 
     for (unsigned n = 0; m->config.engine != ENGINE_INTERP && n < m->processor_count; n++) {
         jit_stats(m->processors[n].vcpu, &s);
-        fprintf(out,
-                "CPU %u: %lu blocks, %lu bytes of code, %lu flushes, %lu lookups, %lu TLB misses, "
-                "%lu instructions by call:\n",
-                n, s.blocks, s.code_bytes, s.flushes, s.lookups, s.misses, s.interpreted);
+        fprintf(out, "CPU %u, translated code:\n", n);
+        fprintf(out, "  %14lu blocks translated\n", s.blocks);
+        fprintf(out, "  %14lu bytes of code\n", s.code_bytes);
+        fprintf(out, "  %14lu flushes of the code cache\n", s.flushes);
+        fprintf(out, "  %14lu lookups of a block outside of code\n", s.lookups);
+        fprintf(out, "  %14lu misses of the inline TLB\n", s.misses);
+        if (m->config.engine == ENGINE_CHECK)
+            fprintf(out, "  %14lu stretches compared with the interpreter\n", s.checked);
+        fprintf(out, "  %14lu instructions by a call of the interpreter:\n", s.interpreted);
         jit_print_calls(m->processors[n].vcpu, out);
     }
 }
