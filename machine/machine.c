@@ -147,7 +147,7 @@ void machine_dump(struct machine *m, char *text, size_t size)
 
 bool machine_counts(const struct machine *m)
 {
-    return m->config.engine == ENGINE_INTERP || m->config.time == TIME_COUNTED || m->config.exact;
+    return m->config.engine != ENGINE_JIT || m->config.time == TIME_COUNTED || m->config.exact;
 }
 
 u64 machine_instructions(const struct machine *m)
