@@ -90,6 +90,7 @@ enum vcpu_exit {
     EXIT_IDLE,     /* activity is HLT, MWAIT or WAIT_SIPI and nothing wakes it */
     EXIT_SHUTDOWN, /* triple fault */
     EXIT_HOOK,     /* a hook asked for it (cpu/hooks.h) */
+    EXIT_MISMATCH, /* -engine check: the engines differ */
 };
 
 /* What a vCPU needs from above; handed in at construction, all called on the vCPU's thread. */

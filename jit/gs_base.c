@@ -12,9 +12,9 @@
 
 enum { FSGSBASE = 1 << 1 }; /* AT_HWCAP2: user code may write the base */
 
-void jit_set_gs_base(const void *base)
+void jit_set_gs_base(const void *base, bool by_call)
 {
-    if (getauxval(AT_HWCAP2) & FSGSBASE)
+    if (!by_call && (getauxval(AT_HWCAP2) & FSGSBASE))
         __asm__ volatile("wrgsbase %0" : : "r"(base));
     else
         syscall(SYS_arch_prctl, ARCH_SET_GS, base);

@@ -66,6 +66,7 @@ struct jit_insn {
     struct insn insn ALIGNED(64);
     u64 rip;
     u32 behind; /* instructions of the block after this one */
+    u32 host;   /* where its code begins, from the block's */
 };
 
 struct jit_block {
@@ -80,6 +81,9 @@ struct jit_block {
     u16 count;
     u8 leaves;       /* how often a shared check made it leave */
     bool one_by_one; /* translated without shared checks, because of that */
+    const struct jit_insn *insns;
+    u64 code;                   /* code address of all that belongs to the block */
+    u32 code_size, inline_size; /* bytes; the latter without what is out of line */
     struct jit_block *next;
 };
 
@@ -103,7 +107,9 @@ struct jit {
     struct vcpu *v;
     struct jit_options options;
     struct jit_stats stats;
-    u64 calls[INSN_COUNT]; /* of bodies, by row */
+    struct jit_check *check; /* -engine check, else NULL */
+    bool unbounded;          /* no budget: -engine check in real time */
+    u64 calls[INSN_COUNT];   /* of bodies, by row */
 
     u8 *code; /* writable view */
     u64 code_size;
@@ -183,6 +189,14 @@ u32 jit_x87_mode(const struct vcpu *v);
 /* -- bound.c -- */
 /* After FS or GS changed, before translated code outside 64-bit mode is entered. */
 void jit_update_bounds(struct vcpu *v);
+/* -- trace.c -- */
+/* Guest and host code side by side. */
+void jit_trace_block(const struct jit *j, FILE *out, const struct jit_block *block);
+void jit_trace_insn(const struct jit *j, FILE *out, u64 rip, const struct insn *i);
+
+/* -- run.c -- */
+/* Runs translated code from block until it leaves; counted: not beyond end. */
+void jit_enter(struct jit *j, const struct jit_block *block, u64 end);
 
 /* -- run.c: called by translated code -- */
 u64 jit_exec_one(struct vcpu *v, const struct jit_insn *i);

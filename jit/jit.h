@@ -22,13 +22,26 @@ enum jit_optimisation {
     JIT_EXTEND = 1u << 4,   /* extend: blocks go on behind conditional jumps */
     JIT_COALESCE = 1u << 5, /* coalesce: one check for accesses that differ by a constant */
     JIT_RECIPE = 1u << 6, /* recipe: flags are made again where that is cheaper than keeping them */
-    JIT_ALL = (1u << 7) - 1
+    /* What of the host is used; without, as on a host that lacks it. */
+    JIT_FSGSBASE = 1u << 7, /* fsgsbase: else a system call sets the segment base */
+    JIT_AVX = 1u << 8,      /* avx */
+    JIT_AVX512 = 1u << 9,   /* avx512 */
+    JIT_XSAVE = 1u << 10,   /* xsave: for x87 and MMX as they are */
+    JIT_ALL = (1u << 11) - 1
 };
+
+/* One instruction in code of code_size (2, 4, 8) as text. Returns its length; 0: none is known. */
+typedef unsigned jit_disassemble_fn(unsigned code_size, const u8 *code, size_t size, u64 address,
+                                    char *text, size_t text_size);
 
 struct jit_options {
     u32 optimisations; /* enum jit_optimisation */
     bool counted;      /* exact instruction counts: budgets end where they say */
     u64 cache_size;    /* bytes of code, 0: the default */
+    /* Everything twice, here and in the interpreter, and compared (check.h). A budget of 0 is none
+     * then, unless the guest is counted. */
+    bool check;
+    jit_disassemble_fn *disassemble; /* for traces; NULL: bytes */
 };
 
 enum { JIT_CACHE_MIN = 256 << 10, JIT_CACHE_DEFAULT = 64 << 20 };
@@ -49,6 +62,7 @@ struct jit_stats {
     u64 interpreted; /* calls of a body from translated code */
     u64 misses;      /* of the inline TLB check */
     u64 lookups;     /* leaving translated code to find the next block */
+    u64 checked;     /* stretches compared by -engine check */
 };
 void jit_stats(const struct vcpu *v, struct jit_stats *stats);
 /* Which instructions went through a call, how often; most frequent first. */

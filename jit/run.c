@@ -8,6 +8,7 @@
 
 #include "cpu/access.h"
 #include "cpu/cpuid.h"
+#include "jit/check.h"
 #include "jit/gs_base.h"
 #include "jit/internal.h"
 
@@ -35,15 +36,23 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
         return st;
     }
     __builtin_cpu_init();
-    j->avx = __builtin_cpu_supports("avx");
-    j->avx512 = __builtin_cpu_supports("avx512bw");
-    j->xsave = __builtin_cpu_supports("xsave");
+    j->avx = (options->optimisations & JIT_AVX) && __builtin_cpu_supports("avx");
+    j->avx512 =
+        j->avx && (options->optimisations & JIT_AVX512) && __builtin_cpu_supports("avx512bw");
+    j->xsave = (options->optimisations & JIT_XSAVE) && __builtin_cpu_supports("xsave");
     v->jit.host_mxcsr = 0x1f80;
     jit_emit_stubs(j);
     v->jit.self = v;
     v->jit.owner = j;
     v->jit.cells = j->cells;
-    return ST_OK;
+    j->unbounded = options->check && !options->counted;
+    if (!options->check)
+        return ST_OK;
+    j->options.counted = true;
+    st = jit_check_create(j, err);
+    if (st)
+        jit_destroy(v);
+    return st;
 }
 
 void jit_destroy(struct vcpu *v)
@@ -52,6 +61,7 @@ void jit_destroy(struct vcpu *v)
 
     if (!j)
         return;
+    jit_check_destroy(j);
     jit_cache_destroy(j);
     free(j);
     v->jit.owner = NULL;
@@ -77,7 +87,7 @@ void jit_print_calls(const struct vcpu *v, FILE *out)
             return;
         for (unsigned row = 0; row < INSN_COUNT; row++)
             if (j->calls[row] == most)
-                fprintf(out, "%12lu %s\n", most, insn_rows[row].name);
+                fprintf(out, "  %14lu %s\n", most, insn_rows[row].name);
         below = most;
     }
 }
@@ -120,7 +130,9 @@ static u32 simd_mode(const struct vcpu *v)
         return 0;
     if ((v->cr4 & CR4_OSFXSR) && !(v->cr0 & CR0_EM))
         mode |= MODE_SSE;
-    if ((v->cr4 & CR4_OSXSAVE) && (v->xcr0 & avx) == avx)
+    /* VEX code clears the upper parts of registers: all that the guest has must be loaded. */
+    if ((v->cr4 & CR4_OSXSAVE) && (v->xcr0 & avx) == avx && jit_of(v)->avx &&
+        (jit_of(v)->avx512 || !(v->xcr0 & XCR0_AVX512)))
         mode |= MODE_AVX;
     if ((mode & MODE_AVX) && (v->xcr0 & XCR0_AVX512) == XCR0_AVX512)
         mode |= MODE_AVX512;
@@ -160,6 +172,11 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
     if (j->options.counted) /* the guest can read time from it */
         v->icount = v->jit.end - v->jit.budget - ji->behind - 1;
     v->rip = ji->rip;
+    if (j->check) { /* between stretches, once */
+        jit_check_leave(j);
+        v->jit.budget += ji->behind + 1;
+        return 1;
+    }
     v->next_rip = v->code_size == 8 ? ji->rip + i->len : (u32)(ji->rip + i->len);
     ok = i->body(v, i);
     flags_to_jf(v);
@@ -193,6 +210,8 @@ u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
     if ((u64)((i64)(gla << 16) >> 16) != gla || (gla & ~PAGE_MASK) + size > PAGE_SIZE)
         return 0;
     if (!tlb_translate(&v->tlb, context, &ctx, gla, kind, &page, &error))
+        return 0;
+    if (write && jit_of(v)->check && !jit_check_open(jit_of(v), gla, &page))
         return 0;
     host = (u64)(write ? tlb_write_ptr(v->tlb_now, gla, (unsigned)size)
                        : tlb_read_ptr(v->tlb_now, gla, (unsigned)size));
@@ -253,9 +272,13 @@ static void follow_epoch(struct jit *j, const struct vcpu *v)
     j->code_epoch = epoch;
 }
 
-/* Runs translated code from block until it leaves. */
-static void enter(struct jit *j, struct vcpu *v, const struct jit_block *block)
+void jit_enter(struct jit *j, const struct jit_block *block, u64 end)
 {
+    struct vcpu *v = j->v;
+
+    v->jit.seen = __atomic_load_n(&v->events, __ATOMIC_RELAXED);
+    v->jit.end = end;
+    v->jit.budget = end - v->icount;
     flags_to_jf(v);
     if (!(block->mode & MODE_CODE64))
         jit_update_bounds(v);
@@ -264,6 +287,10 @@ static void enter(struct jit *j, struct vcpu *v, const struct jit_block *block)
     j->enter(block->entry_saved);
     jit_x87_settle(v);
     flags_from_jf(v);
+    if (j->options.counted)
+        v->icount = end - v->jit.budget;
+    if (v->jit.link)
+        v->rip = ((const struct jit_link *)v->jit.link)->target;
 }
 
 /* A block whose shared checks fail again and again is made anew without them. One that fails now
@@ -307,11 +334,11 @@ static u64 at_most(u64 count, const struct jit *j, const struct vcpu *v, u64 end
 enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
 {
     struct jit *j = jit_of(v);
-    const u64 end = v->icount + budget;
+    const u64 end = v->icount + (j->unbounded ? BIT(62) : budget);
     struct jit_link *link = NULL;
     enum vcpu_exit why;
 
-    jit_set_gs_base(v);
+    jit_set_gs_base(v, !(j->options.optimisations & JIT_FSGSBASE));
     for (;;) {
         struct jit_block *block;
         u64 flushes = j->stats.flushes;
@@ -343,18 +370,15 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         if (link && flushes == j->stats.flushes && link->target == v->rip && mode == v->jit.mode)
             link_to(j, link, block);
         jit_jump_cache_enter(j, block);
-        v->jit.seen = __atomic_load_n(&v->events, __ATOMIC_RELAXED);
-        v->jit.end = end;
-        v->jit.budget = end - v->icount;
-        enter(j, v, block);
-        if (j->options.counted)
-            v->icount = end - v->jit.budget;
+        jit_enter(j, block, j->check ? jit_check_begin(j, block, end) : end);
         link = v->jit.link;
-        if (link)
-            v->rip = link->target;
+        if (j->check && !jit_check_end(j))
+            return EXIT_MISMATCH;
         if (unlikely(v->jit.left) && !v->fault.pending)
             note_left(j, v, v->jit.left);
         v->jit.left = NULL;
+        if (j->check && jit_check_left(j) && interpret(v, 1, &why))
+            return why;
         if (v->fault.pending && !vcpu_deliver_fault(v))
             return vcpu_leave(v);
     }

@@ -129,14 +129,16 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
     return false;
 }
 
-static void lower_all(struct translator *t, const struct jit_insn *insns, unsigned count)
+static void lower_all(struct translator *t, struct jit_insn *insns, unsigned count)
 {
     const struct jit_insn *last = &insns[count - 1];
     u64 mask = t->block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
 
-    for (unsigned n = 0; n < count; n++)
+    for (unsigned n = 0; n < count; n++) {
+        insns[n].host = (u32)(emit_here(t->e) - t->block->code);
         if (lower_one(t, &insns[n]))
             return;
+    }
     lower_exit_to(t, (last->rip + last->insn.len) & mask, false);
 }
 
@@ -196,6 +198,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run, 
     *block = (struct jit_block){.key = key,
                                 .rip = rip,
                                 .mode = mode,
+                                .code = emit_here(&j->emit),
                                 .generation = run->generation,
                                 .page = run->page,
                                 .one_by_one = one_by_one};
@@ -211,6 +214,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run, 
     lower_all(&t, insns, block->count);
     if (t.failed)
         return NULL;
+    block->inline_size = (u32)(j->emit.at - start);
     lower_misses(&t);
     lower_exits(&t);
     emit_guard(&t, j->v->ram->hva + key);
@@ -218,6 +222,10 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run, 
         emit_leave(&t, &out, 1);
     check(!j->emit.overflow && j->emit.at - start < BLOCK_CODE_MAX, "a block of %ld bytes",
           j->emit.at - start);
+    block->insns = insns;
+    block->code_size = (u32)(j->emit.at - start);
+    if (log_on(j->v->log, LOG_OUT_ASM))
+        jit_trace_block(j, j->v->log->sink, block);
     j->stats.blocks++;
     j->stats.code_bytes += (u64)(j->emit.at - start);
     return block;

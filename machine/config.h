@@ -12,7 +12,7 @@
 
 struct chardev;
 
-enum engine_kind { ENGINE_INTERP, ENGINE_JIT };
+enum engine_kind { ENGINE_INTERP, ENGINE_JIT, ENGINE_CHECK };
 
 #define MACHINE_RAM_MIN     MIB(1)
 #define MACHINE_RAM_MAX     GIB(1024)

@@ -57,6 +57,7 @@ enum machine_request {
     REQUEST_POWER_OFF = 1u << 3,
     REQUEST_DEBUG_EXIT = 1u << 4,
     REQUEST_POWER_BUTTON = 1u << 5,
+    REQUEST_MISMATCH = 1u << 6, /* the engines differ */
 };
 
 struct machine {

@@ -74,7 +74,7 @@ static enum status create_all(struct machine *m, struct error *err)
                          m->time.tsc_hz, APIC_BUS_HZ, err);
     if (!st)
         st = create_memory(m, err);
-    if (!st && m->config.engine == ENGINE_JIT && m->config.time == TIME_REAL && !m->config.exact)
+    if (!st && m->config.engine != ENGINE_INTERP && m->config.time == TIME_REAL && !m->config.exact)
         st = alarm_create(&m->alarm, err);
     if (!st)
         st = processors_create(m, err);
@@ -147,7 +147,7 @@ void machine_dump(struct machine *m, char *text, size_t size)
 
 bool machine_counts(const struct machine *m)
 {
-    return m->config.engine == ENGINE_INTERP || m->config.time == TIME_COUNTED || m->config.exact;
+    return m->config.engine != ENGINE_JIT || m->config.time == TIME_COUNTED || m->config.exact;
 }
 
 u64 machine_instructions(const struct machine *m)

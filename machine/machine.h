@@ -21,6 +21,7 @@ enum machine_end {
     END_DEBUG_EXIT, /* the guest wrote to isa-debug-exit */
     END_SHUTDOWN,   /* triple fault and no_reboot is set */
     END_STOPPED,    /* machine_stop() */
+    END_MISMATCH,   /* -engine check: translated code and the interpreter differ */
     END_HALTED,     /* counted time: every processor halted for good with interrupts off */
     END_BUDGET,     /* machine_run_for(): as many instructions have retired */
     END_HOOK,       /* a hook of a vCPU asked for it (cpu/hooks.h) */

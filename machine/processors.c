@@ -9,6 +9,7 @@
 #include "devices/apic/lapic.h"
 #include "devices/legacy/i8259.h"
 #include "jit/jit.h"
+#include "machine/disassemble.h"
 #include "machine/internal.h"
 
 enum {
@@ -300,6 +301,8 @@ static enum status translator_create(struct machine *m, struct vcpu *v, struct e
         .optimisations = JIT_ALL & ~m->config.jit_off,
         .counted = m->config.time == TIME_COUNTED || m->config.exact,
         .cache_size = m->config.jit_cache,
+        .check = m->config.engine == ENGINE_CHECK,
+        .disassemble = machine_disassemble,
     };
 
     return jit_create(v, &options, err);
@@ -313,7 +316,7 @@ static enum status processor_create(struct machine *m, unsigned index, struct er
 
     p->machine = m;
     st = vcpu_create(&p->vcpu, index, apic_id, m->map, &m->model, &m->vcpu_platform, m->log, err);
-    if (!st && m->config.engine == ENGINE_JIT)
+    if (!st && m->config.engine != ENGINE_INTERP)
         st = translator_create(m, p->vcpu, err);
     return st ? st : lapic_create(m, p, err);
 }
@@ -393,12 +396,17 @@ void machine_jit_report(struct machine *m, FILE *out)
 {
     struct jit_stats s;
 
-    for (unsigned n = 0; m->config.engine == ENGINE_JIT && n < m->processor_count; n++) {
+    for (unsigned n = 0; m->config.engine != ENGINE_INTERP && n < m->processor_count; n++) {
         jit_stats(m->processors[n].vcpu, &s);
-        fprintf(out,
-                "CPU %u: %lu blocks, %lu bytes of code, %lu flushes, %lu lookups, %lu TLB misses, "
-                "%lu instructions by call:\n",
-                n, s.blocks, s.code_bytes, s.flushes, s.lookups, s.misses, s.interpreted);
+        fprintf(out, "CPU %u, translated code:\n", n);
+        fprintf(out, "  %14lu blocks translated\n", s.blocks);
+        fprintf(out, "  %14lu bytes of code\n", s.code_bytes);
+        fprintf(out, "  %14lu flushes of the code cache\n", s.flushes);
+        fprintf(out, "  %14lu lookups of a block outside of code\n", s.lookups);
+        fprintf(out, "  %14lu misses of the inline TLB\n", s.misses);
+        if (m->config.engine == ENGINE_CHECK)
+            fprintf(out, "  %14lu stretches compared with the interpreter\n", s.checked);
+        fprintf(out, "  %14lu instructions by a call of the interpreter:\n", s.interpreted);
         jit_print_calls(m->processors[n].vcpu, out);
     }
 }

@@ -165,6 +165,8 @@ static bool run_slice(struct machine *m, unsigned index, u64 limit)
         time_skip_to(&m->time, time_now(&m->time) + STALL_NS);
     if (why == EXIT_SHUTDOWN)
         machine_request(m, REQUEST_RESET);
+    if (why == EXIT_MISMATCH)
+        machine_request(m, REQUEST_MISMATCH);
     m->turn_left = why == EXIT_BUDGET || why == EXIT_HOOK ? slice - (v->icount - before) : 0;
     return why == EXIT_HOOK;
 }
@@ -240,6 +242,8 @@ static bool serve_requests(struct machine *m, enum machine_end *end)
 
     if (requests & REQUEST_POWER_BUTTON)
         piix4_pm_power_button(m->parts[PART_PIIX4_PM].self);
+    if (requests & REQUEST_MISMATCH)
+        return *end = END_MISMATCH, true;
     if (requests & REQUEST_DEBUG_EXIT)
         return *end = END_DEBUG_EXIT, true;
     if (requests & REQUEST_POWER_OFF)

@@ -171,6 +171,9 @@ static void first_level_fill(struct tlb *tlb, enum tlb_context context,
         if (stores == loads && store_direct(tlb, stores))
             tags |= TAG_WRITE;
     }
+    tlb->write_withheld = tlb->on_store && (tags & TAG_WRITE);
+    if (tlb->write_withheld)
+        tags &= ~(unsigned)TAG_WRITE;
     tlb->fills++;
     if (result->page_size > PAGE_SIZE)
         filter_note(tlb, gla, result->page_size);
@@ -202,6 +205,7 @@ bool tlb_translate(struct tlb *tlb, enum tlb_context context, const struct pagin
 {
     struct walk_result result;
 
+    tlb->write_withheld = false;
     if (!resolve(tlb, ctx, gla, kind, &result)) {
         *pf_error = result.error;
         return false;
@@ -212,6 +216,8 @@ bool tlb_translate(struct tlb *tlb, enum tlb_context context, const struct pagin
     page->notify =
         kind == ACCESS_WRITE && page->hva && ram_contains(physmap_ram(tlb->map), page->hva);
     first_level_fill(tlb, context, ctx, gla, kind, &result, page->phys.hva);
+    if (unlikely(tlb->on_store) && (kind == ACCESS_WRITE || !page->hva))
+        tlb->on_store(tlb->on_store_opaque, page->phys.hva);
     return true;
 }
 
@@ -298,6 +304,13 @@ void tlb_drop_write(struct tlb *tlb, const u8 *page_hva)
                                 (u64)page_hva);
         }
     }
+}
+
+void tlb_watch_stores(struct tlb *tlb, tlb_store_fn *fn, void *opaque)
+{
+    tlb->on_store = fn;
+    tlb->on_store_opaque = opaque;
+    tlb_switch(tlb);
 }
 
 void tlb_watch(struct tlb *tlb, const u64 *pages, unsigned count)

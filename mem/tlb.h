@@ -33,6 +33,9 @@ struct tlb_table {
 
 struct tlb2; /* second level, opaque */
 
+/* Told of every translation for a store: the host page, or NULL for what is no memory. */
+typedef void tlb_store_fn(void *opaque, const u8 *page_hva);
+
 struct tlb {
     struct tlb_table
         tables[TLB_CONTEXTS]; /* in place: translated code reaches them from the vCPU */
@@ -41,7 +44,10 @@ struct tlb {
     u64 fills; /* counters for -d and tests */
     u64 walks;
     u64 flushes;
-    u64 watch_pages[4]; /* linear pages with data breakpoints: never entered for read or write */
+    tlb_store_fn *on_store; /* with it there are no write tags */
+    void *on_store_opaque;
+    bool write_withheld; /* the last translation would have entered a write tag */
+    u64 watch_pages[4];  /* linear pages with data breakpoints: never entered for read or write */
     unsigned watch_count;
     bool watch_all; /* no page is entered for read or write: somebody looks at every access */
     u64 filled[TLB_CONTEXTS][TLB_ENTRIES / 64];   /* first-level slots in use */
@@ -115,5 +121,8 @@ void tlb_switch(struct tlb *tlb);
 #define tlb_permissions_changed tlb_switch
 /* Drops write entries that map the page at page_hva (it became a code or dirty-logged page). */
 void tlb_drop_write(struct tlb *tlb, const u8 *page_hva);
+/* From now on every store is translated, and told to fn, before it happens: no write tag is entered
+ * (but the caller may lend one). NULL ends that. */
+void tlb_watch_stores(struct tlb *tlb, tlb_store_fn *fn, void *opaque);
 /* Sets the linear pages that hold data breakpoints (count 0..4) and flushes what it must. */
 void tlb_watch(struct tlb *tlb, const u64 *pages, unsigned count);

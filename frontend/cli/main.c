@@ -20,7 +20,7 @@
 #include "frontend/conform/conform.h"
 #include "machine/machine.h"
 
-enum { EXIT_USAGE = 1, EXIT_GUEST_DIED = 2, DUMP_SIZE = 1 << 20 };
+enum { EXIT_USAGE = 1, EXIT_GUEST_DIED = 2, EXIT_ENGINES_DIFFER = 3, DUMP_SIZE = 1 << 20 };
 
 struct session {
     struct cli_options options;
@@ -221,6 +221,7 @@ static const char *end_name(enum machine_end end)
     case END_SHUTDOWN: return "triple-fault";
     case END_STOPPED: return "stopped";
     case END_HALTED: return "halted";
+    case END_MISMATCH: return "mismatch";
     case END_BUDGET:
     case END_HOOK: break; /* only where a budget or a hook was given */
     }
@@ -272,6 +273,7 @@ static int exit_status(struct session *s, enum machine_end end, int code)
         fputs("lockstep: the guest halted with interrupts off and nothing left to wake it.\n",
               stderr);
         return EXIT_GUEST_DIED;
+    case END_MISMATCH: return EXIT_ENGINES_DIFFER; /* the engine has said how */
     default: return 0;
     }
 }

@@ -319,15 +319,20 @@ static enum status opt_engine(struct cli_options *o, const char *value, struct e
         o->machine.engine = ENGINE_JIT;
         return ST_OK;
     }
-    return error_set(err, ST_INVALID, "-engine %s is not known; use jit or interp.", value);
+    if (!strcmp(value, "check")) {
+        o->machine.engine = ENGINE_CHECK;
+        return ST_OK;
+    }
+    return error_set(err, ST_INVALID, "-engine %s is not known; use jit, interp or check.", value);
 }
 
 static const struct {
     const char *name;
     u32 bit;
-} jit_names[] = {{"link", JIT_LINK},    {"indirect", JIT_INDIRECT}, {"memory", JIT_MEMORY},
-                 {"simd", JIT_SIMD},    {"extend", JIT_EXTEND},     {"coalesce", JIT_COALESCE},
-                 {"recipe", JIT_RECIPE}};
+} jit_names[] = {{"link", JIT_LINK},     {"indirect", JIT_INDIRECT}, {"memory", JIT_MEMORY},
+                 {"simd", JIT_SIMD},     {"extend", JIT_EXTEND},     {"coalesce", JIT_COALESCE},
+                 {"recipe", JIT_RECIPE}, {"fsgsbase", JIT_FSGSBASE}, {"avx", JIT_AVX},
+                 {"avx512", JIT_AVX512}, {"xsave", JIT_XSAVE}};
 
 static enum status jit_item(struct cli_options *o, const char *item, const char *value,
                             struct error *err)
@@ -350,7 +355,8 @@ static enum status jit_item(struct cli_options *o, const char *item, const char 
         }
     return error_set(err, ST_INVALID,
                      "-jit %s is not known; use stats, cache=SIZE, no-link, no-indirect, "
-                     "no-memory, no-simd, no-extend, no-coalesce or no-recipe.",
+                     "no-memory, no-simd, no-extend, no-coalesce, no-recipe, no-fsgsbase, no-avx, "
+                     "no-avx512 or no-xsave.",
                      item);
 }
 
@@ -432,6 +438,7 @@ static const struct {
     const char *help;
 } log_names[] = {
     {"in_asm", LOG_IN_ASM, "each guest instruction when it is first decoded"},
+    {"out_asm", LOG_OUT_ASM, "guest and host code side by side when a block is translated"},
     {"exec", LOG_EXEC, "the address of each executed instruction"},
     {"cpu", LOG_CPU, "the registers before each executed instruction"},
     {"int", LOG_INT, "exceptions and interrupts as they are delivered"},
@@ -501,10 +508,11 @@ static const struct option option_table[] = {
     {"no-reboot", NULL, opt_no_reboot, "end when the guest resets"},
     {"nodefaults", NULL, opt_nodefaults, "no serial port unless -serial asks for one"},
     {"device", "NAME[,PROP=VALUE]", opt_device, "add a device; -device help lists them"},
-    {"engine", "jit|interp", opt_engine, "how instructions are executed"},
+    {"engine", "jit|interp|check", opt_engine,
+     "how instructions are executed; check: both ways, compared"},
     {"jit", "LIST", opt_jit,
      "stats, cache=SIZE, no-link, no-indirect, no-memory, no-simd, no-extend, no-coalesce, "
-     "no-recipe"},
+     "no-recipe, no-fsgsbase, no-avx, no-avx512, no-xsave"},
     {"clock", "real|counted[,ips=N]", opt_clock, "guest time from the host or from instructions"},
     {"rtc", "base=utc|DATE", opt_rtc, "wall clock at power-on"},
     {"d", "LIST", opt_d, "trace categories, separated by commas; -d help lists them"},

@@ -424,15 +424,17 @@ bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji
 {
     const struct insn *i = &ji->insn;
 
-    (void)effects;
     if (insn_row(i)->jit != CLASS_BRANCH || i->osz != (t->block->mode & MODE_CODE64 ? 8 : 4))
         return false;
-    if (i->id == INSN_CALL_Jz && (t->j->options.optimisations & JIT_MEMORY))
+    if (i->id == INSN_CALL_Jz && (t->j->options.optimisations & JIT_MEMORY)) {
         lower_stack_ref(t, RSP, -(i32)lower_stack_bytes(t), true, ref);
-    else if (indirect(t, i) && (i->id == INSN_RET || i->id == INSN_RET_Iw))
+        effects->adjusted = RSP;
+        effects->by = -(i32)lower_stack_bytes(t);
+    } else if (indirect(t, i) && (i->id == INSN_RET || i->id == INSN_RET_Iw)) {
         lower_stack_ref(t, RSP, 0, false, ref);
-    else if (indirect(t, i) && (i->flags & I_MEM))
+    } else if (indirect(t, i) && (i->flags & I_MEM)) {
         lower_ref(t, ji, i->osz, false, ref);
+    }
     return true;
 }
 

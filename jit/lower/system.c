@@ -45,13 +45,18 @@ static void change_rflags(struct translator *t, u32 clear, u32 set)
 
 /* -- time -- */
 
-/* Where the guest's counter is the host's at an offset (struct vcpu_platform). */
+/* The guest's counter is the host's at an offset (struct vcpu_platform), and read only once. */
+static bool time_is_host(const struct translator *t)
+{
+    return t->v->platform->tsc_is_host && !t->j->check;
+}
+
 static bool lower_rdtsc(struct translator *t, const struct jit_insn *ji)
 {
     const struct vcpu_platform *p = t->v->platform;
     struct emit_mem offset = VCPU_AT(tsc_offset), aux = VCPU_AT(tsc_aux);
 
-    if (!p->tsc_is_host)
+    if (!time_is_host(t))
         return false;
     lower_save_flags(t);
     need_cr4(t, ji, CR4_TSD, false);
@@ -168,7 +173,7 @@ bool lower_system_describe(const struct translator *t, const struct jit_insn *ji
     switch (i->id) {
     case INSN_RDTSC:
     case INSN_RDTSCP:
-        if (!t->v->platform->tsc_is_host)
+        if (!time_is_host(t))
             return false;
         effects->written = (u32)(BIT(RAX) | BIT(RCX) | BIT(RDX));
         return true;

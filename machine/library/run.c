@@ -44,6 +44,7 @@ static enum lockstep_end run_cell(struct lockstep_machine *m, u64 budget)
     case EXIT_STOP: return LOCKSTEP_END_STOPPED;
     case EXIT_IDLE: return LOCKSTEP_END_HALTED;
     case EXIT_SHUTDOWN: return LOCKSTEP_END_SHUTDOWN;
+    case EXIT_MISMATCH: /* of an engine that the library does not offer */
     case EXIT_HOOK: break;
     }
     return (enum lockstep_end)m->hook_end;
@@ -62,6 +63,7 @@ static enum lockstep_end run_pc(struct lockstep_machine *m, u64 budget, int *cod
     case END_STOPPED: return LOCKSTEP_END_STOPPED;
     case END_HALTED: return LOCKSTEP_END_HALTED;
     case END_BUDGET: return LOCKSTEP_END_BUDGET;
+    case END_MISMATCH:
     case END_HOOK: break;
     }
     return (enum lockstep_end)m->hook_end;

@@ -5,6 +5,9 @@
 # qemu-system-x86_64 in place of LOCKSTEP as well, for the cases that need no option of ours.
 set -u
 lockstep=$1 case=$2 image=${3:-}
+# CASE-interp: the same in the interpreter.
+engine=()
+[[ $case != *-interp ]] || engine=(-engine interp)
 . "$(dirname "$0")/guest.sh"
 work=$(mktemp -d)
 emulator=
@@ -25,7 +28,7 @@ run() {
     local seconds=$(($1 * ${TEST_SLOWNESS:-1})) want=$2 got
     shift 2
     : >"$log"
-    timeout -k 5 "$seconds" "$lockstep" -nodefaults -display none -serial "file:$log" "$@" \
+    timeout -k 5 "$seconds" "$lockstep" "${engine[@]}" -nodefaults -display none -serial "file:$log" "$@" \
         </dev/null >"$work/stdout" 2>"$work/stderr"
     got=$?
     [ $got != 124 ] || fail "no end within $seconds seconds"
@@ -35,7 +38,7 @@ run() {
 # start OPTION...: in the background, as process $emulator.
 start() {
     : >"$log"
-    "$lockstep" -nodefaults -display none -serial "file:$log" "$@" \
+    "$lockstep" "${engine[@]}" -nodefaults -display none -serial "file:$log" "$@" \
         </dev/null >"$work/stdout" 2>"$work/stderr" &
     emulator=$!
 }
@@ -79,12 +82,13 @@ linux() {
     refuse 'unchecked MSR|Kernel panic'
 }
 
+# Two engines, from power-on to power-off: the same instructions, the same memory in the end.
 counted() {
     local report=$work/report
-    append=$1 linux linux-image-cloud-amd64 240 -m 512M -clock counted -exit-report "$report.1"
-    append=$1 linux linux-image-cloud-amd64 240 -m 512M -clock counted -exit-report "$report.2"
-    echo "first:  $(cat "$report.1")"
-    echo "second: $(cat "$report.2")"
+    linux linux-image-cloud-amd64 240 -m 512M -clock counted -exit-report "$report.1" -engine "$1"
+    linux linux-image-cloud-amd64 480 -m 512M -clock counted -exit-report "$report.2" -engine "$2"
+    echo "$1: $(cat "$report.1")"
+    echo "$2: $(cat "$report.2")"
     grep -qE '"end": "power-off".*"instructions": [1-9][0-9]{8,}.*"ram_hash": "[0-9a-f]{32}"' \
         "$report.1" || fail "the report is not complete"
     cmp -s "$report.1" "$report.2" || fail "two runs with the same input differ"
@@ -171,7 +175,7 @@ triple_fault() {
     grep -q 'triple fault' "$work/stderr" || fail "no word about the triple fault"
 }
 
-case $case in
+case ${case%-interp} in
 cloud) linux linux-image-cloud-amd64 200 -m 512M ;;
 amd64) linux linux-image-amd64 240 -m 1G ;;
 cloud-16g) append="memory=15000" linux linux-image-cloud-amd64 240 -m 16G ;;
@@ -179,7 +183,9 @@ cloud-baseline) linux linux-image-cloud-amd64 200 -m 512M -cpu x86-64 ;;
 cloud-smp2) append="cpus=2" linux linux-image-cloud-amd64 300 -m 512M -smp 2 ;;
 cloud-direct) linux linux-image-cloud-amd64 200 -m 512M -bios none ;;
 cloud-shell) shell ;;
-cloud-counted) counted "" ;;
+cloud-counted) counted interp jit ;;
+cloud-repeat) counted jit jit ;;
+cloud-check) counted jit check ;;
 installer-i386) installer ;;
 memtest) memtest ;;
 triple-fault) triple_fault ;;

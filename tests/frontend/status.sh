@@ -107,6 +107,23 @@ traces '^fault 06 error 0000 at '
 ends 43 "${common[@]}" "${debug_exit[@]}" -bios "$(guest exit)" -d in_asm
 complains '^f000:0{16} cli '
 
+# -- translated code: SeaBIOS, until its first block is shown; statistics at the end --
+for engine in jit check; do
+    checks=$((checks + 1))
+    "$lockstep" "${common[@]}" -engine $engine -jit stats -d out_asm -D "$work/trace" 2>"$work/err" &
+    process=$!
+    for _ in $(seq 50); do
+        grep -q '^out of line' "$work/trace" && break
+        sleep 0.2
+    done
+    kill -TERM $process
+    wait $process || bad "-engine $engine: status $?: $(cat "$work/err")"
+    traces '^block 0{8}[0-9a-f]{8}, RAM\+[0-9a-f]+, mode [0-9a-f]+: [0-9]+ instructions'
+    traces '^[0-9a-f]{16}  [a-z]+ .* \| [0-9a-f]+  [a-z]+'
+    complains '^ +[1-9][0-9]* blocks translated$'
+done
+complains '^ +[1-9][0-9]* stretches compared with the interpreter$'
+
 # -- signals: SIGUSR1 saves the screen and the machine goes on; SIGTERM ends it with status 0 --
 checks=$((checks + 1))
 "$lockstep" "${common[@]}" -bios "$(guest screen)" -screendump "$work/screen" 2>"$work/err" &

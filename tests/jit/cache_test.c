@@ -4,8 +4,14 @@
  * forgotten when, and life with a cache that is always full.
  */
 #include <check.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include "jit/internal.h"
 #include "tests/cpu/machine.h"
@@ -50,6 +56,43 @@ START_TEST(views_are_separate)
     ck_assert_uint_eq(seen, 2);
     j->code[JIT_CACHE_MIN - 1] = 0xc3;
     ck_assert_uint_eq(*(u8 *)(j->code + j->delta + JIT_CACHE_MIN - 1), 0xc3);
+}
+END_TEST
+
+/* As on a host whose policy forbids it: mmap() of shared executable memory fails (this process
+ * ends with the test). */
+static void forbid_executable_memory(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 5),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[3])),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, MAP_SHARED, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {.len = ARRAY_SIZE(filter), .filter = filter};
+
+    ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+START_TEST(without_executable_memory_the_interpreter_is_offered)
+{
+    const struct jit_options options = {.optimisations = JIT_ALL};
+    struct error err = {""};
+    struct machine other;
+
+    machine_create(&other);
+    forbid_executable_memory();
+    ck_assert_int_eq(jit_create(other.v, &options, &err), ST_UNSUPPORTED);
+    ck_assert_str_eq(err.text, "The host allows no executable memory for translated code; choose "
+                               "-engine interp.");
+    ck_assert_ptr_null(other.v->jit.owner);
+    ck_assert_int_eq(MACHINE_EXECUTE(&other, 0x90), -1); /* which works */
+    machine_destroy(&other);
 }
 END_TEST
 
@@ -169,6 +212,7 @@ int main(void)
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, views_are_separate);
+    tcase_add_test(t, without_executable_memory_the_interpreter_is_offered);
     tcase_add_test(t, blocks_are_found_by_all_that_they_depend_on);
     tcase_add_test(t, dead_code_empties_cells_and_jump_caches);
     tcase_add_test(t, empty_jump_cache_entries_belong_elsewhere);

@@ -723,6 +723,43 @@ static void *marker(void *arg)
     return arg;
 }
 
+static const u8 *told;
+static unsigned told_count;
+
+static void on_store(void *opaque, const u8 *page_hva)
+{
+    ck_assert_ptr_eq(opaque, &told);
+    told = page_hva;
+    told_count++;
+}
+
+/* Stores stay on the slow path and are told of with their page, devices with none; what would have
+ * been a write tag is known. */
+START_TEST(watched_stores_have_no_write_tag)
+{
+    *pte(0, 0) = 0x100000 | P | W;
+    *pte(0, 1) = 0x101000 | P;
+    *pte(0, 2) = MMIO_GPA | P | W;
+    told_count = 0;
+    tlb_watch_stores(&tlb, on_store, &told);
+    touch(WORLD, ACCESS_WRITE);
+    ck_assert_uint_eq(told_count, 1);
+    ck_assert_ptr_eq(told, ram.hva + 0x100000);
+    ck_assert(tlb.write_withheld);
+    ck_assert_uint_eq(tags(WORLD, ram.hva + 0x100000), TR);
+    touch(WORLD + PAGE_SIZE, ACCESS_READ);
+    ck_assert_uint_eq(told_count, 1);
+    ck_assert(!tlb.write_withheld);
+    touch(WORLD + 2 * PAGE_SIZE, ACCESS_READ);
+    ck_assert_uint_eq(told_count, 2);
+    ck_assert_ptr_null(told);
+    tlb_watch_stores(&tlb, NULL, NULL);
+    touch(WORLD, ACCESS_WRITE);
+    ck_assert_uint_eq(told_count, 2);
+    ck_assert_uint_eq(tags(WORLD, ram.hva + 0x100000), TR | TW);
+}
+END_TEST
+
 /* Whichever came first, the mark or the tag: when both are through, the tag is gone. */
 START_TEST(a_mark_beside_a_fill_leaves_no_write_tag)
 {
@@ -759,6 +796,7 @@ int main(void)
     tcase_add_test(tc, overlay_that_takes_writes_has_a_write_tag);
     tcase_add_test(tc, code_pages_have_no_write_tag);
     tcase_add_test(tc, watched_pages_have_no_data_tags);
+    tcase_add_test(tc, watched_stores_have_no_write_tag);
     tcase_add_test(tc, contexts_have_their_own_rights);
     tcase_add_test(tc, paging_off);
     tcase_add_test(tc, slots_are_taken_over_cleanly);

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The host code of common instructions and blocks, compared with files, so that a change of the
+ * code shows as a difference that a person can read.
+ *
+ *   golden FILE...            compares; prints what differs
+ *   golden --rebase FILE...   writes the files anew
+ *
+ * A line "== 64 HEX" (or 32) is a block of guest code; what follows it is what became of it. What
+ * varies between runs is named: addresses in the block (L+n), common code, places in the vCPU.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jit/internal.h"
+#include "machine/disassemble.h"
+#include "tests/cpu/machine.h"
+
+enum { LINE = 512, BLOCK_MAX = 128 };
+
+struct golden {
+    struct machine m;
+    struct jit *j;
+    const struct jit_block *block;
+    FILE *out;
+};
+
+/* -- names -- */
+
+struct place {
+    size_t at, size;
+    const char *name;
+};
+#define PLACE(member, name)                                                                        \
+    {                                                                                              \
+        offsetof(struct vcpu, member), sizeof(((struct vcpu *)0)->member), name                    \
+    }
+
+/* The more exact first. */
+static const struct place places[] = {
+    PLACE(gpr[R9], "r9"),
+    PLACE(gpr[R10], "r10"),
+    PLACE(gpr[R11], "r11"),
+    PLACE(rip, "rip"),
+    PLACE(rflags, "rflags"),
+    PLACE(events, "events"),
+    PLACE(cpl, "cpl"),
+    PLACE(seg[SEG_FS].base, "fs.base"),
+    PLACE(seg[SEG_GS].base, "gs.base"),
+    PLACE(kernel_gs_base, "kernel_gs_base"),
+    PLACE(cr4, "cr4"),
+    PLACE(fpu, "fpu"),
+    PLACE(jit.entry, "entry"),
+    PLACE(jit.target, "target"),
+    PLACE(jit.left, "left"),
+    PLACE(jit.link, "link"),
+    PLACE(jit.slot, "slot"),
+    PLACE(jit.cells, "cells"),
+    PLACE(jit.cache, "cache"),
+    PLACE(jit.attention, "attention"),
+    PLACE(jit.vectors, "vectors"),
+    PLACE(jit.flags, "flags"),
+    PLACE(jit.x87, "x87"),
+    PLACE(jit.bound, "bound"),
+    PLACE(jit.x87_insn, "x87_insn"),
+    PLACE(jit.x87_data, "x87_data"),
+    PLACE(jit.x87_fdp, "x87_fdp"),
+    PLACE(tlb.tables[0].read_tag, "tlb.read"),
+    PLACE(tlb.tables[0].write_tag, "tlb.write"),
+    PLACE(tlb.tables[0].exec_tag, "tlb.exec"),
+    PLACE(tlb.tables[0].page, "tlb.page"),
+};
+
+static bool vcpu_name(u64 at, char *text)
+{
+    for (size_t n = 0; n < ARRAY_SIZE(places); n++)
+        if (at - places[n].at < places[n].size) {
+            if (at == places[n].at)
+                sprintf(text, "%s", places[n].name);
+            else
+                sprintf(text, "%s+%lu", places[n].name, at - places[n].at);
+            return true;
+        }
+    return false;
+}
+
+static bool inside(u64 value, const void *base, u64 size)
+{
+    return value - (u64)base < size;
+}
+
+/* An address of this process as something that does not vary. */
+static bool host_name(const struct golden *g, u64 value, char *text)
+{
+    const struct jit *j = g->j;
+    const struct {
+        u64 at;
+        const char *name;
+    } common[] = {{j->exit_lookup, "exit_lookup"},
+                  {j->exit_link, "exit_link"},
+                  {j->exec, "exec"},
+                  {j->fill_read, "fill_read"},
+                  {j->fill_write, "fill_write"},
+                  {j->load_vectors, "load_vectors"},
+                  {j->load_x87, "load_x87"}};
+
+    for (size_t n = 0; n < ARRAY_SIZE(common); n++)
+        if (value == common[n].at)
+            return sprintf(text, "%s", common[n].name) > 0;
+    if (value - g->block->code < g->block->code_size)
+        return sprintf(text, "L+%lu", value - g->block->code) > 0;
+    if (inside(value, j->code + j->delta, j->code_size))
+        return sprintf(text, "code") > 0;
+    if (inside(value, j->arena, ARENA_SIZE))
+        return sprintf(text, "arena") > 0;
+    if (inside(value, g->m.ram.hva, g->m.ram.size))
+        return sprintf(text, "ram+0x%lx", value - (u64)g->m.ram.hva) > 0;
+    return false;
+}
+
+/* Copies a line of disassembly with names for numbers. */
+static void put_named(const struct golden *g, const char *text)
+{
+    bool gs = strstr(text, "gs:[") != NULL;
+    char name[64];
+
+    while (*text) {
+        char *end;
+        u64 value;
+
+        if (strncmp(text, "0x", 2)) {
+            fputc(*text++, g->out);
+            continue;
+        }
+        value = strtoull(text, &end, 16);
+        if (host_name(g, value, name) || (gs && vcpu_name(value, name)))
+            fputs(name, g->out);
+        else
+            fwrite(text, 1, (size_t)(end - text), g->out);
+        gs &= *end != ']'; /* immediates are numbers */
+        text = end;
+    }
+    fputc('\n', g->out);
+}
+
+/* -- one block -- */
+
+static void put_host(const struct golden *g, u64 from, u64 to)
+{
+    char text[LINE];
+
+    while (from < to) {
+        unsigned length = g->j->options.disassemble(8, (const u8 *)(from - g->j->delta), to - from,
+                                                    from, text, sizeof(text));
+
+        if (!length) { /* Capstone 4 does not know all of AVX-512 */
+            length = 1;
+            snprintf(text, sizeof(text), "db %02x", *(const u8 *)(from - g->j->delta));
+        }
+        fprintf(g->out, "  %4lu  ", from - g->block->code);
+        put_named(g, text);
+        from += length;
+    }
+}
+
+static void put_block(const struct golden *g, unsigned code_size)
+{
+    const struct jit_block *b = g->block;
+    char text[LINE];
+
+    put_host(g, b->code, b->code + b->insns[0].host);
+    for (unsigned n = 0; n < b->count; n++) {
+        const struct insn *i = &b->insns[n].insn;
+        u32 to = n + 1u < b->count ? b->insns[n + 1].host : b->inline_size;
+
+        if (!machine_disassemble(code_size, i->bytes, i->len, b->insns[n].rip, text, sizeof(text)))
+            insn_describe(i, text, sizeof(text));
+        fprintf(g->out, "%s\n", text);
+        put_host(g, b->code + b->insns[n].host, b->code + to);
+    }
+    fprintf(g->out, "out of line\n");
+    put_host(g, b->code + b->inline_size, b->code + b->code_size);
+}
+
+/* Translates guest code as in supervisor mode with everything switched on; it does not run. */
+static void one_block(FILE *out, unsigned bits, const u8 *code, size_t size)
+{
+    const struct jit_options options = {.optimisations = JIT_ALL,
+                                        .disassemble = machine_disassemble};
+    struct error err = {""};
+    const u32 simd = MODE_PROTECTED | MODE_SSE | MODE_AVX | MODE_AVX512 | MODE_X87;
+    const u32 mode = bits == 64 ? simd | MODE_CODE64 | MODE_STACK64 : simd;
+    struct golden g = {.out = out};
+    const struct decode_run *run;
+
+    machine_create(&g.m);
+    check(!jit_create(g.m.v, &options, &err), "%s", err.text);
+    machine_start(&g.m, bits == 64 ? MACHINE_LONG : MACHINE_PROT32);
+    machine_code(&g.m, code, size);
+    g.j = g.m.v->jit.owner;
+    run = decode_cache_lookup(g.m.v, MACHINE_CODE);
+    check(run, "no code");
+    g.block = jit_translate(g.j, run, MACHINE_CODE, mode);
+    put_block(&g, bits / 8);
+    jit_destroy(g.m.v);
+    machine_destroy(&g.m);
+}
+
+/* -- files -- */
+
+static size_t hex_bytes(const char *hex, u8 *bytes)
+{
+    size_t size = 0;
+    unsigned byte;
+
+    for (; size < BLOCK_MAX && sscanf(hex, "%2x", &byte) == 1; hex += 2)
+        bytes[size++] = (u8)byte;
+    return size;
+}
+
+/* The file as it should be; the caller frees it. */
+static char *made_anew(FILE *file)
+{
+    char line[LINE], hex[2 * BLOCK_MAX + 1], *text = NULL;
+    u8 bytes[BLOCK_MAX];
+    size_t size;
+    unsigned bits;
+    FILE *out = open_memstream(&text, &size);
+
+    while (fgets(line, sizeof(line), file))
+        if (sscanf(line, "== %u %256s", &bits, hex) == 2) {
+            fprintf(out, "== %u %s\n", bits, hex);
+            one_block(out, bits, bytes, hex_bytes(hex, bytes));
+        }
+    fclose(out);
+    return text;
+}
+
+/* The first line that differs, with the block it belongs to. */
+static bool compare(const char *path, FILE *file, const char *want)
+{
+    char line[LINE], block[LINE] = "";
+    unsigned number = 0;
+
+    rewind(file);
+    while (fgets(line, sizeof(line), file)) {
+        size_t length = strlen(line);
+
+        number++;
+        if (!strncmp(line, "== ", 3))
+            strcpy(block, line);
+        if (strncmp(line, want, length)) {
+            printf("%s:%u: in the block %s  file: %s  now:  %.*s\n", path, number, block, line,
+                   (int)strcspn(want, "\n"), want);
+            return false;
+        }
+        want += length;
+    }
+    if (*want)
+        printf("%s: lines are missing at the end\n", path);
+    return !*want;
+}
+
+static bool one_file(const char *path, bool rebase)
+{
+    FILE *file = fopen(path, "r");
+    char *text;
+    bool good = true;
+
+    if (!file) {
+        perror(path);
+        return false;
+    }
+    text = made_anew(file);
+    if (!rebase) {
+        good = *text && compare(path, file, text);
+        fclose(file);
+    } else {
+        fclose(file);
+        file = fopen(path, "w");
+        good = file && fputs(text, file) >= 0 && !fclose(file);
+    }
+    free(text);
+    return good;
+}
+
+int main(int argc, char **argv)
+{
+    bool rebase = argc > 1 && !strcmp(argv[1], "--rebase"), good = argc > 1 + rebase;
+
+    for (int n = 1 + rebase; n < argc; n++)
+        good &= one_file(argv[n], rebase);
+    if (!good && !rebase)
+        printf("If the change is meant: golden --rebase FILE..., and read the difference.\n");
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}
