@@ -4,13 +4,12 @@ monotonic clock at the moment each marker line of guest/driver.c arrives on the 
 import os
 import re
 import selectors
-import signal
 import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
 
-from image import Failure
+from host import Failure
 
 MARKER = re.compile(rb"@(?:(I)|(Q)|B (\d+)|E (\d+) (\d+)|O (\d+) ([0-9a-f]{16}) (.*))\s*$")
 
@@ -73,7 +72,7 @@ class Engine:
                                        stdout=subprocess.PIPE, stderr=errors)
             reader = Reader(process, start, timeout)
             try:
-                reader.read(self.RAM_MIB << 20 if boot_only and self.emulator else 0)
+                reader.read(self.RAM_MIB << 20 if boot_only else 0)
             except Failure as e:
                 errors.seek(0)
                 said = (bytes(reader.seen[-400:]) + errors.read()[-2000:]).decode(errors="replace")
@@ -113,7 +112,8 @@ class Reader:
                     yield now, line
 
     def read(self, ram):
-        """Until the last marker; raises Failure when there is none."""
+        """Until the last marker, or with a size of RAM until init and its memory; raises Failure when
+        there is none."""
         run, began = self.run, {}
         for now, line in self.lines():
             match = MARKER.search(line)
@@ -122,7 +122,9 @@ class Reader:
             init, quit_, begin, end, status, output, value, text = match.groups()
             if init:
                 run.boot = now - self.start
-                run.memory = self.memory(ram) if ram else 0
+                if ram:
+                    run.memory = beyond_ram(self.process.pid, ram)
+                    return
             elif begin:
                 began[int(begin)] = now
             elif end:
@@ -132,10 +134,3 @@ class Reader:
                 run.programs[int(output)].text = text.decode(errors="replace").strip()
             elif quit_:
                 return
-
-    def memory(self, ram):
-        self.process.send_signal(signal.SIGSTOP)
-        try:
-            return beyond_ram(self.process.pid, ram)
-        finally:
-            self.process.send_signal(signal.SIGCONT)
