@@ -14,6 +14,21 @@ from host import Failure
 MARKER = re.compile(rb"@(?:(I)|(Q)|B (\d+)|E (\d+) (\d+)|O (\d+) ([0-9a-f]{16}) (.*))\s*$")
 
 
+def take_priority():
+    """A start marker that is read late makes a time too short, and the best round would be that one: so
+    this process goes before all others, and its children do not inherit that. Returns how far it got."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        return "real time"
+    except OSError:
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
+        return "nice -15"
+    except OSError:
+        return "normal"
+
+
 @dataclass
 class Measurement:
     seconds: float = 0
