@@ -46,22 +46,23 @@ class Run:
 
 
 def beyond_ram(pid, ram):
-    """Resident MiB of a process without the guest's RAM: without the mappings of the largest one's
-    file, or when that is anonymous, without mappings of a quarter of the RAM or more."""
+    """Resident MiB of a process less the guest's RAM: without the mappings of the largest one's file, or
+    when that is anonymous, without those of a quarter of the RAM or more. By Pss, in which a page that
+    is mapped twice (as written and as executed) counts once."""
     mappings = []
     for line in open(f"/proc/{pid}/smaps"):
         words = line.split()
         if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
             low, high = (int(x, 16) for x in words[0].split("-"))
-            mappings.append([high - low, words[5] if len(words) > 5 else "", words[4], 0])
-        elif words[0] == "Rss:":
-            mappings[-1][3] = int(words[1])
+            mappings.append([high - low, words[4], 0])
+        elif words[0] == "Pss:":
+            mappings[-1][2] = int(words[1])
     largest = max(mappings)
-    if largest[2] != "0":
-        other = [m for m in mappings if m[2] != largest[2]]
+    if largest[1] != "0":
+        other = [m for m in mappings if m[1] != largest[1]]
     else:
         other = [m for m in mappings if m[0] < ram / 4]
-    return sum(m[3] for m in other) / 1024
+    return sum(m[2] for m in other) / 1024
 
 
 class Engine:
