@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+// What the guest programs of the benchmark share. Each program is a function that does COUNT rounds
+// of its work and returns a checksum that must be the same on every machine.
+#ifndef TESTS_BENCH_GUEST_BENCH_H
+#define TESTS_BENCH_GUEST_BENCH_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef uint8_t u8;
+typedef uint32_t u32;
+typedef uint64_t u64;
+
+// Exit status of a program whose instructions this processor lacks.
+#define BENCH_UNSUPPORTED 77
+
+u64 bench_sort(u64 count);
+u64 bench_hashmap(u64 count);
+u64 bench_sieve(u64 count);
+u64 bench_list(u64 count);
+u64 bench_sha256(u64 count);
+u64 bench_lz(u64 count);
+u64 bench_strings(u64 count);
+u64 bench_recursion(u64 count);
+u64 bench_bytecode(u64 count);
+u64 bench_nbody(u64 count);
+u64 bench_fft(u64 count);
+u64 bench_x87(u64 count);
+u64 bench_matmul_sse(u64 count);
+u64 bench_matmul_avx2(u64 count);
+u64 bench_aes(u64 count);
+u64 bench_sha(u64 count);
+u64 bench_syscall(u64 count);
+u64 bench_pipe(u64 count);
+u64 bench_fork(u64 count);
+u64 bench_fault(u64 count);
+u64 bench_fileread(u64 count);
+u64 bench_signal(u64 count);
+u64 bench_mmap(u64 count);
+u64 bench_smc(u64 count);
+
+// Ends the program with a message when something that must hold does not.
+static inline void expect(int truth, const char *what)
+{
+    if (truth)
+        return;
+    fprintf(stderr, "FAILED: %s\n", what);
+    exit(1);
+}
+
+static inline void *allocate(size_t size)
+{
+    void *memory = malloc(size);
+    expect(memory != NULL, "memory");
+    return memory;
+}
+
+// xorshift64: the same numbers everywhere.
+static inline u64 random_next(u64 *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+// FNV-1a.
+static inline u64 hash_bytes(const void *data, size_t size, u64 hash)
+{
+    const u8 *bytes = data;
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ bytes[i]) * 0x100000001b3;
+    return hash;
+}
+
+#define HASH_START 0xcbf29ce484222325
+
+#endif
