@@ -168,7 +168,7 @@ struct vcpu {
     /* -- for translated code (jit/), which finds all of this at fixed distances -- */
     struct {
         struct vcpu *self;
-        u64 entry;           /* where an indirect call goes, while its return address is pushed */
+        u64 entry;           /* a scratch word that survives a TLB refill */
         u64 target;          /* where translated code is entered; a scratch word inside it */
         void *left;          /* the block that a shared check made leave, or NULL */
         void *link;          /* why it was left: the jump that wants its block, or NULL */

@@ -13,6 +13,7 @@
 #include "cpu/fpu.h"
 #include "cpu/segment.h"
 #include "frontend/conform/engine_image.h"
+#include "jit/jit.h"
 #include "mem/base/bits.h"
 
 enum { LINE = ARENA_LINE, LINES = ARENA_IMAGE_SIZE / LINE, LINE_WORDS = LINES / 64 };
@@ -39,7 +40,7 @@ const char *conform_engine_name(enum conform_engine kind)
 
 bool conform_engine_exists(enum conform_engine kind)
 {
-    return kind == CONFORM_INTERP;
+    return kind < CONFORM_ENGINES;
 }
 
 /* -- the machine -- */
@@ -111,8 +112,10 @@ static enum status create_memory(struct engine *e, struct error *err)
     return pio_bus_create(&e->pio, &e->log, err);
 }
 
-static enum status create_processor(struct engine *e, const char *cpu, struct error *err)
+static enum status create_processor(struct engine *e, enum conform_engine kind, const char *cpu,
+                                    struct error *err)
 {
+    const struct jit_options jit = {.optimisations = JIT_ALL, .counted = true};
     const struct cpu_topology one = {1, 1, 1};
     enum status st = cpu_model_parse(&e->model, cpu, &one, 1000000000, 1000000000, err);
 
@@ -127,6 +130,8 @@ static enum status create_processor(struct engine *e, const char *cpu, struct er
         .apic_bus_hz = 1000000000,
     };
     st = vcpu_create(&e->v, 0, 0, e->map, &e->model, &e->platform, &e->log, err);
+    if (!st && kind == CONFORM_JIT)
+        st = jit_create(e->v, &jit, err);
     if (st)
         return st;
     physmap_set_listeners(e->map, flush_tlb, protect_page, e);
@@ -150,7 +155,7 @@ enum status engine_create(struct engine **out, enum conform_engine kind, const c
     log_init(&e->log);
     st = create_memory(e, err);
     if (!st)
-        st = create_processor(e, cpu, err);
+        st = create_processor(e, kind, cpu, err);
     if (st) {
         engine_destroy(e);
         return st;
@@ -163,6 +168,8 @@ void engine_destroy(struct engine *e)
 {
     if (!e)
         return;
+    if (e->v)
+        jit_destroy(e->v);
     vcpu_destroy(e->v);
     if (e->pio.log)
         pio_bus_destroy(&e->pio);
@@ -329,7 +336,7 @@ static enum vcpu_exit run_to_end(struct vcpu *v, u64 limit)
 
     for (unsigned n = 0; n < 1000 && why == EXIT_STALLED; n++) {
         v->stalls = 0;
-        why = interp_run(v, end - v->icount);
+        why = v->jit.owner ? jit_run(v, end - v->icount) : interp_run(v, end - v->icount);
     }
     return why;
 }

@@ -16,6 +16,7 @@ struct plan {
     u8 imm_size;   /* bytes of immediate at the end */
     bool native;   /* SIMD: wants the guest's vectors in the host's registers */
     bool has_gpr;  /* some operand is a general register */
+    bool is4;      /* the immediate ends with a register number */
     bool byte_rex; /* byte registers that need a REX */
     bool high;     /* AH..BH: no REX allowed */
     u8 reg_guest, rm_guest, vvvv_guest, plus_guest; /* general registers by field, or REG_NONE */
@@ -75,7 +76,10 @@ static bool plan_vector(struct plan *p, const struct operand_info *info, const s
     case FIELD_REG: p->reg_vector = i->reg & mask; break;
     case FIELD_RM: p->rm_vector = i->rm & mask; break;
     case FIELD_VVVV: p->vvvv_vector = i->vvvv; break;
-    case FIELD_IS4: p->imm_size++; break;
+    case FIELD_IS4:
+        p->imm_size++;
+        p->is4 = true;
+        break;
     default: return false;
     }
     return p->native;
@@ -130,6 +134,8 @@ static bool plan_operand(struct plan *p, const struct insn *i, unsigned n)
         p->writes = operand_written(p->row, n);
         p->reads = n != 0 || !(p->row->traits & T_W);
         p->mem_size = (u8)insn_mem_size(i);
+        p->has_gpr |=
+            info->file == FILE_GPR; /* W is the width of the operand, not the guest's bit */
         return !p->memory || (p->mem_size && p->mem_size <= (p->native ? 64 : 8));
     }
     return plan_register(p, info, i, n);
@@ -222,10 +228,17 @@ static unsigned host_register(struct translator *t, unsigned guest, unsigned scr
     return lower_use(t, guest, scratch);
 }
 
+/* The string compares of map 0F3A, opcodes 60-63, have implicit EAX and EDX. */
+static bool string_compare(const struct insn_row *row)
+{
+    return row->key.map == MAP_0F3A && row->key.space != SPACE_EVEX &&
+           (row->key.opcode & 0xfc) == 0x60;
+}
+
 /* W is the width of a general register if there is one, else the guest's bit. */
 static bool wide(const struct plan *p, const struct insn *i)
 {
-    return p->native && !p->has_gpr ? i->flags & I_REXW : i->osz == 8;
+    return p->native && !p->has_gpr && !string_compare(p->row) ? i->flags & I_REXW : i->osz == 8;
 }
 
 static u32 prefixes_of(const struct plan *p, const struct insn *i)
@@ -283,6 +296,9 @@ static void emit_legacy(struct translator *t, const struct plan *p, const struct
 {
     u32 prefixes = prefixes_of(p, i), opcode = p->row->key.opcode | (u32)p->row->key.map << 8;
 
+    if (opcode == 0x82) /* 64-bit code has not this alias of opcode 80 */
+        opcode = 0x80;
+
     if (p->plus_guest != REG_NONE)
         emit_op_plus(t->e, prefixes, opcode, c->rm);
     else if (!(i->flags & I_MODRM))
@@ -311,7 +327,11 @@ static void rewrite_registers(struct translator *t, const struct plan *p, const 
         emit_legacy(t, p, i, c);
     else
         emit_vector_prefixed(t, p, i, c);
-    emit_bytes(t->e, i->bytes + i->len - p->imm_size, p->imm_size);
+    /* Outside 64-bit mode the top bit of a register number in an immediate is ignored. */
+    if (p->is4 && !(t->block->mode & MODE_CODE64))
+        emit_value(t->e, i->bytes[i->len - 1] & 0x7f, 1);
+    else
+        emit_bytes(t->e, i->bytes + i->len - p->imm_size, p->imm_size);
     if (p->vvvv_written)
         lower_put(t, p->vvvv_guest, c->vvvv);
     if (p->reg_written && !(p->reg_guest & REG_HIGH)) /* MULX r9, r9: the upper half stays */

@@ -35,7 +35,8 @@ bool lower_loop(struct translator *t, const struct jit_insn *ji)
     if (i->id != INSN_LOOP_Jb && i->id != INSN_LOOPE_Jb && i->id != INSN_LOOPNE_Jb &&
         i->id != INSN_JCXZ_Jb)
         return false;
-    if (i->osz != code_bytes(t) || i->asz == 2 || (u64)((i64)(target << 16) >> 16) != target)
+    if (i->osz != code_bytes(t) || i->asz == 2 || (i->flags & (I_REP | I_REPNE)) ||
+        (u64)((i64)(target << 16) >> 16) != target)
         return false;
     lower_save_flags(t);
     if (i->id == INSN_LOOPE_Jb || i->id == INSN_LOOPNE_Jb) {

@@ -122,7 +122,7 @@ static void leave(struct translator *t, const struct emit_mem *slot)
 /* The value waits in the vCPU while the other address is checked. */
 static void push_memory(struct translator *t, const struct jit_insn *ji)
 {
-    struct emit_mem value = VCPU_AT(jit.target), at;
+    struct emit_mem value = VCPU_AT(jit.entry), at;
     unsigned size = lower_stack_bytes(t);
     struct mem_ref ref;
 
@@ -140,7 +140,7 @@ static void push_memory(struct translator *t, const struct jit_insn *ji)
 /* An address based on rSP uses the incremented one. */
 static void pop_memory(struct translator *t, const struct jit_insn *ji)
 {
-    struct emit_mem value = VCPU_AT(jit.target), at;
+    struct emit_mem value = VCPU_AT(jit.entry), at;
     unsigned size = lower_stack_bytes(t);
     struct mem_ref ref;
 
@@ -180,7 +180,7 @@ static void enter(struct translator *t, const struct jit_insn *ji)
 /* The arithmetic flags from JF among the others; VM and RF are pushed as 0. */
 static void pushf(struct translator *t, const struct emit_mem *slot)
 {
-    struct emit_mem rflags = VCPU_AT(rflags), jf = VCPU_AT(jit.flags), saved = VCPU_AT(jit.target);
+    struct emit_mem rflags = VCPU_AT(rflags), jf = VCPU_AT(jit.flags), saved = VCPU_AT(jit.entry);
     struct emit *e = t->e;
 
     emit_store(e, &saved, HOST_RAX, 8);

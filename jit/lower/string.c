@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * String instructions upwards (DF = 0) in flat segments: one element inline; REP MOVS and REP STOS
- * as the host's own where both operands stay on their first page. The rest (DF = 1, several pages,
- * REP with a comparison) is the body's, which goes page by page.
+ * String instructions upwards (DF = 0) in flat segments, one element inline. The rest (DF = 1, REP)
+ * is the body's, which goes page by page.
  */
 #include "jit/lower/lower.h"
-
-/* REP counts above this reach another page anyway, and keep the sum below from overflowing. */
-enum { COUNT_MAX = PAGE_SIZE };
 
 static u32 width(const struct insn *i)
 {
@@ -51,7 +47,7 @@ static void advance(struct translator *t, const struct insn *i, unsigned index)
 /* The element at RSI waits in the vCPU until the one at RDI is checked. */
 static void load_source(struct translator *t, const struct jit_insn *ji)
 {
-    struct emit_mem value = VCPU_AT(jit.target), at = emit_at(T0, 0);
+    struct emit_mem value = VCPU_AT(jit.entry), at = emit_at(T0, 0);
 
     element(t, ji, HOST_RSI, false);
     emit_load(t->e, T1, &at, ji->insn.osz);
@@ -60,7 +56,7 @@ static void load_source(struct translator *t, const struct jit_insn *ji)
 
 static void movs(struct translator *t, const struct jit_insn *ji)
 {
-    struct emit_mem value = VCPU_AT(jit.target), at = emit_at(T0, 0);
+    struct emit_mem value = VCPU_AT(jit.entry), at = emit_at(T0, 0);
 
     load_source(t, ji);
     element(t, ji, HOST_RDI, true);
@@ -100,7 +96,7 @@ static void scas(struct translator *t, const struct jit_insn *ji)
 
 static void cmps(struct translator *t, const struct jit_insn *ji)
 {
-    struct emit_mem value = VCPU_AT(jit.target), at = emit_at(T0, 0);
+    struct emit_mem value = VCPU_AT(jit.entry), at = emit_at(T0, 0);
 
     load_source(t, ji);
     element(t, ji, HOST_RDI, false);
@@ -109,88 +105,6 @@ static void cmps(struct translator *t, const struct jit_insn *ji)
     advance(t, &ji->insn, HOST_RSI);
     advance(t, &ji->insn, HOST_RDI);
     t->flags = FLAGS_HOST;
-}
-
-/* -- REP -- */
-
-/* T0: host address. All rCX elements lie on its page, or the body does it. */
-static void need_one_page(struct translator *t, const struct jit_insn *ji)
-{
-    static const u8 log2_size[] = {[1] = 0, [2] = 1, [4] = 2, [8] = 3};
-    struct emit_mem end = {.base = T1, .index = HOST_RCX, .scale = log2_size[ji->insn.osz]};
-
-    emit_mov32(t->e, T1, T0);
-    emit_op_reg(t->e, 0, 0x81, T1, 4); /* and t1d, 4095 */
-    emit_value(t->e, PAGE_SIZE - 1, 4);
-    emit_lea(t->e, T1, &end, 4);
-    emit_op_reg(t->e, 0, 0x81, T1, 7); /* cmp t1d, 4096 */
-    emit_value(t->e, PAGE_SIZE, 4);
-    lower_give_up(t, ji, emit_jcc(t->e, CC_A, 0));
-}
-
-/* rCX: 0 goes to the end, too many to the body. */
-static u8 *test_count(struct translator *t, const struct jit_insn *ji)
-{
-    u32 w = ji->insn.asz == 8 ? EMIT_W : 0u;
-    u8 *none;
-
-    emit_op_reg(t->e, w, 0x85, HOST_RCX, HOST_RCX);
-    none = emit_jcc(t->e, CC_E, 0);
-    emit_op_reg(t->e, w, 0x81, HOST_RCX, 7); /* cmp */
-    emit_value(t->e, COUNT_MAX, 4);
-    lower_give_up(t, ji, emit_jcc(t->e, CC_A, 0));
-    return none;
-}
-
-/* index: guest address + bytes, the value of T1. */
-static void add_bytes(struct translator *t, const struct insn *i, unsigned index)
-{
-    struct emit_mem sum = {.base = (u8)index, .index = T1};
-
-    emit_lea(t->e, index, &sum, i->asz);
-}
-
-/* The host's RDI holds the host address meanwhile, the guest's is on the host stack. */
-static void rep_stos(struct translator *t, const struct jit_insn *ji)
-{
-    u8 *none = test_count(t, ji);
-
-    element(t, ji, HOST_RDI, true);
-    need_one_page(t, ji);
-    emit_op_plus(t->e, 0, 0x50, HOST_RDI); /* push */
-    emit_mov(t->e, HOST_RDI, T0);
-    emit_op_plus(t->e, EMIT_F3 | width(&ji->insn), sized(&ji->insn, 0xaa) & ~7u,
-                 sized(&ji->insn, 0xaa) & 7);
-    emit_mov(t->e, T1, HOST_RDI);
-    emit_op_reg(t->e, EMIT_W, 0x2b, T0, T1); /* sub t1, t0 */
-    emit_op_plus(t->e, 0, 0x58, HOST_RDI);   /* pop */
-    add_bytes(t, &ji->insn, HOST_RDI);
-    emit_patch(none, t->e->delta, emit_here(t->e));
-}
-
-static void rep_movs(struct translator *t, const struct jit_insn *ji)
-{
-    struct emit_mem from = VCPU_AT(jit.target);
-    u8 *none = test_count(t, ji);
-
-    element(t, ji, HOST_RSI, false);
-    need_one_page(t, ji);
-    emit_store(t->e, &from, T0, 8);
-    element(t, ji, HOST_RDI, true);
-    need_one_page(t, ji);
-    emit_op_plus(t->e, 0, 0x50, HOST_RSI);
-    emit_op_plus(t->e, 0, 0x50, HOST_RDI);
-    emit_load(t->e, HOST_RSI, &from, 8);
-    emit_mov(t->e, HOST_RDI, T0);
-    emit_op_plus(t->e, EMIT_F3 | width(&ji->insn), sized(&ji->insn, 0xa4) & ~7u,
-                 sized(&ji->insn, 0xa4) & 7);
-    emit_mov(t->e, T1, HOST_RDI);
-    emit_op_reg(t->e, EMIT_W, 0x2b, T0, T1);
-    emit_op_plus(t->e, 0, 0x58, HOST_RDI);
-    emit_op_plus(t->e, 0, 0x58, HOST_RSI);
-    add_bytes(t, &ji->insn, HOST_RDI);
-    add_bytes(t, &ji->insn, HOST_RSI);
-    emit_patch(none, t->e->delta, emit_here(t->e));
 }
 
 /* -- which -- */
@@ -203,9 +117,9 @@ static string_lowering *find_lowering(const struct insn *i)
 
     switch (i->id) {
     case INSN_MOVSb:
-    case INSN_MOVSv: return rep ? rep_movs : movs;
+    case INSN_MOVSv: return rep ? NULL : movs;
     case INSN_STOSb:
-    case INSN_STOSv: return rep ? rep_stos : stos;
+    case INSN_STOSv: return rep ? NULL : stos;
     case INSN_LODSb:
     case INSN_LODSv: return rep ? NULL : lods;
     case INSN_SCASb:

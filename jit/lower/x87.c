@@ -76,7 +76,7 @@ static void compute(struct translator *t, const struct jit_insn *ji)
 static void load_control_word(struct translator *t, const struct jit_insn *ji,
                               const struct emit_mem *at)
 {
-    struct emit_mem word = VCPU_AT(jit.target);
+    struct emit_mem word = VCPU_AT(jit.entry);
 
     lower_save_flags(t);
     emit_load(t->e, T1, at, 2);

@@ -215,8 +215,7 @@ START_TEST(a_missing_engine_and_an_unknown_model_are_refused)
     struct engine *other = NULL;
     struct error err = {""};
 
-    ck_assert_int_eq(engine_create(&other, CONFORM_JIT, "", &err), ST_UNSUPPORTED);
-    ck_assert(strstr(err.text, "jit"));
+    ck_assert_int_eq(engine_create(&other, CONFORM_ENGINES, "", &err), ST_UNSUPPORTED);
     ck_assert_int_ne(engine_create(&other, CONFORM_INTERP, "z80", &err), ST_OK);
     ck_assert(strstr(err.text, "z80"));
 }

@@ -27,8 +27,6 @@ refuses "--jobs 0 is not valid" run --jobs 0
 refuses "--shard 3/2 is not valid" run --shard 3/2
 refuses "--shard 1/2/3 is not valid" run --shard 1/2/3
 refuses "--engine z80 is not valid" run --engine z80
-refuses "has no engine jit" run --engine jit
-refuses "has no engine jit" sequence --engine both
 refuses "--nonsense is not an option" run --nonsense
 refuses "--seed needs a value" run --seed
 refuses "stray is not an option" run stray
