@@ -393,13 +393,12 @@ static bool restore_area(struct vcpu *v, const struct insn *i, u64 enabled, bool
         return false;
     present = load_le(header.bytes + HEADER_AT + 8, 8);
     compacted = present & XCOMP_COMPACTED;
-    /* The standard format's last byte is touched even if its component is not loaded (family 19h).
-     */
-    if (!compacted && !probe_byte(v, i, xsave_size(v, rfbm, false) - 1, ACCESS_READ))
-        return false;
     if (!header_valid(header.bytes + HEADER_AT, enabled) || (need_compacted && !compacted) ||
         (compacted && !vcpu_has(v, FEAT_XSAVEC)))
         return raise_gp(v, 0);
+    /* The last byte is that of all components asked for, in use or not (family 19h). */
+    if (!compacted && !probe_byte(v, i, xsave_size(v, rfbm, false) - 1, ACCESS_READ))
+        return false;
     load = rfbm & load_le(header.bytes + HEADER_AT, 8);
     mxcsr = compacted ? load & XCR0_SSE : rfbm & (XCR0_SSE | XCR0_AVX);
     want_components(&a, load, present, compacted);

@@ -151,7 +151,7 @@ static u64 string_pointer(struct build *b, unsigned seg, unsigned n, unsigned si
 static void setup_string(struct build *b)
 {
     unsigned size = b->i.osz, count = 1;
-    u64 source, destination;
+    u64 source, destination, overlapping;
     u8 bytes[CASE_PATCH_BYTES];
 
     if (b->i.flags & (I_REP | I_REPNE)) {
@@ -162,8 +162,9 @@ static void setup_string(struct build *b)
     destination = string_pointer(b, SEG_ES, RDI, size, (u64)count * size);
     /* Overlapping, or the same; but not in the code: when a processor notices that REP has
      * overwritten the instruction itself depends on interrupts. */
-    if (rng_one_in(&b->rng, 3) && source - ARENA_CODE >= ARENA_CODE_SIZE) {
-        destination = source + (rng_one_in(&b->rng, 2) ? 0 : rng_below(&b->rng, 32) - 16u);
+    overlapping = source + (rng_one_in(&b->rng, 2) ? 0 : (u64)rng_below(&b->rng, 32) - 16);
+    if (rng_one_in(&b->rng, 3) && overlapping - ARENA_CODE >= ARENA_CODE_SIZE) {
+        destination = overlapping;
         case_set_gpr(b, RDI, destination - segment_base(&b->c->in, b->form->mode, SEG_ES),
                      b->i.asz);
     }

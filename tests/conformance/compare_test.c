@@ -132,6 +132,29 @@ START_TEST(endings_without_an_exception)
 }
 END_TEST
 
+/* Pointers that XSAVE leaves out while FSW.ES is clear. */
+START_TEST(x87_pointers_that_the_judge_cannot_see)
+{
+    enum { FSW = 2, FIP = 8, FDP = 16, ES = 0x80 };
+
+    engine.out.x87[FIP] = 1;
+    assert_explained(PART_X87, DEVIATION_X87_POINTERS_UNSEEN, NULL);
+    c.in.x87[FSW] = ES; /* cleared by the instruction */
+    engine.out.x87[FIP] = 1;
+    assert_explained(PART_X87, DEVIATION_X87_POINTERS_UNSEEN, NULL);
+    host.out.x87[FSW] = engine.out.x87[FSW] = ES;
+    engine.out.x87[FIP] = 1;
+    assert_explained(PART_X87, DEVIATION_X87_POINTERS, "AMD");
+    c.in.x87[FSW] = 0; /* set by an instruction that leaves FDP as it is */
+    c.in.x87[FDP] = 5;
+    host.out.x87[FIP] = engine.out.x87[FIP] = 1;
+    engine.out.x87[FDP] = 5;
+    assert_explained(PART_X87, DEVIATION_X87_POINTERS_UNSEEN, NULL);
+    engine.out.x87[FDP] = 6;
+    assert_explained(PART_X87, DEVIATION_X87_POINTERS, "AMD");
+}
+END_TEST
+
 START_TEST(memory_lines)
 {
     host.line_count = 2;
@@ -371,6 +394,7 @@ int main(void)
     tcase_add_test(t, every_part_is_compared);
     tcase_add_test(t, what_does_not_count);
     tcase_add_test(t, endings_without_an_exception);
+    tcase_add_test(t, x87_pointers_that_the_judge_cannot_see);
     tcase_add_test(t, memory_lines);
     tcase_add_test(t, undefined_flags_are_excused_only_on_request);
     tcase_add_test(t, x87_details);

@@ -367,6 +367,39 @@ START_TEST(only_touched_bytes_fault)
 }
 END_TEST
 
+/* XRSTOR looks at the header, then at the last byte of what is asked for, in use or not (family
+ * 19h); MXCSR comes after that. */
+START_TEST(xrstor_looks_at_the_last_byte)
+{
+    static const struct {
+        u64 in_use, asked, mxcsr;
+        int vector;
+    } cases[] = {
+        {XCR0_X87, XCR0_X87, 0x1f80, -1},
+        {XCR0_X87, XCR0_X87 | XCR0_AVX, 0x1f80, VEC_PF},
+        {XCR0_X87, XCR0_SSE | XCR0_AVX, ~0u, VEC_PF},
+        {BIT(62), XCR0_X87 | XCR0_AVX, 0x1f80, VEC_GP},
+        {XCR0_SSE, XCR0_SSE, ~0u, VEC_GP},
+    };
+
+    for (unsigned n = 0; n < ARRAY_SIZE(cases); n++) {
+        struct vcpu *v = start(MACHINE_LONG);
+
+        machine_put_uint(&oracle.m, MACHINE_PML4 + 0x2000 + 2 * 8, 0, 8);
+        tlb_flush_all(&v->tlb);
+        v->gpr[RDI] = (4 << 20) - 576;
+        v->gpr[RAX] = cases[n].asked;
+        v->gpr[RDX] = 0;
+        machine_put_uint(&oracle.m, v->gpr[RDI] + FX_MXCSR, cases[n].mxcsr, 4);
+        machine_put_uint(&oracle.m, v->gpr[RDI] + HEADER, cases[n].in_use, 8);
+        machine_put_uint(&oracle.m, v->gpr[RDI] + HEADER + 8, 0, 8);
+        ck_assert_int_eq(RUN(XRSTOR64), cases[n].vector);
+        if (cases[n].vector == VEC_PF)
+            ck_assert_uint_eq(v->cr2, (4u << 20) + 255);
+    }
+}
+END_TEST
+
 START_TEST(xcr0_is_read_and_written)
 {
     struct vcpu *v = start(MACHINE_LONG);
@@ -445,6 +478,7 @@ int main(void)
         in_use_by_vendor,
         other_modes_leave_high_registers,
         only_touched_bytes_fault,
+        xrstor_looks_at_the_last_byte,
         xcr0_is_read_and_written,
         layout,
         mxcsr_is_checked,
