@@ -135,7 +135,7 @@ static Suite *suite(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, random_strings, 0, 3);
     tcase_add_test(c, single_elements_are_inline);
-    tcase_add_test(c, rep_in_one_page_is_inline);
+    tcase_add_test(c, rep_is_left_to_the_body);
     tcase_add_test(c, rep_over_two_pages_is_the_bodys);
     tcase_add_test(c, overlapping_movs_goes_element_by_element);
     tcase_add_test(c, fault_leaves_the_registers_of_the_element);
