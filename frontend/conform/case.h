@@ -50,6 +50,7 @@ enum conform_selector {
     SEL_ABSENT = 0x37,    /* as DATA16, not present */
     SEL_CODE_XO = 0x3f,   /* as CODE32, execute-only */
     SEL_CODE_CONF = 0x47, /* as CODE32, conforming, not present: Linux installs no other */
+    SEL_CPU_NODE = 0x7b,  /* Linux's: read-only, expand-down, its limit the processor's number */
 };
 
 enum { CONFORM_SEGMENTS = 6 };

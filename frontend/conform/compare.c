@@ -56,22 +56,34 @@ static bool row_begins(const struct comparison *m, const char *with)
 
 /* -- general registers -- */
 
+static enum conform_deviation gpr_deviation(const struct comparison *m, unsigned reg)
+{
+    if (!(m->host->out.rflags & F_ZF))
+        return DEVIATION_NONE;
+    if (row_begins(m, "BSF_") || row_begins(m, "BSR_"))
+        return DEVIATION_SCAN_OF_ZERO;
+    /* No other segment of the engine has the limit 0. */
+    if (row_begins(m, "LSL_") && !(u32)m->engine->out.gpr[reg])
+        return DEVIATION_CPU_NODE_LIMIT;
+    return DEVIATION_NONE;
+}
+
 static void compare_gpr(struct comparison *m)
 {
-    unsigned count = m->c->mode == MODE_64 ? 16 : 8, different = 0, upper = 0;
-    bool scan = (row_begins(m, "BSF_") || row_begins(m, "BSR_")) && m->host->out.rflags & F_ZF;
+    unsigned count = m->c->mode == MODE_64 ? 16 : 8, different = 0, upper = 0, last = 0;
     bool left = m->host->out.selector[SEG_CS] != SEL_CS64;
 
     for (unsigned i = 0; i < count; i++) {
         u64 differing = m->host->out.gpr[i] ^ m->engine->out.gpr[i];
 
-        different += (u32)differing || (differing && m->c->mode == MODE_64 && !left);
+        if ((u32)differing || (differing && m->c->mode == MODE_64 && !left))
+            different++, last = i;
         upper += differing && !(u32)differing && m->c->mode == MODE_64 && left;
     }
     if (upper)
         differ(m, PART_GPR, DEVIATION_UPPER_HALF);
     if (different)
-        differ(m, PART_GPR, scan && different == 1 ? DEVIATION_SCAN_OF_ZERO : DEVIATION_NONE);
+        differ(m, PART_GPR, different == 1 ? gpr_deviation(m, last) : DEVIATION_NONE);
 }
 
 /* RF is set in the frame of every fault and of no trap; it says nothing about the instruction. This

@@ -104,6 +104,8 @@ u64 image_descriptor(u16 selector)
     case SEL_CODE_CONF:
         return descriptor(ARENA_CODE, 0x1fff,
                           (USER_CODE & ~(u32)ATTR_P) | ATTR_EXPAND_DOWN | ATTR_DB);
+    case SEL_CPU_NODE:
+        return descriptor(0, 0, (USER_DATA & ~(u32)ATTR_WRITE) | ATTR_EXPAND_DOWN | ATTR_DB);
     default: return 0;
     }
 }

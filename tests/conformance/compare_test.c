@@ -326,6 +326,19 @@ START_TEST(int1_below_a_hypervisor)
 }
 END_TEST
 
+START_TEST(limit_of_the_processor_number)
+{
+    c.row = INSN_LSL_GvEw;
+    host.out.rflags |= F_ZF;
+    engine = host;
+    engine.out.gpr[RDX] = 0;
+    host.out.gpr[RDX] = 1;
+    assert_explained(PART_GPR, DEVIATION_CPU_NODE_LIMIT, NULL);
+    engine.out.gpr[RDX] = 2;
+    assert_unexplained(PART_GPR);
+}
+END_TEST
+
 START_TEST(what_the_judge_cannot_see_is_named)
 {
     engine.out.selector[SEG_ES] = 3;
@@ -375,7 +388,7 @@ START_TEST(every_deviation_says_where_it_is_written)
     ck_assert_uint_eq(conform_deviation_set(NULL),
                       BIT(DEVIATION_INT1_VIRTUAL) | BIT(DEVIATION_X87_POINTERS_UNSEEN) |
                           BIT(DEVIATION_NULL_SELECTOR) | BIT(DEVIATION_UPPER_HALF) |
-                          BIT(DEVIATION_FAULT_ORDER));
+                          BIT(DEVIATION_CPU_NODE_LIMIT) | BIT(DEVIATION_FAULT_ORDER));
     /* The rows of old processors come behind those of today's. */
     ck_assert_uint_eq((conform_deviation_set("AMD") | conform_deviation_set("Intel")) + 2,
                       BIT(DEVIATION_UNDEFINED_REGISTERS + 1));
@@ -400,6 +413,7 @@ int main(void)
     tcase_add_test(t, x87_details);
     tcase_add_test(t, approximations_within_their_bound);
     tcase_add_test(t, bit_scan_of_zero);
+    tcase_add_test(t, limit_of_the_processor_number);
     tcase_add_test(t, bytes_above_a_pushed_selector);
     tcase_add_test(t, bases_of_null_selectors);
     tcase_add_test(t, int1_below_a_hypervisor);
