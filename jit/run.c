@@ -171,7 +171,7 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
 {
     struct jit *j = jit_of(v);
     const struct insn *i = &ji->insn;
-    u64 retired = 1;
+    u64 retired = 1, flushes = v->tlb.flushes;
     bool ok;
 
     jit_x87_settle(v);
@@ -195,7 +195,9 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
         retired = 0;
     if (v->repeat)
         vcpu_stall(v, STALL_REP);
-    if (!retired || __atomic_load_n(&v->events, __ATOMIC_RELAXED) != v->jit.seen ||
+    /* Accesses that were checked before rely on the TLB. */
+    if (!retired || v->tlb.flushes != flushes ||
+        __atomic_load_n(&v->events, __ATOMIC_RELAXED) != v->jit.seen ||
         __atomic_load_n(&v->ram->code_epoch, __ATOMIC_RELAXED) != j->code_epoch || v->shadow ||
         mode_of(v) != v->jit.mode) {
         v->jit.budget += ji->behind + 1 - retired;

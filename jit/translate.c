@@ -39,30 +39,13 @@ static void emit_entries(struct translator *t, const struct jit_insn *insns, uns
     t->flags = FLAGS_HOST;
 }
 
-/* Counted: a block runs if all of it fits into the budget. */
-static u8 *emit_budget(struct translator *t, unsigned count)
-{
-    struct emit_mem budget = VCPU_AT(jit.budget);
-    u8 *out;
-
-    emit_op_mem(t->e, EMIT_W, 0x81, &budget, 7); /* cmp budget, count */
-    emit_value(t->e, count, 4);
-    out = emit_jcc(t->e, CC_B, 0);
-    emit_op_mem(t->e, EMIT_W, 0x81, &budget, 5); /* sub */
-    emit_value(t->e, count, 4);
-    return out;
-}
-
 /* Not now: the run loop looks again. */
 static void emit_leave(struct translator *t, u8 *const from[], unsigned count)
 {
-    struct emit_mem rip = VCPU_AT(rip);
-
     for (unsigned n = 0; n < count; n++)
         emit_patch(from[n], t->e->delta, emit_here(t->e));
-    emit_mov_imm(t->e, T0, t->block->rip);
-    emit_store(t->e, &rip, T0, 8);
-    lower_exit_lookup(t);
+    t->flags = FLAGS_SAVED;
+    lower_leave_at(t, t->block->rip);
 }
 
 /* The entry for who comes from another page: the TLB must map this one for fetches, to the memory
@@ -135,7 +118,8 @@ static void lower_all(struct translator *t, struct jit_insn *insns, unsigned cou
     u64 mask = t->block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
 
     for (unsigned n = 0; n < count; n++) {
-        insns[n].host = (u32)(emit_here(t->e) - t->block->code);
+        if (!t->loop.second)
+            insns[n].host = (u32)(emit_here(t->e) - t->block->code);
         if (lower_one(t, &insns[n]))
             return;
     }
@@ -207,16 +191,20 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run, 
         return NULL;
     block->count = (u16)collect(j, run, block, insns);
     jit_arena_trim(j, insns, block->count * sizeof(*insns));
+    lower_loop_find(&t, insns, block->count);
     lower_group_accesses(&t, insns, block->count);
     emit_entries(&t, insns, block->count);
     if (j->options.counted)
-        out = emit_budget(&t, block->count);
+        out = lower_budget(&t);
     lower_all(&t, insns, block->count);
+    if (lower_loop_start(&t))
+        lower_all(&t, insns, block->count);
     if (t.failed)
         return NULL;
     block->inline_size = (u32)(j->emit.at - start);
     lower_misses(&t);
     lower_exits(&t);
+    lower_loop_leave(&t);
     emit_guard(&t, j->v->ram->hva + key);
     if (out)
         emit_leave(&t, &out, 1);

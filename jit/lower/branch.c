@@ -21,17 +21,19 @@ static u64 target_of(const struct translator *t, const struct jit_insn *ji)
 
 /* -- leaving -- */
 
-static void set_rip(struct translator *t, u64 rip)
-{
-    struct emit_mem at = VCPU_AT(rip);
-
-    emit_mov_imm(t->e, T0, rip);
-    emit_store(t->e, &at, T0, 8);
-}
-
 void lower_exit_lookup(struct translator *t)
 {
     emit_jmp(t->e, t->j->exit_lookup);
+}
+
+void lower_leave_at(struct translator *t, u64 rip)
+{
+    struct emit_mem at = VCPU_AT(rip);
+
+    lower_save_flags(t);
+    emit_mov_imm(t->e, T0, rip);
+    emit_store(t->e, &at, T0, 8);
+    lower_exit_lookup(t);
 }
 
 /* Pages have their own lives: only a jump inside the page is direct. */
@@ -68,8 +70,7 @@ static void jump_by_cell(struct translator *t, struct exit_site *x)
     emit_jmp_mem(t->e, &cell);
 }
 
-/* Leaves if attention is wanted, without touching flags that are not saved. Returns the jump. */
-static u8 *poll(struct translator *t)
+u8 *lower_poll(struct translator *t)
 {
     struct emit_mem attention = VCPU_AT(jit.attention);
     struct emit *e = t->e;
@@ -99,7 +100,7 @@ static void exit_jump(struct translator *t, struct exit_site *x)
     if (x->polls) {
         x->flags = t->flags;
         x->recipe = t->recipe;
-        x->attention_from = poll(t);
+        x->attention_from = lower_poll(t);
     }
     if (t->flags == FLAGS_RECIPE)
         lower_need_flags(t);
@@ -114,10 +115,10 @@ void lower_exit_to(struct translator *t, u64 target, bool polls)
 {
     struct exit_site *x;
 
+    if (target == t->block->rip && lower_loop_edge(t, LOOP_ALWAYS, 0))
+        return;
     if (!(t->j->options.optimisations & JIT_LINK)) {
-        lower_save_flags(t);
-        set_rip(t, target);
-        lower_exit_lookup(t);
+        lower_leave_at(t, target);
         return;
     }
     x = new_exit(t, target);
@@ -125,6 +126,19 @@ void lower_exit_to(struct translator *t, u64 target, bool polls)
         return;
     x->polls = polls;
     exit_jump(t, x);
+}
+
+u8 *lower_budget(struct translator *t)
+{
+    struct emit_mem budget = VCPU_AT(jit.budget);
+    u8 *out;
+
+    emit_op_mem(t->e, EMIT_W, 0x81, &budget, 7); /* cmp budget, count */
+    emit_value(t->e, t->block->count, 4);
+    out = emit_jcc(t->e, CC_B, 0);
+    emit_op_mem(t->e, EMIT_W, 0x81, &budget, 5); /* sub */
+    emit_value(t->e, t->block->count, 4);
+    return out;
 }
 
 void lower_give_back(struct translator *t, u32 behind)
@@ -148,9 +162,7 @@ static void lower_exit_taken(struct translator *t, struct exit_site *x)
         exit_jump(t, x);
         return;
     }
-    lower_save_flags(t);
-    set_rip(t, x->link->target);
-    lower_exit_lookup(t);
+    lower_leave_at(t, x->link->target);
 }
 
 /* Out of line: what an exit does until it is linked, and when attention is wanted. */
@@ -164,9 +176,7 @@ static void lower_exit_stub(struct translator *t, struct exit_site *x)
         emit_patch(x->attention_from, e->delta, emit_here(e));
         t->flags = x->flags;
         t->recipe = x->recipe;
-        lower_save_flags(t);
-        set_rip(t, x->link->target);
-        lower_exit_lookup(t);
+        lower_leave_at(t, x->link->target);
     }
     if (!(t->j->options.optimisations & JIT_LINK))
         return;
@@ -211,6 +221,8 @@ void lower_side_exit(struct translator *t, const struct jit_insn *ji)
     struct exit_site *x;
 
     lower_need_flags(t);
+    if (target == t->block->rip && lower_loop_edge(t, cc, ji->behind))
+        return;
     x = new_exit(t, target);
     if (!x)
         return;
@@ -338,7 +350,7 @@ static void jump_indirect(struct translator *t, const struct jit_insn *ji)
     u8 *from[2];
 
     lower_save_flags(t);
-    from[0] = poll(t);
+    from[0] = lower_poll(t);
     load_target(t, ji);
     from[1] = find_target(t);
     jump_to_entry(t);
@@ -354,7 +366,7 @@ static void call_indirect(struct translator *t, const struct jit_insn *ji)
     u8 *from[2];
 
     lower_save_flags(t);
-    from[0] = poll(t);
+    from[0] = lower_poll(t);
     load_target(t, ji);
     from[1] = find_target(t);
     emit_load(t->e, T1, &code, 8);
@@ -375,7 +387,7 @@ static void return_near(struct translator *t, const struct jit_insn *ji, unsigne
     u8 *from[2];
 
     lower_save_flags(t);
-    from[0] = poll(t);
+    from[0] = lower_poll(t);
     top = access_stack(t, ji, false);
     emit_load(t->e, T0, &top, size);
     from[1] = find_target(t);

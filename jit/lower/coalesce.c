@@ -107,6 +107,33 @@ static void place(struct translator *t, unsigned n, const struct mem_ref *ref,
     a->group = (i8)t->group_count++;
 }
 
+/* A group lasts if its address is the same in each turn of a loop, and its check has been passed
+ * whenever the block jumps back. Bodies of the interpreter may change mappings. */
+static void find_lasting(struct translator *t, const struct jit_insn *insns, unsigned count)
+{
+    u32 written = 0;
+
+    for (unsigned n = 0; n < count; n++) {
+        struct reg_effects effects;
+        struct mem_ref ref;
+
+        lower_describe(t, &insns[n], &ref, &effects);
+        if (effects.all && !(insn_row(&insns[n].insn)->traits & T_ENDS))
+            return;
+        written |= effects.written;
+        if (effects.adjusted != REG_NONE)
+            written |= (u32)BIT(effects.adjusted);
+    }
+    for (unsigned n = 0; n < t->loop.first; n++) {
+        const struct mem_access *a = &t->access[n];
+        struct mem_group *g = &t->group[a->group < 0 ? 0 : a->group];
+
+        if (a->head && (g->base == REG_NONE || !(written & BIT(g->base))) &&
+            (g->index == REG_NONE || !(written & BIT(g->index))))
+            g->lasts = true;
+    }
+}
+
 void lower_group_accesses(struct translator *t, const struct jit_insn *insns, unsigned count)
 {
     struct values values = {.next = 17};
@@ -132,6 +159,8 @@ void lower_group_accesses(struct translator *t, const struct jit_insn *insns, un
                     t->group[k].index_version = 0;
         follow(&values, &effects);
     }
+    if (t->loop.on && enabled)
+        find_lasting(t, insns, count);
 }
 
 /* -- emitting -- */
@@ -255,8 +284,11 @@ struct emit_mem lower_access(struct translator *t, const struct jit_insn *ji,
                              const struct mem_ref *ref)
 {
     const struct mem_access *a = &t->access[t->block->count - 1 - ji->behind];
+    const struct mem_group *g = &t->group[a->group < 0 ? 0 : a->group];
 
-    if (a->group < 0 || t->group[a->group].uses < 2)
+    if (a->group < 0 || (g->uses < 2 && !g->lasts))
         return lower_access_alone(t, ji, ref);
-    return a->head ? access_head(t, ji, ref, a) : access_member(t, ref, a);
+    if (a->head && !(g->lasts && t->loop.second))
+        return access_head(t, ji, ref, a);
+    return access_member(t, ref, a);
 }

@@ -41,8 +41,9 @@ enum {
     BLOCK_INSNS = 64,
     GROUPS_MAX = JIT_SLOTS,
     GROUP_WINDOW = 256,
-    SITES_MAX = 6 * BLOCK_INSNS, /* REP MOVS has six */
-    EXITS_MAX = BLOCK_INSNS + 2
+    SITES_MAX = 2 * 6 * BLOCK_INSNS, /* REP MOVS has six; twice in a loop */
+    EXITS_MAX = 2 * (BLOCK_INSNS + 2),
+    LOOP_EDGES = 8
 };
 
 /* One access to guest memory by its registers. */
@@ -66,6 +67,7 @@ struct mem_group {
     i64 lo, hi; /* window, relative to the base's value at its version */
     i8 residue; /* of aligned members' addresses modulo 16, relative to lo's zero; -1: none */
     u8 uses;
+    bool lasts; /* the same in each turn of the loop: its second copy needs no check */
 };
 
 /* What coalescing decided for one instruction's access. */
@@ -105,6 +107,23 @@ struct exit_site {
     u32 behind; /* instructions of the block that are not executed */
 };
 
+/* A block that jumps back to its own start (self_loop.c). */
+struct self_loop {
+    bool on;
+    bool second;          /* the second copy is being made */
+    unsigned first;       /* position of the first instruction that jumps back */
+    unsigned count;       /* how many do */
+    u8 *from[LOOP_EDGES]; /* their rel32 in the first copy */
+    unsigned from_count;
+    /* What the second copy may rely on at its start. */
+    enum flags_at flags;
+    struct flags_recipe recipe;
+    bool vectors, x87;
+    u64 start;
+    u8 *attention_from, *budget_from;
+    enum flags_at flags_there; /* at these two jumps */
+};
+
 struct reg_effects;
 
 struct translator {
@@ -123,6 +142,7 @@ struct translator {
     unsigned site_count;
     struct exit_site exit[EXITS_MAX];
     unsigned exit_count;
+    struct self_loop loop;
     bool failed; /* out of arena or code space: flush and start again */
 };
 
@@ -259,7 +279,28 @@ bool lower_x87_mode(const struct translator *t);
 /* Loads the guest's x87 state if it is not in the host's registers. Saves flags then. */
 void lower_want_x87(struct translator *t);
 
+/* -- blocks that are loops: self_loop.c -- */
+/* Whether the block is one; before accesses are grouped. */
+void lower_loop_find(struct translator *t, const struct jit_insn *insns, unsigned count);
+/* A jump to the block's start, conditional on cc or not (LOOP_ALWAYS), goes on with the second
+ * copy. behind: instructions of the block that it skips. false: nothing was emitted, the jump is
+ * like any other. */
+enum { LOOP_ALWAYS = 16 };
+bool lower_loop_edge(struct translator *t, unsigned cc, unsigned behind);
+/* Before the second copy: its start. false: it is not needed. */
+bool lower_loop_start(struct translator *t);
+/* What of it is out of line. */
+void lower_loop_leave(struct translator *t);
+
 /* -- leaving the block: branch.c -- */
+/* Leaves if attention is wanted, without touching flags that are not saved. Uses T0. Returns the
+ * jump's rel32. */
+u8 *lower_poll(struct translator *t);
+/* Counted: leaves unless the budget is enough for the block, and takes it. Flags are saved or have
+ * a recipe. Returns the jump's rel32. */
+u8 *lower_budget(struct translator *t);
+/* The run loop continues at RIP: saves flags. */
+void lower_leave_at(struct translator *t, u64 rip);
 /* Goes to target, a RIP; poll: looks at events first (flags are then saved). */
 void lower_exit_to(struct translator *t, u64 target, bool poll);
 /* v->rip is set already: finds the next block. Flags must be saved. */
