@@ -33,6 +33,8 @@ enum {
     JUMP_CACHE = 1 << 11, /* entries */
     JUMP_CACHES = 8,      /* modes with a jump cache of their own */
     CELLS = 1 << 16,
+    BLOCK_INSNS = 64,
+    SAMPLES = 64,
     FILL_IF_DIRTY = 1 << 16,   /* with the size given to fill_write: do not make the page dirty */
     BLOCK_CODE_MAX = 64 << 10, /* most bytes one block may need */
 };
@@ -67,6 +69,20 @@ struct jit_insn {
     u64 rip;
     u32 behind; /* instructions of the block after this one */
     u32 host;   /* where its code begins, from the block's */
+    bool taken; /* a conditional jump of a path: the block goes on where it jumps to */
+};
+
+/* The way that a loop was seen to go (path.c). */
+struct jit_path {
+    unsigned count;
+    u64 rip[BLOCK_INSNS + 1]; /* of its instructions; then the first again */
+};
+
+/* Where translated code was interrupted, and how often. */
+struct jit_sample {
+    u64 rip;
+    u32 mode;
+    u32 count;
 };
 
 struct jit_block {
@@ -81,6 +97,7 @@ struct jit_block {
     u16 count;
     u8 leaves;       /* how often a shared check made it leave */
     bool one_by_one; /* translated without shared checks, because of that */
+    bool path;       /* along a path, not as instructions follow each other */
     const struct jit_insn *insns;
     u64 code;                   /* code address of all that belongs to the block */
     u32 code_size, inline_size; /* bytes; the latter without what is out of line */
@@ -128,6 +145,8 @@ struct jit {
     struct jit_link *cell_link[CELLS];
     u32 armed[CELLS];
     u32 armed_count;
+    struct jit_sample samples[SAMPLES];
+    u64 hot;        /* RIP that a path is wanted from, 0: none */
     u64 last_left;  /* TSC when a shared check last made a block leave */
     u64 code_epoch; /* that cells and jump caches are valid for */
 
@@ -179,6 +198,17 @@ struct jit_block *jit_translate(struct jit *j, const struct decode_run *run, u64
 /* Replaces a block at v->rip whose shared checks fail by one without; who jumps to it gets there.
  */
 void jit_retranslate(struct jit *j, const struct decode_run *run, struct jit_block *block);
+
+/* Translates a path that begins where old does, and puts it into its place. false: it holds what
+ * paths cannot. */
+bool jit_translate_path(struct jit *j, struct jit_block *old, const struct jit_path *path);
+
+/* -- path.c -- */
+/* Translated code was interrupted at v->rip. */
+void jit_sample(struct jit *j, u32 mode);
+/* Executes one turn of the loop at block, watches its way and translates that. end: instruction
+ * count not to be passed; ~0: none. true: the engine is left, *why tells why. */
+bool jit_follow_path(struct jit *j, struct jit_block *block, u64 end, enum vcpu_exit *why);
 
 /* -- x87.c -- */
 /* Brings a saved x87 state home, with the guest's instruction and data pointers. */

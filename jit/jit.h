@@ -22,13 +22,14 @@ enum jit_optimisation {
     JIT_EXTEND = 1u << 4,   /* extend: blocks go on behind conditional jumps */
     JIT_COALESCE = 1u << 5, /* coalesce: one check for accesses that differ by a constant */
     JIT_RECIPE = 1u << 6, /* recipe: flags are made again where that is cheaper than keeping them */
+    JIT_PATH = 1u << 12,  /* path: hot loops are translated along the way they go */
     JIT_LOOP = 1u << 11,  /* loop: blocks that jump to their start get a second copy for that */
     /* What of the host is used; without, as on a host that lacks it. */
     JIT_FSGSBASE = 1u << 7, /* fsgsbase: else a system call sets the segment base */
     JIT_AVX = 1u << 8,      /* avx */
     JIT_AVX512 = 1u << 9,   /* avx512 */
     JIT_XSAVE = 1u << 10,   /* xsave: for x87 and MMX as they are */
-    JIT_ALL = (1u << 12) - 1
+    JIT_ALL = (1u << 13) - 1
 };
 
 /* One instruction in code of code_size (2, 4, 8) as text. Returns its length; 0: none is known. */
@@ -39,6 +40,7 @@ struct jit_options {
     u32 optimisations; /* enum jit_optimisation */
     bool counted;      /* exact instruction counts: budgets end where they say */
     u64 cache_size;    /* bytes of code, 0: the default */
+    bool eager;        /* for tests: each place that code is entered at counts as hot */
     /* Everything twice, here and in the interpreter, and compared (check.h). A budget of 0 is none
      * then, unless the guest is counted. */
     bool check;

@@ -353,9 +353,11 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
     for (;;) {
         struct jit_block *block;
         u64 flushes = j->stats.flushes;
-        u32 mode;
+        u32 mode, attention;
 
-        __atomic_store_n(&v->jit.attention, 0, __ATOMIC_SEQ_CST);
+        attention = __atomic_exchange_n(&v->jit.attention, 0, __ATOMIC_SEQ_CST);
+        if ((attention || j->options.eager) && (j->options.optimisations & JIT_PATH))
+            jit_sample(j, v->jit.mode);
         if ((__atomic_load_n(&v->events, __ATOMIC_RELAXED) | v->activity) &&
             !vcpu_take_events(v, &why))
             return why == EXIT_STOP && vcpu_stalled(v) ? EXIT_STALLED : why;
@@ -375,6 +377,12 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         if (!block || (j->options.counted && block->count > end - v->icount)) {
             link = NULL;
             if (interpret(v, block ? end - v->icount : 1, &why))
+                return why;
+            continue;
+        }
+        if (unlikely(v->rip == j->hot) && !block->path) {
+            link = NULL;
+            if (jit_follow_path(j, block, j->options.counted ? end : ~0ull, &why))
                 return why;
             continue;
         }

@@ -89,7 +89,8 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
     lower_describe(t, ji, &ref, &effects);
     lower_keep_recipe(t, &ji->insn, &effects);
 
-    if (ji->behind && ends && lower_continues(t->block, &ji->insn, ji->rip, &next)) {
+    if (ji->behind && ends &&
+        (t->block->path || lower_continues(t->block, &ji->insn, ji->rip, &next))) {
         if (insn_row(&ji->insn)->flags_read)
             lower_side_exit(t, ji);
         return t->failed;
@@ -166,10 +167,41 @@ static unsigned collect(struct jit *j, const struct decode_run *run, const struc
     return count;
 }
 
+/* The instructions of a path. false: one of them ends blocks, or the code is not what it was. */
+static bool collect_path(struct jit *j, const struct jit_path *path, const struct jit_block *block,
+                         struct jit_insn *insns)
+{
+    u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
+
+    for (unsigned n = 0; n < path->count; n++) {
+        u64 rip = path->rip[n], next = path->rip[n + 1], target;
+        const struct decode_run *run = decode_cache_lookup(j->v, rip);
+        const struct insn *i;
+
+        if (!run) {
+            j->v->fault.pending = false; /* whoever gets there meets it */
+            return false;
+        }
+        if (run->page != block->page || run->generation != block->generation)
+            return false;
+        i = &run->insns[0];
+        insns[n] = (struct jit_insn){.insn = *i, .rip = rip, .behind = path->count - n - 1};
+        if (next == ((rip + i->len) & mask) && !(insn_row(i)->traits & T_ENDS))
+            continue;
+        if (!lower_is_direct(block, i, rip, &target) || target >> PAGE_SHIFT != rip >> PAGE_SHIFT)
+            return false;
+        insns[n].taken = next == target;
+        if (next != target && next != ((rip + i->len) & mask))
+            return false;
+    }
+    return true;
+}
+
 /* -- the whole -- */
 
+/* path: NULL, or the way the block goes. */
 static struct jit_block *translate(struct jit *j, const struct decode_run *run, u64 key, u64 rip,
-                                   u32 mode, bool one_by_one)
+                                   u32 mode, bool one_by_one, const struct jit_path *path)
 {
     struct jit_block *block = jit_arena(j, sizeof(*block));
     struct translator t = {.j = j, .v = j->v, .e = &j->emit, .block = block};
@@ -185,11 +217,14 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run, 
                                 .code = emit_here(&j->emit),
                                 .generation = run->generation,
                                 .page = run->page,
-                                .one_by_one = one_by_one};
+                                .one_by_one = one_by_one,
+                                .path = path != NULL};
     insns = jit_arena(j, BLOCK_INSNS * sizeof(*insns));
     if (!insns)
         return NULL;
-    block->count = (u16)collect(j, run, block, insns);
+    if (path && !collect_path(j, path, block, insns))
+        return NULL;
+    block->count = (u16)(path ? path->count : collect(j, run, block, insns));
     jit_arena_trim(j, insns, block->count * sizeof(*insns));
     lower_loop_find(&t, insns, block->count);
     lower_group_accesses(&t, insns, block->count);
@@ -221,11 +256,11 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run, 
 
 struct jit_block *jit_translate(struct jit *j, const struct decode_run *run, u64 key, u32 mode)
 {
-    struct jit_block *block = translate(j, run, key, j->v->rip, mode, false);
+    struct jit_block *block = translate(j, run, key, j->v->rip, mode, false, NULL);
 
     if (!block) {
         jit_cache_flush(j);
-        block = translate(j, run, key, j->v->rip, mode, false);
+        block = translate(j, run, key, j->v->rip, mode, false, NULL);
         check(block, "a block does not fit into an empty cache");
     }
     jit_block_insert(j, block);
@@ -240,18 +275,42 @@ static void redirect(struct jit *j, u64 from, u64 to)
     emit_jmp(&e, to);
 }
 
-void jit_retranslate(struct jit *j, const struct decode_run *run, struct jit_block *old)
+/* Who jumps to old gets to block. */
+static void replace(struct jit *j, struct jit_block *old, struct jit_block *block)
 {
-    struct jit_block *block = translate(j, run, old->key, old->rip, old->mode, true);
-
-    if (!block) {
-        jit_cache_flush(j);
-        return;
-    }
     jit_block_remove(j, old);
     jit_block_insert(j, block);
     redirect(j, old->entry_guarded, block->entry_guarded);
     redirect(j, old->entry_saved, block->entry_saved);
     if (old->entry_host != old->entry_saved)
         redirect(j, old->entry_host, block->entry_host);
+}
+
+void jit_retranslate(struct jit *j, const struct decode_run *run, struct jit_block *old)
+{
+    struct jit_block *block = translate(j, run, old->key, old->rip, old->mode, true, NULL);
+
+    if (!block) {
+        jit_cache_flush(j);
+        return;
+    }
+    replace(j, old, block);
+}
+
+bool jit_translate_path(struct jit *j, struct jit_block *old, const struct jit_path *path)
+{
+    struct jit_block *block;
+    const struct decode_run *run = decode_cache_lookup(j->v, path->rip[0]);
+
+    if (!run) {
+        j->v->fault.pending = false;
+        return false;
+    }
+    if (run->page != old->page || run->generation != old->generation)
+        return false;
+    block = translate(j, run, old->key, old->rip, old->mode, old->one_by_one, path);
+    if (!block)
+        return false;
+    replace(j, old, block);
+    return true;
 }

@@ -215,8 +215,9 @@ static bool conditional(const struct insn *i)
 
 void lower_side_exit(struct translator *t, const struct jit_insn *ji)
 {
-    unsigned cc = insn_row(&ji->insn)->key.opcode & 15;
-    u64 target = target_of(t, ji);
+    bool turned = ji->taken && ji->behind; /* the block goes on where it jumps to */
+    unsigned cc = (insn_row(&ji->insn)->key.opcode & 15) ^ turned;
+    u64 target = turned ? (ji->rip + ji->insn.len) & code_mask(t) : target_of(t, ji);
     bool back = jumps_back(ji, target);
     struct exit_site *x;
 
@@ -245,21 +246,26 @@ static void jump_if(struct translator *t, const struct jit_insn *ji)
         lower_exit_to(t, (ji->rip + ji->insn.len) & code_mask(t), false);
 }
 
+bool lower_is_direct(const struct jit_block *block, const struct insn *i, u64 rip, u64 *target)
+{
+    u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
+
+    if (insn_row(i)->jit != CLASS_BRANCH || i->osz != (block->mode & MODE_CODE64 ? 8 : 4))
+        return false;
+    *target = (rip + i->len + (u64)i->imm) & mask;
+    return canonical(*target) && (i->id == INSN_JMP_Jb || i->id == INSN_JMP_Jz || conditional(i));
+}
+
 bool lower_continues(const struct jit_block *block, const struct insn *i, u64 rip, u64 *next)
 {
     u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull, target;
 
-    if (insn_row(i)->jit != CLASS_BRANCH || i->osz != (block->mode & MODE_CODE64 ? 8 : 4))
+    if (!lower_is_direct(block, i, rip, &target))
         return false;
-    *next = (rip + i->len) & mask;
-    target = (*next + (u64)i->imm) & mask;
-    if (!canonical(target))
+    *next = conditional(i) ? (rip + i->len) & mask : target;
+    if (!conditional(i) && target <= rip)
         return false;
-    if (i->id == INSN_JMP_Jb || i->id == INSN_JMP_Jz) {
-        *next = target;
-        return target > rip && target >> PAGE_SHIFT == block->rip >> PAGE_SHIFT;
-    }
-    return conditional(i) && *next >> PAGE_SHIFT == block->rip >> PAGE_SHIFT;
+    return *next >> PAGE_SHIFT == block->rip >> PAGE_SHIFT;
 }
 
 /* The slot that a call pushes to, or the one a return pops. */

@@ -38,7 +38,6 @@ struct flags_recipe {
 };
 
 enum {
-    BLOCK_INSNS = 64,
     GROUPS_MAX = JIT_SLOTS,
     GROUP_WINDOW = 256,
     SITES_MAX = 2 * 6 * BLOCK_INSNS, /* REP MOVS has six; twice in a loop */
@@ -263,6 +262,8 @@ bool lower_system_end(struct translator *t, const struct jit_insn *ji); /* syste
 void lower_side_exit(struct translator *t, const struct jit_insn *ji);
 /* Whether the block may go on behind a jump, and at which RIP. */
 bool lower_continues(const struct jit_block *block, const struct insn *i, u64 rip, u64 *next);
+/* Whether it is a direct jump, conditional or not, of this block's mode; target: its RIP. */
+bool lower_is_direct(const struct jit_block *block, const struct insn *i, u64 rip, u64 *target);
 /* The access of a stack operation: offset from RSP (or another base). */
 void lower_stack_ref(const struct translator *t, unsigned base, i32 offset, bool write,
                      struct mem_ref *ref);

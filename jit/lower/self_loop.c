@@ -28,6 +28,10 @@ void lower_loop_find(struct translator *t, const struct jit_insn *insns, unsigne
     for (unsigned n = 0; n < count; n++)
         if (jumps_to_start(t, &insns[n]) && t->loop.count++ == 0)
             t->loop.first = n;
+    if (t->block->path && !t->loop.count) { /* it falls into its start */
+        t->loop.count = 1;
+        t->loop.first = count - 1;
+    }
     t->loop.on = t->loop.count && t->loop.count <= LOOP_EDGES;
 }
 

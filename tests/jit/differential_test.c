@@ -14,6 +14,8 @@ static u64 cases = 1500, first_seed = 1;
 static const struct jit_options variants[] = {
     {.optimisations = JIT_ALL, .counted = true},
     {.optimisations = JIT_ALL, .counted = true, .cache_size = JIT_CACHE_MIN},
+    {.optimisations = JIT_ALL, .counted = true, .eager = true},
+    {.optimisations = JIT_ALL & ~(u32)(JIT_LOOP | JIT_PATH), .counted = true},
     {.optimisations = JIT_ALL & ~(u32)JIT_LINK, .counted = true},
     {.optimisations = JIT_ALL & ~(u32)JIT_INDIRECT, .counted = true},
     {.optimisations = JIT_ALL & ~(u32)JIT_SIMD, .counted = true},
