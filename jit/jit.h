@@ -27,7 +27,8 @@ enum jit_optimisation {
     JIT_AVX = 1u << 8,      /* avx */
     JIT_AVX512 = 1u << 9,   /* avx512 */
     JIT_XSAVE = 1u << 10,   /* xsave: for x87 and MMX as they are */
-    JIT_ALL = (1u << 11) - 1
+    JIT_SCAN = 1u << 11,    /* scan: the flags that BSF and BSR leave undefined, if they are ours */
+    JIT_ALL = (1u << 12) - 1
 };
 
 /* One instruction in code of code_size (2, 4, 8) as text. Returns its length; 0: none is known. */
