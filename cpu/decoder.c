@@ -133,8 +133,21 @@ static bool take_evex(struct decoder *d)
     return true;
 }
 
+/* To a processor without any instruction of an encoding its first byte is no opcode: what follows
+ * is not fetched. */
+static bool has_vector_prefix(const struct decoder *d, u8 first)
+{
+    const struct feature_set *f = d->ctx->model ? &d->ctx->model->features : NULL;
+
+    if (!f || (first == 0x62 ? feature_has(f, FEAT_AVX512F) : feature_has(f, FEAT_AVX)))
+        return true;
+    return first != 0x62 && (feature_has(f, FEAT_BMI1) || feature_has(f, FEAT_BMI2));
+}
+
 static bool take_vector_prefix(struct decoder *d, u8 first)
 {
+    if (!has_vector_prefix(d, first))
+        return undefined(d);
     if (!(first == 0x62 ? take_evex(d) : take_vex(d, first)))
         return false;
     /* Registers above 7 do not exist outside 64-bit mode; these bits are ignored there. */

@@ -160,6 +160,7 @@ struct jit {
     u64 load_vectors;        /* called; destroys flags */
     u64 load_x87;            /* called; keeps everything else */
     bool avx, avx512, xsave; /* of the host */
+    bool scan;               /* its BSF and BSR leave all flags as cpu/ops/bits.c does */
 };
 
 enum { ARENA_SIZE = 64 << 20 };

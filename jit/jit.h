@@ -13,23 +13,18 @@
 
 struct jit;
 
-/* Optimisations that -jit no-NAME switches off, to measure or to bisect. */
+/* Optimisations, and what of the host is used: each has a switch (optimisation.def). */
+enum jit_optimisation_index {
+#define OPTIMISATION(id, name, what) JIT_INDEX_##id,
+#include "jit/optimisation.def"
+#undef OPTIMISATION
+    JIT_OPTIMISATIONS
+};
 enum jit_optimisation {
-    JIT_LINK = 1u << 0,     /* link: jumps go straight to the next block */
-    JIT_INDIRECT = 1u << 1, /* indirect: indirect jumps and returns look their target up inline */
-    JIT_MEMORY = 1u << 2,   /* memory: loads and stores inline, else by the interpreter's body */
-    JIT_SIMD = 1u << 3,     /* simd: SSE to AVX-512 as they are, in the host's registers */
-    JIT_EXTEND = 1u << 4,   /* extend: blocks go on behind conditional jumps */
-    JIT_COALESCE = 1u << 5, /* coalesce: one check for accesses that differ by a constant */
-    JIT_RECIPE = 1u << 6, /* recipe: flags are made again where that is cheaper than keeping them */
-    JIT_PATH = 1u << 12,  /* path: hot loops are translated along the way they go */
-    JIT_LOOP = 1u << 11,  /* loop: blocks that jump to their start get a second copy for that */
-    /* What of the host is used; without, as on a host that lacks it. */
-    JIT_FSGSBASE = 1u << 7, /* fsgsbase: else a system call sets the segment base */
-    JIT_AVX = 1u << 8,      /* avx */
-    JIT_AVX512 = 1u << 9,   /* avx512 */
-    JIT_XSAVE = 1u << 10,   /* xsave: for x87 and MMX as they are */
-    JIT_ALL = (1u << 13) - 1
+#define OPTIMISATION(id, name, what) JIT_##id = 1u << JIT_INDEX_##id,
+#include "jit/optimisation.def"
+#undef OPTIMISATION
+    JIT_ALL = (1u << JIT_OPTIMISATIONS) - 1
 };
 
 /* One instruction in code of code_size (2, 4, 8) as text. Returns its length; 0: none is known. */

@@ -3,8 +3,8 @@
  * Bit test and scan, counts, CRC32, ADCX and ADOX (SDM 2).
  *
  * Undefined flags, as on Zen 4: BT and its kin change CF only; BSF and BSR set PF by the result and
- * clear the rest, a zero source leaves the destination untouched; LZCNT and TZCNT clear SF, AF and
- * PF and keep OF.
+ * clear the rest (Zen 3 keeps it), a zero source leaves the destination untouched; LZCNT and TZCNT
+ * clear SF, AF and PF and keep OF.
  */
 #include "cpu/ops/flags.h"
 

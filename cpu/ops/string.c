@@ -261,7 +261,8 @@ static bool cmps_step(struct vcpu *v, const struct insn *i)
 {
     u64 a, b;
 
-    /* The second operand is read first, as faults show, but for REPE CMPSB (family 19h). */
+    /* The second operand is read first, as faults show, but for REPE CMPSB (on Zen 4; Zen 3 makes
+     * no exception). */
     if (i->osz == 1 && (i->flags & I_REP)) {
         if (!seg_read(v, (enum seg)i->seg, string_offset(v, i, RSI), i->osz, &a) ||
             !seg_read(v, SEG_ES, string_offset(v, i, RDI), i->osz, &b))

@@ -327,13 +327,20 @@ static enum status opt_engine(struct cli_options *o, const char *value, struct e
 }
 
 static const struct {
-    const char *name;
-    u32 bit;
-} jit_names[] = {{"link", JIT_LINK},         {"indirect", JIT_INDIRECT}, {"memory", JIT_MEMORY},
-                 {"simd", JIT_SIMD},         {"extend", JIT_EXTEND},     {"coalesce", JIT_COALESCE},
-                 {"recipe", JIT_RECIPE},     {"loop", JIT_LOOP},         {"path", JIT_PATH},
-                 {"fsgsbase", JIT_FSGSBASE}, {"avx", JIT_AVX},           {"avx512", JIT_AVX512},
-                 {"xsave", JIT_XSAVE}};
+    const char *name, *what;
+} jit_names[] = {
+#define OPTIMISATION(id, name, what) {name, what},
+#include "jit/optimisation.def"
+#undef OPTIMISATION
+};
+
+void cli_jit_help(FILE *out)
+{
+    fprintf(out, "stats           at exit: what was translated, and what was not\n"
+                 "cache=SIZE      of translated code, for each processor (default 64M)\n");
+    for (size_t n = 0; n < ARRAY_SIZE(jit_names); n++)
+        fprintf(out, "no-%-12s without: %s\n", jit_names[n].name, jit_names[n].what);
+}
 
 static enum status jit_item(struct cli_options *o, const char *item, const char *value,
                             struct error *err)
@@ -351,15 +358,10 @@ static enum status jit_item(struct cli_options *o, const char *item, const char 
     }
     for (size_t n = 0; n < ARRAY_SIZE(jit_names) && !value && !strncmp(item, "no-", 3); n++)
         if (!strcmp(item + 3, jit_names[n].name)) {
-            o->machine.jit_off |= jit_names[n].bit;
+            o->machine.jit_off |= 1u << n;
             return ST_OK;
         }
-    return error_set(err, ST_INVALID,
-                     "-jit %s is not known; use stats, cache=SIZE, no-link, no-indirect, "
-                     "no-memory, no-simd, no-extend, no-coalesce, no-recipe, no-loop, no-path, "
-                     "no-fsgsbase, no-avx, "
-                     "no-avx512 or no-xsave.",
-                     item);
+    return error_set(err, ST_INVALID, "-jit %s is not known; -jit help lists what is.", item);
 }
 
 static enum status opt_jit(struct cli_options *o, const char *value, struct error *err)
@@ -367,6 +369,10 @@ static enum status opt_jit(struct cli_options *o, const char *value, struct erro
     char text[256], *at = text, *item, *argument;
     enum status st = ST_OK;
 
+    if (!strcmp(value, "help")) {
+        o->action = CLI_JIT_HELP;
+        return ST_OK;
+    }
     if (snprintf(text, sizeof(text), "%s", value) >= (int)sizeof(text))
         return error_set(err, ST_INVALID, "-jit is too long; name fewer items.");
     while (!st && (item = next_item(&at, &argument)))
@@ -512,9 +518,7 @@ static const struct option option_table[] = {
     {"device", "NAME[,PROP=VALUE]", opt_device, "add a device; -device help lists them"},
     {"engine", "jit|interp|check", opt_engine,
      "how instructions are executed; check: both ways, compared"},
-    {"jit", "LIST", opt_jit,
-     "stats, cache=SIZE, no-link, no-indirect, no-memory, no-simd, no-extend, no-coalesce, "
-     "no-recipe, no-loop, no-path, no-fsgsbase, no-avx, no-avx512, no-xsave"},
+    {"jit", "LIST", opt_jit, "of the translator: stats, cache=SIZE, no-NAME; -jit help lists all"},
     {"clock", "real|counted[,ips=N]", opt_clock, "guest time from the host or from instructions"},
     {"rtc", "base=utc|DATE", opt_rtc, "wall clock at power-on"},
     {"d", "LIST", opt_d, "trace categories, separated by commas; -d help lists them"},

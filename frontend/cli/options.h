@@ -10,7 +10,15 @@
 #include "machine/config.h"
 #include "mem/base/status.h"
 
-enum cli_action { CLI_RUN, CLI_HELP, CLI_VERSION, CLI_CPU_HELP, CLI_DEVICE_HELP, CLI_LOG_HELP };
+enum cli_action {
+    CLI_RUN,
+    CLI_HELP,
+    CLI_VERSION,
+    CLI_CPU_HELP,
+    CLI_DEVICE_HELP,
+    CLI_JIT_HELP,
+    CLI_LOG_HELP
+};
 
 struct cli_options {
     enum cli_action action;
@@ -29,8 +37,9 @@ struct cli_options {
 /* Parses argv[1..argc). On failure err holds one sentence that names the option and what to do. */
 MUST_USE enum status cli_parse(struct cli_options *options, int argc, char **argv,
                                struct error *err);
-/* The text of --help, -d help and -device help. */
+/* The texts of --help, -jit help, -d help and -device help. */
 void cli_help(FILE *out);
+void cli_jit_help(FILE *out);
 void cli_log_help(FILE *out);
 void cli_device_help(FILE *out);
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "cpu/insn.h"
+#include "frontend/conform/engine_image.h"
 #include "frontend/conform/native.h"
 #include "mem/base/log.h"
 
@@ -68,7 +69,7 @@ static enum status create_generator(const struct campaign_options *o, struct gen
     struct cpu_model model;
     enum status st = cpu_model_parse(&model, o->cpu, &one, 1000000000, 1000000000, err);
 
-    return st ? st : generator_create(g, &model, err);
+    return st ? st : generator_create(g, &model, image_host_xcr0(), err);
 }
 
 static void sequence_forms(struct campaign *c)

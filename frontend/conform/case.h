@@ -102,7 +102,10 @@ struct conform_case {
     u32 code_size;
     u32 patch_count;
     u32 undefined_flags; /* of this very case: the row's, or less where operands decide */
-    u64 seed;            /* what the case was generated from; reproduces it */
+    /* XCR0 that the host's outcome is for, where the row reads it (XSAVE and its like); else 0. The
+     * engine has it too where its processor model allows. */
+    u64 xcr0;
+    u64 seed; /* what the case was generated from; reproduces it */
     struct conform_patch patch[CASE_PATCHES_MAX];
     struct conform_state in ALIGNED(64);
     u8 code[CASE_CODE_MAX];

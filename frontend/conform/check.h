@@ -33,6 +33,8 @@ struct checker {
     u64 files, unusable;
     u64 allowed;            /* deviations that may explain the file's vectors */
     struct cpu_model model; /* what can be run */
+    u64 xcr0;               /* the host's, as far as Lockstep knows its components; --native */
+    char lacks[32];         /* the last thing that lacks() found */
     struct engine *engine;
     struct native_host *host;
     struct singlestep_machine *machine; /* made for the first SingleStepTest */

@@ -4,6 +4,7 @@
 
 #include "cpu/insn.h"
 #include "frontend/conform/check.h"
+#include "frontend/conform/engine_image.h"
 #include "frontend/conform/vectors.h"
 #include "mem/base/bits.h"
 
@@ -30,6 +31,7 @@ enum status checker_create(struct checker **out, const struct check_options *opt
     c->out = file;
     st = cpu_model_parse(&c->model, options->native ? "" : options->cpu, &one, 1000000000,
                          1000000000, err);
+    c->xcr0 = image_host_xcr0() & (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU);
     if (!st && options->native)
         st = native_host_create(&c->host, CHECK_BATCH, err);
     else if (!st)
@@ -112,9 +114,47 @@ struct batch {
     struct conform_vector v;
 };
 
-/* The feature that the instruction of a case needs and the model has not, or NULL. Cases that ended
- * with #UD are those of a processor that lacks it, too. */
-static const char *lacks(const struct checker *c, const struct conform_vector *v)
+/* XCR0 components that a state has something in. */
+static u64 components_of(const struct conform_state *s)
+{
+    static const u8 zeros[16 * 64];
+    u64 components = memcmp(s->k, zeros, sizeof(s->k)) ? XCR0_OPMASK : 0;
+
+    for (unsigned n = 0; n < 16; n++) {
+        if (memcmp(s->zmm[n] + 16, zeros, 16))
+            components |= XCR0_AVX;
+        if (memcmp(s->zmm[n] + 32, zeros, 32))
+            components |= XCR0_ZMM_HI256;
+    }
+    if (memcmp(s->zmm[16], zeros, sizeof(zeros)))
+        components |= XCR0_HI16_ZMM;
+    return components | (s->pkru ? XCR0_PKRU : 0);
+}
+
+/* XCR0 that the vector needs and the accused cannot have, in words, or NULL: an engine gets what
+ * its model can be given, this host has its own, and must load the registers that the case starts
+ * with.
+ */
+static const char *lacks_xcr0(struct checker *c, const struct conform_vector *v)
+{
+    u64 wanted = v->c.xcr0, missing = wanted & ~c->model.xcr0_supported;
+
+    if (c->host) {
+        missing = wanted ? wanted ^ c->xcr0 : 0;
+        if (!missing) {
+            missing = components_of(&v->c.in) & ~c->xcr0;
+            wanted = missing | c->xcr0;
+        }
+    }
+    if (!missing)
+        return NULL;
+    snprintf(c->lacks, sizeof(c->lacks), "an XCR0 of %llx", (unsigned long long)wanted);
+    return c->lacks;
+}
+
+/* What a case needs and the accused has not, or NULL: the feature of its instruction, or XCR0.
+ * Cases that ended with #UD are those of a processor that lacks the feature, too. */
+static const char *lacks(struct checker *c, const struct conform_vector *v)
 {
     static const u8 sizes[CONFORM_MODES] = {8, 4, 2};
     struct decode_ctx ctx = {
@@ -122,7 +162,7 @@ static const char *lacks(const struct checker *c, const struct conform_vector *v
     struct insn i;
 
     if (v->c.row == INSN_INVALID || v->o.vector == 6)
-        return NULL;
+        return lacks_xcr0(c, v);
     if (!feature_has(&c->model.features, insn_rows[v->c.row].feature) &&
         insn_rows[v->c.row].feature != FEAT_BASE &&
         insn_rows[v->c.row].feature != FEAT_LAHF_LM_OR_32)
@@ -132,7 +172,7 @@ static const char *lacks(const struct checker *c, const struct conform_vector *v
         if (insn_decode(&ctx, v->c.code, v->c.code_size, &i) == DECODE_OK && i.id == v->c.row)
             return "avx512vl";
     }
-    return NULL;
+    return lacks_xcr0(c, v);
 }
 
 static enum status run_batch(struct checker *c, struct batch *b, struct error *err)

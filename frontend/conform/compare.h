@@ -22,7 +22,7 @@ enum conform_deviation {
 
 struct conform_deviation_info {
     const char *name;   /* "undefined-flags" */
-    const char *vendor; /* "AMD", "Intel", "both", "host" */
+    const char *vendor; /* "AMD", "Intel", "both", "host", "model", or an old processor */
     const char *source; /* manual and section */
     const char *what;   /* one sentence */
 };
@@ -50,8 +50,9 @@ struct conform_difference {
 
 /* A set of deviations (bit per enum conform_deviation) that may explain differences. vendor: "AMD"
  * or "Intel" where the judge is of another vendor, family or age than the model the engine
- * promises: its rows, those of "both" and those of "host". NULL where the judge is that very
- * processor: only what the hypervisor or kernel did is excused, not a single undefined flag. */
+ * promises: its rows, those of "both", "model" and "host". NULL where the judge is of that family:
+ * only what the hypervisor or kernel did and what differs between the family's models ("model") is
+ * excused, not a single undefined flag. */
 u64 conform_deviation_set(const char *vendor);
 
 /* Compares what the host did with what an engine did. allowed: the deviations that may explain

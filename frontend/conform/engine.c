@@ -27,6 +27,7 @@ struct engine {
     struct cpu_model model;
     struct vcpu_platform platform;
     struct vcpu *v;
+    u64 xcr0; /* of cases that do not say */
     u64 tsc;
     u8 pristine[ARENA_IMAGE_SIZE] ALIGNED(64); /* the arena before any patch */
     u8 expected[ARENA_IMAGE_SIZE] ALIGNED(64); /* and with those of the case */
@@ -77,7 +78,7 @@ static void set_system_registers(struct engine *e)
     v->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
     v->cr3 = IMAGE_PML4;
     v->cr4 = image_cr4(&m->features);
-    v->xcr0 = image_host_xcr0() & m->xcr0_supported;
+    e->xcr0 = image_host_xcr0() & m->xcr0_supported;
     v->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     v->lstar = v->cstar = IMAGE_KERNEL + IMAGE_SYSCALL;
     v->gdtr = (struct table_reg){IMAGE_KERNEL + IMAGE_GDT, IMAGE_GDT_LIMIT};
@@ -271,6 +272,7 @@ static void load_state(struct engine *e, const struct conform_case *c)
     memcpy(v->gpr, s->gpr, sizeof(v->gpr));
     v->rip = v->next_rip = s->rip;
     v->rflags = (s->rflags & CONFORM_FLAGS_IN) | F_IF | F_1;
+    v->xcr0 = c->xcr0 && !(c->xcr0 & ~e->model.xcr0_supported) ? c->xcr0 : e->xcr0;
     for (unsigned n = 0; n < SEG_COUNT; n++)
         v->seg[n] = segment_of(s->selector[n]);
     if (c->mode == MODE_64) {

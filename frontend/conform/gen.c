@@ -13,6 +13,7 @@
 #include "cpu/insn.h"
 #include "frontend/conform/campaign.h"
 #include "frontend/conform/conform.h"
+#include "frontend/conform/engine_image.h"
 #include "frontend/conform/generate.h"
 #include "frontend/conform/reduce.h"
 #include "frontend/conform/vectors.h"
@@ -212,7 +213,7 @@ static enum status generate(struct gen *g, struct error *err)
 
     g->directory = g->output && !stat(g->output, &about) && S_ISDIR(about.st_mode);
     if ((st = cpu_model_parse(&g->model, g->cpu, &one, 1000000000, 1000000000, err)) ||
-        (st = generator_create(&g->generator, &g->model, err)) ||
+        (st = generator_create(&g->generator, &g->model, image_host_xcr0(), err)) ||
         (st = native_host_create(&g->host, REDUCE_BATCH, err)))
         return st;
     st = write_rows(g, err);

@@ -12,7 +12,7 @@
 
 enum { ENCODE_TRIES = 64 };
 
-enum status generator_create(struct generator **out, const struct cpu_model *model,
+enum status generator_create(struct generator **out, const struct cpu_model *model, u64 host_xcr0,
                              struct error *err)
 {
     struct rng r = {0x243f6a8885a308d3ull};
@@ -22,6 +22,8 @@ enum status generator_create(struct generator **out, const struct cpu_model *mod
     if (!g)
         return error_set(err, ST_NO_MEMORY, "There is no memory for the generator of cases.");
     g->model = *model;
+    g->host_xcr0 = host_xcr0;
+    g->xcr0 = host_xcr0 & model->xcr0_supported;
     for (unsigned n = 0; n < POOL_BYTES; n += 8)
         store_le(g->pool + n, rng_next(&r), 8);
     st = forms_create(g, err);
@@ -173,6 +175,21 @@ void state_fill(struct build *b)
     setup_fpu(b);
 }
 
+/* After everything else, so that the rest of the case is the same on every host. */
+void state_limit(struct build *b)
+{
+    const u64 xcr0 = b->g->xcr0;
+    struct conform_state *s = &b->c->in;
+    unsigned bytes = xcr0 & XCR0_ZMM_HI256 ? 64 : xcr0 & XCR0_AVX ? 32 : 16;
+
+    if (!(xcr0 & XCR0_OPMASK))
+        memset(s->k, 0, sizeof(s->k));
+    for (unsigned n = 0; n < 16; n++)
+        memset(s->zmm[n] + bytes, 0, sizeof(s->zmm[n]) - bytes);
+    if (!(xcr0 & XCR0_HI16_ZMM))
+        memset(s->zmm[16], 0, 16 * sizeof(s->zmm[16]));
+}
+
 /* -- place -- */
 
 /* Somewhere in the code pages: across them at times, up to the last byte, or over it. */
@@ -215,6 +232,7 @@ static void start_build(struct build *b, const struct generator *g, const struct
     c->mode = form->mode;
     c->seed = seed;
     c->patch_count = 0;
+    c->xcr0 = 0;
     c->undefined_flags = b->row->flags_undefined;
 }
 
@@ -246,5 +264,6 @@ void generate_case(const struct generator *g, const struct conform_form *form, u
             address_memory(&b);
         setup_memory(&b);
     }
+    state_limit(&b);
     memcpy(c->code, b.enc.bytes, c->code_size);
 }

@@ -25,9 +25,10 @@ struct conform_form {
  * system`: privileged". Never NULL for rows without a form. */
 const char *conform_exempt(unsigned row);
 
-/* model: features of rows to generate (hidden rows have no forms). */
+/* model: features of rows to generate (hidden rows have no forms). host_xcr0: XCR0 of the judge;
+ * registers that it or the model lacks are zero in every case. */
 MUST_USE enum status generator_create(struct generator **g, const struct cpu_model *model,
-                                      struct error *err);
+                                      u64 host_xcr0, struct error *err);
 void generator_destroy(struct generator *g);
 /* All forms, grouped by row. */
 const struct conform_form *generator_forms(const struct generator *g, unsigned *count);

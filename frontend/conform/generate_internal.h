@@ -76,6 +76,8 @@ enum safe_group { SAFE_INTEGER, SAFE_VECTOR, SAFE_X87, SAFE_GROUPS };
 
 struct generator {
     struct cpu_model model;
+    u64 host_xcr0; /* of the judge */
+    u64 xcr0;      /* of it and the engine */
     struct conform_form *forms;
     struct gen_form *specs; /* parallel to forms */
     unsigned count;
@@ -116,6 +118,8 @@ struct build {
     bool has_memory;
 };
 
+/* Clears the registers that one of the two has not. */
+void state_limit(struct build *b);
 /* Random segments, general, opmask and vector registers, x87 and MXCSR for b->row. */
 void state_fill(struct build *b);
 

@@ -345,9 +345,11 @@ void generate_sequence(const struct generator *g, enum conform_mode mode, unsign
     c->insn_length = 0;
     c->seed = seed;
     c->patch_count = 0;
+    c->xcr0 = 0;
     c->undefined_flags = 0;
     state_fill(&b);
     settle_state(&b);
+    state_limit(&b);
     c->code_address = ARENA_CODE + rng_below(&b.rng, ARENA_CODE_SIZE - CASE_CODE_MAX);
     c->in.rip = c->code_address;
     if (mode != MODE_64 && c->in.selector[SEG_CS] != SEL_CS32)

@@ -105,12 +105,21 @@ static void set_pair(struct build *b, u64 eax, u64 edx)
     b->fixed |= 1u << RAX | 1u << RDX;
 }
 
-/* Components 0-2 and 5-7. All of them are in use in these states, so that XINUSE is known; PKRU
- * is in its initial state, in which a processor may or may not hold it to be in use. */
+/* The components of XCR0 that Lockstep knows. */
+static void note_xcr0(struct build *b)
+{
+    b->c->xcr0 = b->g->host_xcr0 & (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU);
+}
+
+/* Components 0-2 and 5-7, but for those that only one side has. All of them are in use in these
+ * states, so that XINUSE is known; PKRU is in its initial state, in which a processor may or may
+ * not hold it to be in use. */
 static void setup_xsave(struct build *b)
 {
-    unsigned components = XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512;
+    u64 components = XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512;
 
+    components &= ~(b->g->host_xcr0 ^ b->g->xcr0);
+    note_xcr0(b);
     set_pair(b, rng_next(&b->rng) & components, 0);
     for (unsigned n = 0; n < 8; n++)
         b->c->in.k[n] |= 1;
@@ -137,6 +146,9 @@ bool setup_state_registers(struct build *b)
     case INSN_WRPKRU: setup_pkru(b); return true;
     case INSN_XGETBV: /* not 1: which components are in use may differ */
         b->c->in.gpr[RCX] = rng_one_in(&b->rng, 4) ? 2 + rng_below(&b->rng, 1000) : 0;
+        if (b->g->host_xcr0 != b->g->xcr0)
+            b->c->in.gpr[RCX] |= 2;
+        note_xcr0(b);
         return true;
     case INSN_WRFSBASE_Ry:
     case INSN_WRGSBASE_Ry:
@@ -184,11 +196,11 @@ static void patch_fxsave_image(struct build *b)
     case_patch(b->c, b->linear, bytes, sizeof(bytes));
 }
 
-/* The XSAVE header: reserved bits are zero for the most part. PKRU is not loaded: the arena must
- * stay accessible. */
+/* The XSAVE header: reserved bits, such as those of components that are not enabled, are zero for
+ * the most part. PKRU is not loaded: the arena must stay accessible. */
 static void patch_xsave_header(struct build *b)
 {
-    unsigned components = XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512;
+    u64 components = (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512) & b->g->xcr0;
     u8 header[64] = {0};
 
     store_le(header, rng_next(&b->rng) & components, 8);

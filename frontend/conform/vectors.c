@@ -386,7 +386,8 @@ static enum status read_code(const struct json_text *t, const json_t *object,
 
     if ((st = json_text_number(t, object, "mode", 64, &mode, err)) ||
         (st = hex_field(t, object, "at", &c->code_address, 4, err)) ||
-        (st = hex_field(t, object, "seed", &c->seed, 8, err)))
+        (st = hex_field(t, object, "seed", &c->seed, 8, err)) ||
+        (st = hex_field(t, object, "xcr0", &c->xcr0, 8, err)))
         return st;
     if (mode != 16 && mode != 32 && mode != 64)
         return json_text_error(t, "mode", err, "\"mode\" must be 16, 32 or 64.");
@@ -431,7 +432,7 @@ enum status vectors_parse(const struct json_text *t, const json_t *object, struc
                           struct error *err)
 {
     static const char *const keys[] = {
-        "text", "row",    "mode", "at",      "code",      "length", "undefined",    "seed",
+        "text", "row",    "mode", "at",      "code",      "length", "undefined",    "seed", "xcr0",
         "in",   "memory", "out",  "changed", "exception", "end",    "more_changed", NULL};
     struct conform_case *c = &v->c;
     enum status st;

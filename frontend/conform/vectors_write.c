@@ -234,6 +234,8 @@ void vectors_write(FILE *out, const struct conform_case *c, const struct conform
         fprintf(out, ", \"length\": %u", c->insn_length);
     write_undefined(out, c->undefined_flags);
     fprintf(out, ", \"seed\": \"%llx\"", (unsigned long long)c->seed);
+    if (c->xcr0)
+        fprintf(out, ", \"xcr0\": \"%llx\"", (unsigned long long)c->xcr0);
     write_registers(out, "in", &c->in, &base);
     write_patches(out, c);
     write_registers(out, "out", &o->out, &c->in);

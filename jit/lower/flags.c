@@ -179,6 +179,17 @@ void lower_need_flags(struct translator *t)
     t->flags = FLAGS_BOTH;
 }
 
+/* TEST of the result, with a bit above it so that ZF stays clear, or of 0 if there was none. */
+void lower_scan_flags(struct translator *t, unsigned guest)
+{
+    struct emit_mem above = emit_at(lower_use(t, guest, T1), 0x100);
+
+    emit_lea(t->e, T0, &above, 4);
+    emit_mov_imm(t->e, T1, 0);
+    emit_op_reg(t->e, 0, EMIT_0F | 0x40 | CC_E, T1, T0); /* cmov */
+    emit_op_reg(t->e, EMIT_66, 0x85, T0, T0);            /* test */
+}
+
 static bool is_shift(const struct insn_row *row)
 {
     unsigned op = row->key.opcode;

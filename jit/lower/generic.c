@@ -517,6 +517,8 @@ bool lower_generic(struct translator *t, const struct jit_insn *ji)
         lower_inc_dec(t, i);
     else
         rewrite(t, &p, i, &m);
+    if ((i->id == INSN_BSF_GvEv || i->id == INSN_BSR_GvEv) && !t->j->scan)
+        lower_scan_flags(t, i->reg);
     if (insn_row(i)->flags_written & F_OSZAPC)
         t->flags = FLAGS_HOST;
     return true;

@@ -176,6 +176,9 @@ void lower_keep_recipe(struct translator *t, const struct insn *i,
 void lower_note_recipe(struct translator *t, const struct jit_insn *ji);
 /* The instruction needs the guest's flags in the host's. Uses T1. */
 void lower_need_flags(struct translator *t);
+/* After BSF or BSR into a guest register: from ZF, all flags as cpu/ops/bits.c makes them. Uses T0,
+ * T1. */
+void lower_scan_flags(struct translator *t, unsigned guest);
 /* What an instruction does with arithmetic flags, as far as our code around it must know. */
 enum flag_use { FLAG_NEUTRAL, FLAG_SETS_ALL, FLAG_NEEDS, FLAG_DESTROYS };
 enum flag_use lower_flag_use(const struct insn *i);

@@ -120,6 +120,32 @@ run 1 check --cpu x86-64 feature.json
 says 'feature.json:5: the instruction needs avx, which the processor model lacks'
 prints '1 vectors, 1 pass, 0 differ, 1 need what this host lacks'
 
+# What XGETBV gives and XSAVE stores depends on XCR0: an engine gets that of the vector, whatever the host has, and a
+# vector that no model or not this host can be given is left out.
+xgetbv='{"mode": 64, "at": "10000000", "code": "0f01d0", "row": "XGETBV", "xcr0": "3", "in": {"rdx": "5"},
+ "out": {"rax": "3", "rdx": "0", "rip": "10000004"}}'
+printf '%s\n%s\n' "$header" "$xgetbv" >xcr0.json
+run 0 check xcr0.json
+prints '1 vectors, 1 pass, 0 differ$'
+run 0 check --cpu x86-64-v3 xcr0.json
+printf '%s\n%s\n' "$header" "${xgetbv/'"rax": "3"'/'"rax": "7"'}" >xcr0.json
+run 2 check xcr0.json
+printf '%s\n%s\n%s\n' "$header" "$add" "${xgetbv/'"xcr0": "3"'/'"xcr0": "4000000000000003"'}" >xcr0.json
+run 1 check xcr0.json
+says 'xcr0.json:5: the instruction needs an XCR0 of 4000000000000003, which the processor model lacks'
+prints '1 vectors, 1 pass, 0 differ, 1 need what this host lacks'
+run 1 check --native xcr0.json
+says 'xcr0.json:5: the instruction needs an XCR0 of 4000000000000003, which this host lacks'
+# Registers that this host may lack.
+printf '%s\n%s\n' "$header" "${add/'"in": {'/'"in": {"k3": "1", "zmm17": "1", '}" >state.json
+run 0 check state.json
+if grep -qw avx512f /proc/cpuinfo; then
+    run 0 check --native state.json
+else
+    run 1 check --native state.json
+    says 'the instruction needs an XCR0 of [0-9a-f]+, which this host lacks'
+fi
+
 # -- SingleStepTests --
 for cpu in 8086 80286 80386; do
     run 0 check "$data/$cpu"

@@ -14,6 +14,7 @@
 
 #include "cpu/insn.h"
 #include "cpu/regs.h"
+#include "frontend/conform/engine_image.h"
 #include "frontend/conform/native.h"
 #include "tests/cpu/host_model.h"
 
@@ -22,10 +23,17 @@ enum { BATCH = 128 };
 static struct generator *generator;
 static struct cpu_model model;
 
+/* XCR0 of hosts. */
+enum {
+    SSE_ONLY = XCR0_X87 | XCR0_SSE,
+    UP_TO_AVX = SSE_ONLY | XCR0_AVX,
+    UP_TO_AVX512 = UP_TO_AVX | XCR0_AVX512 | XCR0_PKRU,
+};
+
 /* All features: every row must have forms, whatever the host lacks. */
 static void everything(struct cpu_model *m)
 {
-    *m = (struct cpu_model){.vendor = "AuthenticAMD"};
+    *m = (struct cpu_model){.vendor = "AuthenticAMD", .xcr0_supported = UP_TO_AVX512};
     for (unsigned n = 0; n < FEAT_COUNT; n++)
         feature_add(&m->features, (enum cpu_feature)n);
 }
@@ -35,7 +43,7 @@ static void open_generator(void)
     struct error err;
 
     everything(&model);
-    ck_assert_int_eq(generator_create(&generator, &model, &err), ST_OK);
+    ck_assert_int_eq(generator_create(&generator, &model, UP_TO_AVX512, &err), ST_OK);
 }
 
 static void close_generator(void)
@@ -96,7 +104,7 @@ START_TEST(hidden_rows_have_no_forms)
 
     feature_remove(&less.features, FEAT_AVX512F);
     feature_remove(&less.features, FEAT_BMI2);
-    ck_assert_int_eq(generator_create(&g, &less, NULL), ST_OK);
+    ck_assert_int_eq(generator_create(&g, &less, UP_TO_AVX512, NULL), ST_OK);
     forms = generator_forms(g, &count);
     for (unsigned n = 0; n < count; n++) {
         unsigned feature = insn_rows[forms[n].row].feature;
@@ -212,7 +220,7 @@ START_TEST(the_same_seed_gives_the_same_case)
     unsigned count, differ = 0;
     const struct conform_form *forms = generator_forms(generator, &count);
 
-    ck_assert_int_eq(generator_create(&other, &model, NULL), ST_OK);
+    ck_assert_int_eq(generator_create(&other, &model, UP_TO_AVX512, NULL), ST_OK);
     memset(a, 0x55, sizeof(*a));
     memset(b, 0xaa, sizeof(*b));
     for (unsigned n = 0; n < count; n += 7) {
@@ -227,6 +235,110 @@ START_TEST(the_same_seed_gives_the_same_case)
     generator_destroy(other);
     free(a);
     free(b);
+}
+END_TEST
+
+/* Whether all registers that XCR0 has not are zero, and some of each sort that it has are not. */
+static bool registers_fit(const struct conform_state *s, u64 xcr0, u64 *used)
+{
+    static const struct {
+        u64 component;
+        unsigned first, count, from, to;
+    } parts[] = {{XCR0_SSE, 0, 16, 0, 16},
+                 {XCR0_AVX, 0, 16, 16, 32},
+                 {XCR0_ZMM_HI256, 0, 16, 32, 64},
+                 {XCR0_HI16_ZMM, 16, 16, 0, 64}};
+    u8 any = 0;
+
+    for (unsigned n = 0; n < 8; n++)
+        *used |= s->k[n] ? XCR0_OPMASK : 0;
+    for (unsigned p = 0; p < ARRAY_SIZE(parts); p++) {
+        any = 0;
+        for (unsigned n = 0; n < parts[p].count; n++)
+            for (unsigned b = parts[p].from; b < parts[p].to; b++)
+                any |= s->zmm[parts[p].first + n][b];
+        *used |= any ? parts[p].component : 0;
+    }
+    return !(*used & ~xcr0);
+}
+
+/* The judge could not load it, and would answer with zeros. The rest of a case is the same. */
+START_TEST(what_the_host_or_the_model_has_not_is_zero)
+{
+    static const struct {
+        u64 host, model, both;
+    } sides[] = {{UP_TO_AVX512, UP_TO_AVX512, UP_TO_AVX512 & ~(u64)XCR0_PKRU},
+                 {UP_TO_AVX, UP_TO_AVX512, UP_TO_AVX},
+                 {UP_TO_AVX512, UP_TO_AVX, UP_TO_AVX},
+                 {SSE_ONLY, UP_TO_AVX512, SSE_ONLY}};
+    struct conform_case *c = malloc(sizeof(*c)), *full = malloc(sizeof(*full));
+    struct cpu_model other = model;
+    unsigned count;
+    const struct conform_form *forms = generator_forms(generator, &count);
+
+    for (unsigned n = 0; n < ARRAY_SIZE(sides); n++) {
+        struct generator *g;
+        u64 used = 0;
+
+        other.xcr0_supported = sides[n].model;
+        ck_assert_int_eq(generator_create(&g, &other, sides[n].host, NULL), ST_OK);
+        for (unsigned f = 0; f < count; f += 3) {
+            generate_case(g, &forms[f], f, c);
+            if (!registers_fit(&c->in, sides[n].both, &used))
+                ck_abort_msg("%s, side %u", insn_rows[c->row].name, n);
+            generate_case(generator, &forms[f], f, full);
+            memcpy(full->in.zmm, c->in.zmm, sizeof(c->in.zmm));
+            memcpy(full->in.k, c->in.k, sizeof(c->in.k));
+            if (!c->xcr0 && !same_case(c, full))
+                ck_abort_msg("%s, side %u", insn_rows[c->row].name, n);
+        }
+        used &= ~(u64)XCR0_X87;
+        ck_assert_uint_eq(used | XCR0_X87, sides[n].both);
+        for (unsigned f = 0; f < CONFORM_MODES; f++) {
+            generate_sequence(g, (enum conform_mode)f, 20, f, c);
+            ck_assert(registers_fit(&c->in, sides[n].both, &used));
+        }
+        generator_destroy(g);
+    }
+    free(c);
+    free(full);
+}
+END_TEST
+
+/* XSAVE and its like in a case say which XCR0 they are for, and ask for nothing that only one side
+ * has. */
+START_TEST(xsave_cases_name_their_xcr0)
+{
+    static const u64 hosts[] = {UP_TO_AVX512, UP_TO_AVX};
+    struct conform_case *c = malloc(sizeof(*c));
+    struct cpu_model less = model;
+    u64 asked[ARRAY_SIZE(hosts)] = {0};
+    unsigned count;
+    const struct conform_form *forms = generator_forms(generator, &count);
+
+    less.xcr0_supported = UP_TO_AVX;
+    for (unsigned n = 0; n < ARRAY_SIZE(hosts); n++) {
+        struct generator *g;
+
+        ck_assert_int_eq(generator_create(&g, &less, hosts[n], NULL), ST_OK);
+        for (unsigned f = 0; f < count; f++)
+            for (u64 seed = 0; seed < 8; seed++) {
+                generate_case(g, &forms[f], seed, c);
+                if (c->row == INSN_XGETBV && !strstr(forms[f].text, "#UD")) {
+                    ck_assert_uint_eq(c->xcr0, hosts[n]);
+                    ck_assert(c->in.gpr[RCX] || hosts[n] == UP_TO_AVX);
+                } else if (c->row == INSN_XSAVE_M && !strstr(forms[f].text, "#UD")) {
+                    ck_assert_uint_eq(c->xcr0, hosts[n]);
+                    asked[n] |= c->in.gpr[RAX];
+                } else if (insn_rows[c->row].feature == FEAT_BASE) {
+                    ck_assert_uint_eq(c->xcr0, 0);
+                }
+            }
+        generator_destroy(g);
+    }
+    ck_assert_uint_eq(asked[0], UP_TO_AVX);
+    ck_assert_uint_eq(asked[1], UP_TO_AVX512 & ~(u64)XCR0_PKRU);
+    free(c);
 }
 END_TEST
 
@@ -300,7 +412,7 @@ START_TEST(rows_run_to_their_end_on_the_host)
     const struct conform_form *forms;
 
     host_model(&model);
-    ck_assert_int_eq(generator_create(&g, &model, &err), ST_OK);
+    ck_assert_int_eq(generator_create(&g, &model, image_host_xcr0(), &err), ST_OK);
     ck_assert_msg(native_host_create(&host, BATCH, &err) == ST_OK, "%s", err.text);
     forms = generator_forms(g, &count);
     for (unsigned n = 0; n < 2 * count; n++) {
@@ -341,6 +453,8 @@ int main(void)
     tcase_add_test(t, hidden_rows_have_no_forms);
     tcase_add_test(t, every_case_decodes_to_its_row_and_stays_in_the_arena);
     tcase_add_test(t, the_same_seed_gives_the_same_case);
+    tcase_add_test(t, what_the_host_or_the_model_has_not_is_zero);
+    tcase_add_test(t, xsave_cases_name_their_xcr0);
     tcase_add_test(t, a_case_takes_microseconds);
     tcase_add_test(t, rows_run_to_their_end_on_the_host);
     r = srunner_create(s);

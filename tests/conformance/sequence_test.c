@@ -13,6 +13,7 @@
 #include "cpu/regs.h"
 #include "frontend/conform/engine.h"
 #include "frontend/conform/generate.h"
+#include "frontend/conform/engine_image.h"
 #include "frontend/conform/native.h"
 #include "tests/cpu/host_model.h"
 
@@ -28,7 +29,7 @@ static void open_generator(void)
     struct error err;
 
     host_model(&model);
-    ck_assert_int_eq(generator_create(&generator, &model, &err), ST_OK);
+    ck_assert_int_eq(generator_create(&generator, &model, image_host_xcr0(), &err), ST_OK);
 }
 
 static void close_generator(void)

@@ -64,6 +64,7 @@ static void fill(struct conform_vector *v)
     memcpy(c->code, "\x03\x03\x90", 3);
     c->undefined_flags = F_OF | F_AF;
     c->seed = 0xfedcba9876543210;
+    c->xcr0 = 0x8000000000000207;
     c->patch_count = 2;
     c->patch[0] = (struct conform_patch){.address = ARENA_DATA, .size = 3, .bytes = {1, 2, 3}};
     c->patch[1] = (struct conform_patch){.address = ARENA_STACK + 0x1fff, .size = 2};
@@ -116,6 +117,7 @@ static void assert_same(const struct conform_vector *a, const struct conform_vec
     ck_assert_int_eq(a->c.insn_length, b->c.insn_length);
     ck_assert_int_eq(a->c.undefined_flags, b->c.undefined_flags);
     ck_assert_uint_eq(a->c.seed, b->c.seed);
+    ck_assert_uint_eq(a->c.xcr0, b->c.xcr0);
     ck_assert_int_eq(a->c.code_size, b->c.code_size);
     ck_assert_mem_eq(a->c.code, b->c.code, a->c.code_size);
     ck_assert_int_eq(a->c.patch_count, b->c.patch_count);

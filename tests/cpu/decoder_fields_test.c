@@ -405,6 +405,35 @@ START_TEST(disassembly)
 }
 END_TEST
 
+/* A processor without AVX-512 has no EVEX form of anything, whatever else it has, and does not
+ * fetch what is behind 62; the same holds for VEX. */
+START_TEST(encodings_without_their_features)
+{
+    struct cpu_model model = {.vendor = "AuthenticAMD"};
+
+    context.model = &model;
+    UD(0x62);
+    UD(0xc4);
+    UD(0xc5);
+    feature_add(&model.features, FEAT_VAES);
+    feature_add(&model.features, FEAT_AVX);
+    OK(0xc4, 0xe2, 0x75, 0xdc, 0xc2);       /* vaesenc ymm0, ymm1, ymm2 */
+    UD(0x62, 0xf2, 0x75, 0x48, 0xdc, 0xc2); /* vaesenc zmm0, zmm1, zmm2 */
+    UD(0x62);
+    ck_assert_int_eq(DECODE(0xc4), DECODE_SHORT);
+    code_size(4);
+    UD(0x62, 0xc0);
+    OK(0x62, 0x03); /* bound eax, [ebx] */
+    code_size(8);
+    feature_remove(&model.features, FEAT_AVX);
+    feature_add(&model.features, FEAT_BMI1);
+    OK(0xc4, 0xe2, 0x70, 0xf2, 0xc2); /* andn eax, ecx, edx */
+    feature_add(&model.features, FEAT_AVX512F);
+    OK(0x62, 0xf2, 0x75, 0x48, 0xdc, 0xc2);
+    ck_assert_int_eq(DECODE(0x62), DECODE_SHORT);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("decoder_fields");
@@ -428,6 +457,7 @@ int main(void)
     tcase_add_test(c, memory_sizes);
     tcase_add_test(c, description);
     tcase_add_test(c, disassembly);
+    tcase_add_test(c, encodings_without_their_features);
     suite_add_tcase(suite, c);
     return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cpu/cpuid.h"
+#include "cpu/regs.h"
 
 static inline void host_model(struct cpu_model *model)
 {
@@ -23,6 +24,7 @@ static inline void host_model(struct cpu_model *model)
 #include "cpu/feature.def"
 #undef FEATURE
     feature_add(&model->features, FEAT_BASE);
+    model->xcr0_supported = XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU;
     if (__builtin_cpu_is("intel"))
         memcpy(model->vendor, "GenuineIntel", 12);
 }

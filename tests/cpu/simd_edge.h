@@ -47,10 +47,7 @@ static inline int edge_run_host(struct simd_edge *e, const u8 *bytes, unsigned c
     struct simd_oracle *o = &e->o;
 
     memcpy(e->host - WINDOW, o->in.window, WINDOW);
-    o->host = o->in;
-    o->host.window_pointer = (u64)(e->host - distance);
-    o->host.rflags = (o->in.rflags & F_OSZAPC) | F_1;
-    store_le(o->host.fx + 24, MXCSR_RESET, 4);
+    simd_start_host(o, e->host - distance);
     simd_emit(o, bytes, count);
     simd_resume = o->resume;
     simd_info.si_signo = 0;
@@ -115,7 +112,7 @@ static inline bool edge_check_row(struct simd_edge *e, unsigned id, unsigned cou
     const struct insn_row *row = &insn_rows[id];
     char why[200];
 
-    if (decode_row_mod(row) == MOD_REG || !simd_host_has(row->feature))
+    if (decode_row_mod(row) == MOD_REG || !simd_can_judge(&e->o, row))
         return true;
     for (unsigned n = 0; n < count; n++) {
         u8 bytes[16];
@@ -143,7 +140,7 @@ static inline unsigned edge_check_space(struct simd_edge *e, unsigned space, uns
 
         if (row->key.space != space || !(row->traits & (T_AVX | T_EVEX)))
             continue;
-        if (!simd_host_has(row->feature)) {
+        if (!simd_can_judge(&e->o, row)) {
             printf("%s is exempt: the host has no such instruction\n", row->name);
             exempt++;
             continue;

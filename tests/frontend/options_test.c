@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "frontend/cli/options.h"
+#include "jit/jit.h"
 #include "tests/suite.h"
 
 static struct cli_options o;
@@ -265,6 +266,10 @@ START_TEST(questions)
     ck_assert_int_eq(o.action, CLI_CPU_HELP);
     accept("-device help");
     ck_assert_int_eq(o.action, CLI_DEVICE_HELP);
+    accept("-jit help");
+    ck_assert_int_eq(o.action, CLI_JIT_HELP);
+    accept("-jit stats,cache=1M,no-link");
+    ck_assert_uint_eq(o.machine.jit_off, JIT_LINK);
     accept("-d help");
     ck_assert_int_eq(o.action, CLI_LOG_HELP);
 }

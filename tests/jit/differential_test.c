@@ -22,7 +22,8 @@ static const struct jit_options variants[] = {
     {.optimisations = JIT_ALL & ~(u32)JIT_MEMORY, .counted = true},
     {.optimisations = 0, .counted = true},
     {.optimisations = JIT_ALL & ~(u32)JIT_AVX, .counted = true},
-    {.optimisations = JIT_ALL & ~(u32)(JIT_AVX512 | JIT_XSAVE | JIT_FSGSBASE), .counted = true},
+    {.optimisations = JIT_ALL & ~(u32)(JIT_AVX512 | JIT_XSAVE | JIT_FSGSBASE | JIT_SCAN),
+     .counted = true},
     {.optimisations = JIT_ALL, .counted = true, .check = true},
 };
 static const enum machine_mode modes[] = {MACHINE_LONG, MACHINE_USER64, MACHINE_PROT32,
