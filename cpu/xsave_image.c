@@ -71,7 +71,7 @@ void fpu_load_x87(struct fpu *fpu, const u8 image[FX_X87_BYTES], bool wide)
     fpu_set_words(fpu, (unsigned)load_le(image + FX_FCW, 2), (unsigned)load_le(image + FX_FSW, 2));
     fpu->fx[FX_FTW] = image[FX_FTW];
     store_le(fpu->fx + FX_FOP, load_le(image + FX_FOP, 2) & 0x7ff, 2);
-    /* Pointers are kept as linear addresses of 57 bits (family 19h). */
+    /* Pointers are kept as linear addresses of 57 bits (Zen 4; on Zen 3 of 48). */
     store_le(fpu->fx + FX_FIP, pointer(load_le(image + FX_FIP, bytes)), 8);
     store_le(fpu->fx + FX_FDP, pointer(load_le(image + FX_FDP, bytes)), 8);
     fpu->fcs = wide ? 0 : (u16)load_le(image + FX_FIP + 4, 2);

@@ -9,6 +9,7 @@
 
 #include "cpu/insn.h"
 #include "frontend/conform/arena.h"
+#include "mem/base/bits.h"
 
 const struct conform_deviation_info conform_deviations[DEVIATION_COUNT] = {
     [DEVIATION_NONE] = {"none", "", "", "An unexplained difference."},
@@ -215,6 +216,7 @@ enum {
     FX_FSW_ES = 0x80,
     FX_FTW = 4,
     FX_FOP = 6,
+    FX_FIP = 8,
     FX_FDP = 16,
     FX_POINTERS_END = 24,
     FX_ST0 = 32,
@@ -239,6 +241,23 @@ static bool pointers_unseen(const struct comparison *m)
             !memcmp(engine + FX_FDP, m->c->in.x87 + FX_FDP, FX_POINTERS_END - FX_FDP));
 }
 
+/* The host keeps the low 48 bits of a pointer, the engine more. */
+static bool pointers_narrower(const struct comparison *m)
+{
+    const u8 *host = m->host->out.x87, *engine = m->engine->out.x87;
+
+    if ((!row_begins(m, "FXRSTOR_") && !row_begins(m, "XRSTOR_")) ||
+        memcmp(host + FX_FOP, engine + FX_FOP, FX_FIP - FX_FOP))
+        return false;
+    for (unsigned at = FX_FIP; at <= FX_FDP; at += FX_FDP - FX_FIP) {
+        u64 narrow = load_le(host + at, 8), wide = load_le(engine + at, 8);
+
+        if (narrow != wide && narrow != (u64)((i64)(wide << 16) >> 16))
+            return false;
+    }
+    return true;
+}
+
 static void compare_x87(struct comparison *m)
 {
     const u8 *host = m->host->out.x87, *engine = m->engine->out.x87;
@@ -252,7 +271,9 @@ static void compare_x87(struct comparison *m)
                fsw & ~0x4700u || m->row[0] != 'F' ? DEVIATION_NONE : DEVIATION_X87_CONDITIONS);
     if (memcmp(host + FX_FOP, engine + FX_FOP, FX_POINTERS_END - FX_FOP))
         differ(m, PART_X87,
-               pointers_unseen(m) ? DEVIATION_X87_POINTERS_UNSEEN : DEVIATION_X87_POINTERS);
+               pointers_unseen(m)     ? DEVIATION_X87_POINTERS_UNSEEN
+               : pointers_narrower(m) ? DEVIATION_X87_POINTER_WIDTH
+                                      : DEVIATION_X87_POINTERS);
     for (unsigned at = FX_ST0; at < sizeof(m->c->in.x87); at += FX_SLOT)
         if (memcmp(host + at, engine + at, 10))
             differ(m, PART_X87, DEVIATION_NONE);

@@ -10,6 +10,7 @@
 
 #include "cpu/insn.h"
 #include "frontend/conform/arena.h"
+#include "mem/base/bits.h"
 
 static struct conform_case c;
 static struct conform_outcome host, engine;
@@ -378,6 +379,30 @@ START_TEST(what_the_judge_cannot_see_is_named)
 }
 END_TEST
 
+START_TEST(x87_pointers_of_48_bits)
+{
+    enum { FOP = 6, FIP = 8, FDP = 16 };
+
+    c.row = INSN_FXRSTOR_M;
+    store_le(host.out.x87 + FIP, 0xffff8449e2a4e840, 8);
+    store_le(host.out.x87 + FDP, 0x00000d61d5d6831b, 8);
+    engine = host;
+    store_le(engine.out.x87 + FIP, 0x00108449e2a4e840, 8);
+    store_le(engine.out.x87 + FDP, 0x00f10d61d5d6831b, 8);
+    assert_explained(PART_X87, DEVIATION_X87_POINTER_WIDTH, NULL);
+    store_le(engine.out.x87 + FIP, 0x00108449e2a4e841, 8);
+    ck_assert(!compare(NULL).explained);
+    engine = host;
+    store_le(engine.out.x87 + FIP, 0x00108449e2a4e840, 8);
+    engine.out.x87[FOP] = 1;
+    ck_assert(!compare(NULL).explained);
+    engine = host;
+    c.row = INSN_FLD_Mf32;
+    store_le(engine.out.x87 + FIP, 0x00108449e2a4e840, 8);
+    ck_assert(!compare(NULL).explained);
+}
+END_TEST
+
 /* Only between faults of one access, and only for instructions that make many. */
 START_TEST(another_fault_of_a_long_image_comes_first)
 {
@@ -436,7 +461,7 @@ START_TEST(every_deviation_says_where_it_is_written)
                       BIT(DEVIATION_INT1_VIRTUAL) | BIT(DEVIATION_X87_POINTERS_UNSEEN) |
                           BIT(DEVIATION_NULL_SELECTOR) | BIT(DEVIATION_UPPER_HALF) |
                           BIT(DEVIATION_CPU_NODE_LIMIT) | BIT(DEVIATION_FAULT_ORDER) |
-                          BIT(DEVIATION_SCAN_FLAGS));
+                          BIT(DEVIATION_SCAN_FLAGS) | BIT(DEVIATION_X87_POINTER_WIDTH));
     /* The rows of old processors come behind those of today's. */
     ck_assert_uint_eq((conform_deviation_set("AMD") | conform_deviation_set("Intel")) + 2,
                       BIT(DEVIATION_UNDEFINED_REGISTERS + 1));
@@ -467,6 +492,7 @@ int main(void)
     tcase_add_test(t, bases_of_null_selectors);
     tcase_add_test(t, int1_below_a_hypervisor);
     tcase_add_test(t, what_the_judge_cannot_see_is_named);
+    tcase_add_test(t, x87_pointers_of_48_bits);
     tcase_add_test(t, another_fault_of_a_long_image_comes_first);
     tcase_add_test(t, operands_of_repe_cmpsb_fault_in_either_order);
     tcase_add_test(t, every_deviation_says_where_it_is_written);
