@@ -27,6 +27,12 @@ enum jit_optimisation {
     JIT_ALL = (1u << JIT_OPTIMISATIONS) - 1
 };
 
+/* What -jit help says of each, by index. */
+struct jit_optimisation_info {
+    const char *name, *what;
+};
+extern const struct jit_optimisation_info jit_optimisation_info[JIT_OPTIMISATIONS];
+
 /* One instruction in code of code_size (2, 4, 8) as text. Returns its length; 0: none is known. */
 typedef unsigned jit_disassemble_fn(unsigned code_size, const u8 *code, size_t size, u64 address,
                                     char *text, size_t text_size);

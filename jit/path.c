@@ -8,7 +8,7 @@
  */
 #include "jit/internal.h"
 
-enum { SAMPLES_HOT = 3 };
+enum { SAMPLES_HOT = 3, EAGER = 4 };
 
 static struct jit_sample *sample_at(struct jit *j, u64 rip)
 {
@@ -21,7 +21,8 @@ void jit_sample(struct jit *j, u32 mode)
 
     if (s->rip != j->v->rip || s->mode != mode)
         *s = (struct jit_sample){.rip = j->v->rip, .mode = mode};
-    if (++s->count == (j->options.eager ? 1 : SAMPLES_HOT))
+    s->count++;
+    if (j->options.eager ? s->count % EAGER == 1 : s->count == SAMPLES_HOT)
         j->hot = s->rip;
 }
 

@@ -19,6 +19,12 @@ enum {
     LEAVES_APART = 10000, /* ... TSC cycles of the one before */
 };
 
+const struct jit_optimisation_info jit_optimisation_info[JIT_OPTIMISATIONS] = {
+#define OPTIMISATION(id, name, what) {name, what},
+#include "jit/optimisation.def"
+#undef OPTIMISATION
+};
+
 /* -- life -- */
 
 /* CPUID.01H:ECX.OSXSAVE; clang 14 knows no name for it. */

@@ -326,20 +326,13 @@ static enum status opt_engine(struct cli_options *o, const char *value, struct e
     return error_set(err, ST_INVALID, "-engine %s is not known; use jit, interp or check.", value);
 }
 
-static const struct {
-    const char *name, *what;
-} jit_names[] = {
-#define OPTIMISATION(id, name, what) {name, what},
-#include "jit/optimisation.def"
-#undef OPTIMISATION
-};
-
 void cli_jit_help(FILE *out)
 {
     fprintf(out, "stats           at exit: what was translated, and what was not\n"
                  "cache=SIZE      of translated code, for each processor (default 64M)\n");
-    for (size_t n = 0; n < ARRAY_SIZE(jit_names); n++)
-        fprintf(out, "no-%-12s without: %s\n", jit_names[n].name, jit_names[n].what);
+    for (size_t n = 0; n < JIT_OPTIMISATIONS; n++)
+        fprintf(out, "no-%-12s without: %s\n", jit_optimisation_info[n].name,
+                jit_optimisation_info[n].what);
 }
 
 static enum status jit_item(struct cli_options *o, const char *item, const char *value,
@@ -356,8 +349,8 @@ static enum status jit_item(struct cli_options *o, const char *item, const char 
                              value);
         return ST_OK;
     }
-    for (size_t n = 0; n < ARRAY_SIZE(jit_names) && !value && !strncmp(item, "no-", 3); n++)
-        if (!strcmp(item + 3, jit_names[n].name)) {
+    for (size_t n = 0; n < JIT_OPTIMISATIONS && !value && !strncmp(item, "no-", 3); n++)
+        if (!strcmp(item + 3, jit_optimisation_info[n].name)) {
             o->machine.jit_off |= 1u << n;
             return ST_OK;
         }
