@@ -22,12 +22,16 @@ enum jit_optimisation {
     JIT_EXTEND = 1u << 4,   /* extend: blocks go on behind conditional jumps */
     JIT_COALESCE = 1u << 5, /* coalesce: one check for accesses that differ by a constant */
     JIT_RECIPE = 1u << 6, /* recipe: flags are made again where that is cheaper than keeping them */
+    JIT_GRANULES = 1u << 20, /* granules: a store kills the code it hits, not all of its page */
+    JIT_MIXED = 1u << 23,    /* mixed: stores beside the code of a page need no body */
+    JIT_REVIVE = 1u << 21,   /* revive: code whose bytes come back need not be translated again */
+    JIT_REGIONS = 1u << 22,  /* regions: a full cache is emptied by and by */
     /* What of the host is used; without, as on a host that lacks it. */
     JIT_FSGSBASE = 1u << 7, /* fsgsbase: else a system call sets the segment base */
     JIT_AVX = 1u << 8,      /* avx */
     JIT_AVX512 = 1u << 9,   /* avx512 */
     JIT_XSAVE = 1u << 10,   /* xsave: for x87 and MMX as they are */
-    JIT_ALL = (1u << 11) - 1
+    JIT_ALL = ~0u
 };
 
 /* One instruction in code of code_size (2, 4, 8) as text. Returns its length; 0: none is known. */
@@ -59,6 +63,8 @@ struct jit_stats {
     u64 blocks;      /* translated */
     u64 code_bytes;  /* written */
     u64 flushes;     /* of the whole cache */
+    u64 evictions;   /* of a region of it */
+    u64 revived;     /* blocks that were found again */
     u64 interpreted; /* calls of a body from translated code */
     u64 misses;      /* of the inline TLB check */
     u64 lookups;     /* leaving translated code to find the next block */

@@ -332,7 +332,8 @@ static const struct {
 } jit_names[] = {{"link", JIT_LINK},     {"indirect", JIT_INDIRECT}, {"memory", JIT_MEMORY},
                  {"simd", JIT_SIMD},     {"extend", JIT_EXTEND},     {"coalesce", JIT_COALESCE},
                  {"recipe", JIT_RECIPE}, {"fsgsbase", JIT_FSGSBASE}, {"avx", JIT_AVX},
-                 {"avx512", JIT_AVX512}, {"xsave", JIT_XSAVE}};
+                 {"avx512", JIT_AVX512}, {"xsave", JIT_XSAVE},       {"granules", JIT_GRANULES},
+                 {"mixed", JIT_MIXED},   {"revive", JIT_REVIVE},     {"regions", JIT_REGIONS}};
 
 static enum status jit_item(struct cli_options *o, const char *item, const char *value,
                             struct error *err)
@@ -353,11 +354,12 @@ static enum status jit_item(struct cli_options *o, const char *item, const char 
             o->machine.jit_off |= jit_names[n].bit;
             return ST_OK;
         }
-    return error_set(err, ST_INVALID,
-                     "-jit %s is not known; use stats, cache=SIZE, no-link, no-indirect, "
-                     "no-memory, no-simd, no-extend, no-coalesce, no-recipe, no-fsgsbase, no-avx, "
-                     "no-avx512 or no-xsave.",
-                     item);
+    return error_set(
+        err, ST_INVALID,
+        "-jit %s is not known; use stats, cache=SIZE, no-link, no-indirect, "
+        "no-memory, no-simd, no-extend, no-coalesce, no-recipe, no-granules, no-mixed, "
+        "no-revive, no-regions, no-fsgsbase, no-avx, no-avx512 or no-xsave.",
+        item);
 }
 
 static enum status opt_jit(struct cli_options *o, const char *value, struct error *err)
@@ -512,7 +514,8 @@ static const struct option option_table[] = {
      "how instructions are executed; check: both ways, compared"},
     {"jit", "LIST", opt_jit,
      "stats, cache=SIZE, no-link, no-indirect, no-memory, no-simd, no-extend, no-coalesce, "
-     "no-recipe, no-fsgsbase, no-avx, no-avx512, no-xsave"},
+     "no-recipe, no-granules, no-mixed, no-revive, no-regions, no-fsgsbase, no-avx, no-avx512, "
+     "no-xsave"},
     {"clock", "real|counted[,ips=N]", opt_clock, "guest time from the host or from instructions"},
     {"rtc", "base=utc|DATE", opt_rtc, "wall clock at power-on"},
     {"d", "LIST", opt_d, "trace categories, separated by commas; -d help lists them"},
