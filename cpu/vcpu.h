@@ -175,7 +175,6 @@ struct vcpu {
         u64 budget;          /* counted: instructions that may still retire */
         u64 end;             /* counted: icount where the budget is used up */
         u64 slot[JIT_SLOTS]; /* host address - guest address of pages that were checked */
-        u64 *cells;          /* targets of jumps between pages */
         void *cache;         /* targets of indirect jumps */
         u32 seen;            /* the events that need no attention now */
         u32 mode;            /* of the block that was entered */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The code cache: one memfd seen through a writable and an executable view, so that no page is both
- * (W^X), and an arena for what describes the code. When either is full, everything is dropped.
+ * The memory of translated code: one memfd seen through a writable and an executable view, so that
+ * no page is both (W^X), and an arena for what describes the code. Both are divided into the same
+ * regions, filled in turn; when one is used again, what it held is evicted.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -30,12 +31,6 @@ static enum status map_views(struct jit *j, int fd, struct error *err)
     j->code = rw;
     j->delta = (u64)rx - (u64)rw;
     return ST_OK;
-}
-
-static void jump_cache_clear(struct jump_cache_entry *cache)
-{
-    for (unsigned n = 0; n < JUMP_CACHE; n++)
-        cache[n].tag = BIT(63) | !n; /* BIT(63) belongs into entry 0 */
 }
 
 enum status jit_cache_create(struct jit *j, struct error *err)
@@ -70,14 +65,48 @@ void jit_cache_destroy(struct jit *j)
     }
 }
 
+void jit_cache_use(struct jit *j, unsigned n)
+{
+    u64 size = (u64)(j->code + j->code_size - j->code_start) / REGIONS;
+
+    j->region = n;
+    j->emit.at = j->code_start + n * size;
+    j->emit.end = j->emit.at + size;
+    j->emit.overflow = false;
+    j->arena_used = n * (size_t)(ARENA_SIZE / REGIONS);
+    j->arena_end = j->arena_used + ARENA_SIZE / REGIONS;
+}
+
+static void evict(struct jit *j, unsigned n)
+{
+    for (struct jit_block *b = j->region_blocks[n]; b; b = b->next_of_region) {
+        jit_block_kill(j, b, false);
+        for (struct jit_link *link = b->exits; link; link = link->sibling)
+            jit_link_cut(j, link);
+    }
+    if (j->region_blocks[n])
+        j->stats.evictions++;
+    j->region_blocks[n] = NULL;
+}
+
 void jit_cache_flush(struct jit *j)
 {
-    memset(j->buckets, 0, sizeof(j->buckets));
-    jit_unlink_all(j);
-    j->cell_count = 0;
-    j->arena_used = 0;
-    j->emit.at = j->code_start;
+    for (unsigned n = 0; n < REGIONS; n++)
+        evict(j, n);
     j->stats.flushes++;
+    jit_cache_use(j, 0);
+}
+
+void jit_cache_advance(struct jit *j)
+{
+    unsigned next = (j->region + 1) % REGIONS;
+
+    if (!next && !(j->options.optimisations & JIT_REGIONS)) {
+        jit_cache_flush(j);
+        return;
+    }
+    evict(j, next);
+    jit_cache_use(j, next);
 }
 
 void *jit_arena(struct jit *j, size_t size)
@@ -85,82 +114,13 @@ void *jit_arena(struct jit *j, size_t size)
     void *p = j->arena + j->arena_used;
 
     size = align_up(size, 64);
-    if (ARENA_SIZE - j->arena_used < size)
+    if (j->arena_end - j->arena_used < size)
         return NULL;
     j->arena_used += size;
     return p;
 }
 
-void jit_unlink_all(struct jit *j)
-{
-    for (u32 n = 0; n < j->armed_count; n++)
-        j->cells[j->armed[n]] = j->cell_link[j->armed[n]]->stub;
-    j->armed_count = 0;
-    memset(j->jump_cache_of, 0, sizeof(j->jump_cache_of));
-    j->jump_cache_count = 0;
-}
-
-/* Modes are few at a time; if there are more than caches, all start anew. */
-struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode)
-{
-    if (unlikely(!j->jump_cache_of[mode])) {
-        if (j->jump_cache_count == JUMP_CACHES) {
-            memset(j->jump_cache_of, 0, sizeof(j->jump_cache_of));
-            j->jump_cache_count = 0;
-        }
-        jump_cache_clear(j->jump_cache[j->jump_cache_count]);
-        j->jump_cache_of[mode] = (u8)++j->jump_cache_count;
-    }
-    return j->jump_cache[j->jump_cache_of[mode] - 1];
-}
-
-void jit_jump_cache_enter(struct jit *j, const struct jit_block *block)
-{
-    u32 slot = ((u32)block->rip >> 4 ^ (u32)block->rip) & (JUMP_CACHE - 1);
-
-    jit_jump_cache(j, block->mode)[slot] =
-        (struct jump_cache_entry){.tag = block->rip, .code = block->entry_guarded};
-}
-
 void jit_arena_trim(struct jit *j, const void *last, size_t size)
 {
     j->arena_used = align_up((u64)((const u8 *)last - j->arena) + size, 64);
-}
-
-static struct jit_block **bucket_of(struct jit *j, u64 key, u64 rip, u32 mode)
-{
-    return &j->buckets[(key ^ key >> 15 ^ rip >> 12 ^ mode << 5) & (BLOCK_BUCKETS - 1)];
-}
-
-struct jit_block *jit_block_find(struct jit *j, u64 key, u64 rip, u32 mode)
-{
-    struct jit_block **link = bucket_of(j, key, rip, mode);
-
-    for (struct jit_block *b = *link; b; link = &b->next, b = *link) {
-        if (b->key != key || b->rip != rip || b->mode != mode)
-            continue;
-        if (b->generation == __atomic_load_n(&b->page->generation, __ATOMIC_ACQUIRE))
-            return b;
-        *link = b->next;
-        return NULL;
-    }
-    return NULL;
-}
-
-void jit_block_insert(struct jit *j, struct jit_block *block)
-{
-    struct jit_block **bucket = bucket_of(j, block->key, block->rip, block->mode);
-
-    block->next = *bucket;
-    *bucket = block;
-}
-
-void jit_block_remove(struct jit *j, struct jit_block *block)
-{
-    struct jit_block **link = bucket_of(j, block->key, block->rip, block->mode);
-
-    while (*link && *link != block)
-        link = &(*link)->next;
-    if (*link)
-        *link = block->next;
 }

@@ -14,9 +14,21 @@
  * vcpu.jit.flags (JF). A block has an entry for either. The other flags are always in vcpu.rflags.
  *
  * A block belongs to a place in RAM, the RIP it was reached by and a mode, so that addresses are
- * constants in it. It lives as long as the page's generation (mem/ram.h) stays. Blocks of one page
- * jump to each other directly, as they die together and one that is left may finish; jumps to
- * another page go through a cell that is emptied whenever a mapping changes or code dies.
+ * constants in it. It lives until a store hits one of the 64-byte granules its instructions lie in
+ * (mem/ram.h). Every vCPU has blocks of its own. It reads the log of hits in jit_follow_hits(), on
+ * its own thread and never while translated code is on its stack: between two blocks, after it
+ * looked for the one at RIP and before it enters it. Whoever stores to code of its own leaves the
+ * block behind that instruction (jit_exec_one() compares the epoch), so the next one is new.
+ *
+ * Jumps go straight to their block: to its start inside a page, to its guarded entry from another
+ * one, as mappings change. A block knows the jumps that lead to it; when it dies they get back
+ * their stubs, so no code jumps into dead code. Dead blocks stay where they are, until their region
+ * is evicted, and live again if the bytes are found to be what they were.
+ *
+ * The code cache and the arena are divided into regions that are filled in turn; when all are full,
+ * the oldest is evicted with all its blocks. That happens in jit_translate() only, when no
+ * translated code is on the stack. What points into the arena across that (vcpu.jit.link) is
+ * dropped if jit.stats.evictions changed.
  */
 #pragma once
 
@@ -30,13 +42,14 @@ enum { T0 = HOST_R9, T1 = HOST_R10, HOST_GUEST_RSP = HOST_R11 };
 
 enum {
     BLOCK_BUCKETS = 1 << 15,
+    PAGE_BUCKETS = 1 << 12,
+    REGIONS = 8,
+    DEAD_VERSIONS = 4,    /* of a block that are kept to be found again */
     JUMP_CACHE = 1 << 11, /* entries */
     JUMP_CACHES = 8,      /* modes with a jump cache of their own */
-    CELLS = 1 << 16,
     BLOCK_INSNS = 64,
     SAMPLES = 64,
-    FILL_IF_DIRTY = 1 << 16,   /* with the size given to fill_write: do not make the page dirty */
-    BLOCK_CODE_MAX = 64 << 10, /* most bytes one block may need */
+    FILL_IF_DIRTY = 1 << 16, /* with the size given to fill_write: do not make the page dirty */
 };
 
 /* What blocks depend on besides their place: bits of jit_mode(). */
@@ -89,7 +102,9 @@ struct jit_block {
     u64 key; /* byte offset in RAM */
     u64 rip;
     u32 mode;
-    u32 generation;
+    u32 generation; /* of the page, when it was translated or found again */
+    bool dead;      /* its bytes have changed */
+    u64 granules;   /* of the page that its instructions lie in */
     const struct ram_page *page;
     u64 entry_host;    /* code address, flags in the host's flags */
     u64 entry_saved;   /* flags in JF */
@@ -101,16 +116,22 @@ struct jit_block {
     const struct jit_insn *insns;
     u64 code;                   /* code address of all that belongs to the block */
     u32 code_size, inline_size; /* bytes; the latter without what is out of line */
-    struct jit_block *next;
+    struct jit_link *exits;     /* its jumps to other blocks */
+    struct jit_link *incoming;  /* jumps that lead to it now */
+    /* Others in its bucket, its page's bucket (living ones), its region. */
+    struct jit_block *next, *next_of_page, *next_of_region;
 };
 
 /* A jump to a known RIP that goes to its block once that exists. */
 struct jit_link {
     u64 target;
-    bool saved; /* arrives with flags in JF */
-    u8 *rel32;  /* the jump to patch (same page), or NULL: cell */
-    u32 cell;
-    u64 stub; /* where the jump goes as long as it is not linked */
+    bool saved;               /* arrives with flags in JF */
+    bool guarded;             /* comes from another page */
+    u8 *rel32;                /* of the jump */
+    u64 stub;                 /* where it goes as long as it is not linked */
+    struct jit_link *sibling; /* another exit of the block */
+    /* Linked: in the list of the block it leads to. */
+    struct jit_link *next, **back;
 };
 
 /* Where an indirect jump to a RIP goes. An empty entry has a non-canonical tag that belongs into
@@ -131,24 +152,22 @@ struct jit {
     u8 *code; /* writable view */
     u64 code_size;
     u64 delta;
-    u8 *code_start; /* behind the stubs */
-    struct emit emit;
-    u8 *arena; /* blocks, links, instructions */
-    size_t arena_used;
+    u8 *code_start;   /* behind the stubs */
+    struct emit emit; /* in the region in use */
+    u8 *arena;        /* blocks, links, instructions */
+    size_t arena_used, arena_end;
+    unsigned region; /* in use */
+    struct jit_block *region_blocks[REGIONS];
 
     struct jit_block *buckets[BLOCK_BUCKETS];
+    struct jit_block *pages[PAGE_BUCKETS];
     struct jump_cache_entry jump_cache[JUMP_CACHES][JUMP_CACHE];
     u8 jump_cache_of[MODES]; /* 1 + index, or 0 */
     unsigned jump_cache_count;
-    u64 cells[CELLS];
-    u32 cell_count;
-    struct jit_link *cell_link[CELLS];
-    u32 armed[CELLS];
-    u32 armed_count;
     struct jit_sample samples[SAMPLES];
     u64 hot;        /* RIP that a path is wanted from, 0: none */
     u64 last_left;  /* TSC when a shared check last made a block leave */
-    u64 code_epoch; /* that cells and jump caches are valid for */
+    u64 code_epoch; /* hits before this one have been followed */
 
     /* Common code (stubs.c). */
     void (*enter)(u64 target);
@@ -173,17 +192,31 @@ static inline struct jit *jit_of(const struct vcpu *v)
 /* -- cache.c -- */
 MUST_USE enum status jit_cache_create(struct jit *j, struct error *err);
 void jit_cache_destroy(struct jit *j);
+/* What is translated next goes into region n, which is empty. */
+void jit_cache_use(struct jit *j, unsigned n);
+/* Evicts what is in the next region, and uses that. */
+void jit_cache_advance(struct jit *j);
 /* Forgets every block. */
 void jit_cache_flush(struct jit *j);
-/* Memory that lives until the next flush; NULL: flush first. */
+/* Memory that lives as long as the region in use; NULL: that is full. */
 void *jit_arena(struct jit *j, size_t size);
 /* Gives back what is behind the first size bytes of the last allocation. */
 void jit_arena_trim(struct jit *j, const void *last, size_t size);
-/* Empties cells and jump caches: code died. */
-void jit_unlink_all(struct jit *j);
+
+/* -- blocks.c -- */
 struct jit_block *jit_block_find(struct jit *j, u64 key, u64 rip, u32 mode);
+/* A dead block of that place whose bytes are in memory again: it lives. NULL: none. */
+struct jit_block *jit_block_revive(struct jit *j, u64 key, u64 rip, u32 mode);
+/* Enters a block of the region in use into all tables. */
 void jit_block_insert(struct jit *j, struct jit_block *block);
-void jit_block_remove(struct jit *j, struct jit_block *block);
+/* Nothing leads to it any more. keep: jit_block_revive() may find it. */
+void jit_block_kill(struct jit *j, struct jit_block *block, bool keep);
+/* Kills what was hit by stores since the last time. */
+void jit_follow_hits(struct jit *j);
+/* Lets a jump go to block. */
+void jit_link_to(struct jit *j, struct jit_link *link, struct jit_block *block);
+/* A jump goes to its stub again. */
+void jit_link_cut(struct jit *j, struct jit_link *link);
 
 /* The jump cache of a mode. */
 struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode);
@@ -194,11 +227,11 @@ void jit_jump_cache_enter(struct jit *j, const struct jit_block *block);
 void jit_emit_stubs(struct jit *j);
 
 /* -- translate.c -- */
-/* Translates the run at v->rip. NULL: not translatable here (the interpreter's). */
-struct jit_block *jit_translate(struct jit *j, const struct decode_run *run, u64 key, u32 mode);
-/* Replaces a block at v->rip whose shared checks fail by one without; who jumps to it gets there.
- */
-void jit_retranslate(struct jit *j, const struct decode_run *run, struct jit_block *block);
+/* Translates what is at v->rip, at byte offset key of RAM. NULL: not translatable here (the
+ * interpreter's). */
+struct jit_block *jit_translate(struct jit *j, u64 key, u32 mode);
+/* Replaces a block whose shared checks fail by one without. */
+void jit_retranslate(struct jit *j, struct jit_block *block);
 
 /* Translates a path that begins where old does, and puts it into its place. false: it holds what
  * paths cannot. */

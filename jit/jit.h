@@ -63,6 +63,8 @@ struct jit_stats {
     u64 blocks;      /* translated */
     u64 code_bytes;  /* written */
     u64 flushes;     /* of the whole cache */
+    u64 evictions;   /* of a region of it */
+    u64 revived;     /* blocks that were found again */
     u64 interpreted; /* calls of a body from translated code */
     u64 misses;      /* of the inline TLB check */
     u64 lookups;     /* leaving translated code to find the next block */

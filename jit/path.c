@@ -51,12 +51,13 @@ static bool watch(struct vcpu *v, struct jit_path *path, u64 end, enum vcpu_exit
 
 bool jit_follow_path(struct jit *j, struct jit_block *block, u64 end, enum vcpu_exit *why)
 {
-    u32 generation = block->generation;
+    const u64 *epoch = &j->v->ram->code_epoch;
+    u64 before = __atomic_load_n(epoch, __ATOMIC_ACQUIRE);
     struct jit_path path;
 
     j->hot = 0;
-    if (watch(j->v, &path, end, why) && !j->v->careful && block->generation == generation &&
-        __atomic_load_n(&block->page->generation, __ATOMIC_ACQUIRE) == generation)
+    if (watch(j->v, &path, end, why) && !j->v->careful &&
+        __atomic_load_n(epoch, __ATOMIC_ACQUIRE) == before)
         jit_translate_path(j, block, &path);
     return *why != EXIT_BUDGET;
 }

@@ -96,7 +96,6 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
     jit_emit_stubs(j);
     v->jit.self = v;
     v->jit.owner = j;
-    v->jit.cells = j->cells;
     j->unbounded = options->check && !options->counted;
     if (!options->check)
         return ST_OK;
@@ -258,18 +257,27 @@ u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
     struct paging_ctx ctx = vcpu_paging_ctx(v, v->cpl == 3, false);
     struct tlb_page page;
     u32 error;
+    bool code;
     u64 host;
 
     jit_of(v)->stats.misses++;
+    if (write && (jit_of(v)->options.optimisations & JIT_MIXED)) {
+        host = (u64)tlb_mixed_ptr(&v->tlb, context, gla, (unsigned)size, &code);
+        if (host || code)
+            return host;
+    }
     if ((u64)((i64)(gla << 16) >> 16) != gla || (gla & ~PAGE_MASK) + size > PAGE_SIZE)
         return 0;
     if (!tlb_translate(&v->tlb, context, &ctx, gla, kind, &page, &error))
         return 0;
     if (write && jit_of(v)->check && !jit_check_open(jit_of(v), gla, &page))
         return 0;
-    host = (u64)(write ? tlb_write_ptr(v->tlb_now, gla, (unsigned)size)
-                       : tlb_read_ptr(v->tlb_now, gla, (unsigned)size));
-    return host;
+    if (!write)
+        return (u64)tlb_read_ptr(v->tlb_now, gla, (unsigned)size);
+    host = (u64)tlb_write_ptr(v->tlb_now, gla, (unsigned)size);
+    if (host || !(jit_of(v)->options.optimisations & JIT_MIXED))
+        return host;
+    return (u64)tlb_mixed_ptr(&v->tlb, context, gla, (unsigned)size, &code);
 }
 
 /* -- blocks -- */
@@ -286,9 +294,13 @@ static struct jit_block *block_here(struct jit *j, struct vcpu *v, u32 mode)
     const u8 *hva = tlb_exec_ptr(v->tlb_now, fetch_address(v));
     const struct decode_run *run;
     struct jit_block *block;
+    u64 key;
 
     if (likely(hva && ram_contains(v->ram, hva))) {
-        block = jit_block_find(j, (u64)(hva - v->ram->hva), v->rip, mode);
+        key = (u64)(hva - v->ram->hva);
+        block = jit_block_find(j, key, v->rip, mode);
+        if (unlikely(!block))
+            block = jit_block_revive(j, key, v->rip, mode);
         if (likely(block))
             return block;
     }
@@ -300,30 +312,9 @@ static struct jit_block *block_here(struct jit *j, struct vcpu *v, u32 mode)
     hva = tlb_exec_ptr(v->tlb_now, fetch_address(v));
     if (!run->page || !hva)
         return NULL;
-    block = jit_block_find(j, (u64)(hva - v->ram->hva), v->rip, mode);
-    return block ? block : jit_translate(j, run, (u64)(hva - v->ram->hva), mode);
-}
-
-static void link_to(struct jit *j, struct jit_link *link, const struct jit_block *block)
-{
-    if (link->rel32) {
-        emit_patch(link->rel32, j->delta, link->saved ? block->entry_saved : block->entry_host);
-        return;
-    }
-    if (j->cells[link->cell] == link->stub && j->armed_count < CELLS)
-        j->armed[j->armed_count++] = link->cell;
-    j->cells[link->cell] = block->entry_guarded;
-}
-
-/* What cells and jump caches know is valid for one state of code. */
-static void follow_epoch(struct jit *j, const struct vcpu *v)
-{
-    u64 epoch = __atomic_load_n(&v->ram->code_epoch, __ATOMIC_ACQUIRE);
-
-    if (likely(j->code_epoch == epoch))
-        return;
-    jit_unlink_all(j);
-    j->code_epoch = epoch;
+    key = (u64)(hva - v->ram->hva);
+    block = jit_block_find(j, key, v->rip, mode);
+    return block ? block : jit_translate(j, key, mode);
 }
 
 void jit_enter(struct jit *j, const struct jit_block *block, u64 end)
@@ -351,7 +342,6 @@ void jit_enter(struct jit *j, const struct jit_block *block, u64 end)
  * and then, where a stack crosses a page, is better left as it is. */
 static void note_left(struct jit *j, struct vcpu *v, struct jit_block *block)
 {
-    const struct decode_run *run;
     u64 now = __builtin_ia32_rdtsc();
 
     block->leaves = now - j->last_left < LEAVES_APART ? block->leaves + 1 : 0;
@@ -359,11 +349,7 @@ static void note_left(struct jit *j, struct vcpu *v, struct jit_block *block)
     if (block->one_by_one || block->leaves < LEAVES_MAX || mode_of(v) != block->mode)
         return;
     block->leaves = 0;
-    run = decode_cache_lookup(v, block->rip);
-    if (!run)
-        v->fault.pending = false;
-    else if (run->page == block->page && run->generation == block->generation)
-        jit_retranslate(j, run, block);
+    jit_retranslate(j, block);
 }
 
 /* -- the loop -- */
@@ -390,12 +376,12 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
     struct jit *j = jit_of(v);
     const u64 end = v->icount + (j->unbounded ? BIT(62) : budget);
     struct jit_link *link = NULL;
+    u64 evictions = 0; /* when link was good */
     enum vcpu_exit why;
 
     jit_set_gs_base(v, !(j->options.optimisations & JIT_FSGSBASE));
     for (;;) {
         struct jit_block *block;
-        u64 flushes = j->stats.flushes;
         u32 mode, attention;
 
         attention = __atomic_exchange_n(&v->jit.attention, 0, __ATOMIC_SEQ_CST);
@@ -415,8 +401,11 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
             continue;
         }
         j->stats.lookups++;
+        jit_follow_hits(j);
         block = block_here(j, v, mode);
-        follow_epoch(j, v);
+        jit_follow_hits(j);
+        if (unlikely(block && block->dead))
+            continue;
         if (!block || (j->options.counted && block->count > end - v->icount)) {
             link = NULL;
             if (interpret(v, block ? end - v->icount : 1, &why))
@@ -429,11 +418,13 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
                 return why;
             continue;
         }
-        if (link && flushes == j->stats.flushes && link->target == v->rip && mode == v->jit.mode)
-            link_to(j, link, block);
+        if (link && evictions == j->stats.evictions && link->target == v->rip &&
+            mode == v->jit.mode)
+            jit_link_to(j, link, block);
         jit_jump_cache_enter(j, block);
         jit_enter(j, block, j->check ? jit_check_begin(j, block, end) : end);
         link = v->jit.link;
+        evictions = j->stats.evictions;
         if (j->check && !jit_check_end(j))
             return EXIT_MISMATCH;
         if (unlikely(v->jit.left) && !v->fault.pending)

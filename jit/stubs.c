@@ -312,4 +312,5 @@ void jit_emit_stubs(struct jit *j)
     j->fill_write = emit_fill(j, e, true);
     e->at = (u8 *)align_up((u64)e->at, 64);
     j->code_start = e->at;
+    jit_cache_use(j, 0);
 }

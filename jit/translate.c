@@ -7,6 +7,10 @@
 
 #include "jit/lower/lower.h"
 
+/* Less is too little for any block: what does not fit is found out as it is emitted, but what is
+ * patched then must lie in the block. */
+enum { ROOM_MIN = 256 };
+
 void lower_call(struct translator *t, const struct jit_insn *ji)
 {
     lower_save_flags(t);
@@ -146,15 +150,15 @@ static bool append_run(struct jit_insn *insns, unsigned *count, const struct jit
     return false;
 }
 
-/* The instructions of the block: on behind conditional jumps that are not taken, and where jumps
- * forward lead, inside the page. */
-static unsigned collect(struct jit *j, const struct decode_run *run, const struct jit_block *block,
-                        struct jit_insn *insns)
+/* At most limit instructions of the block: on behind conditional jumps that are not taken, and
+ * where jumps forward lead, inside the page. */
+static unsigned collect(struct jit *j, const struct decode_run *run, struct jit_block *block,
+                        struct jit_insn *insns, unsigned limit)
 {
     u64 rip = block->rip;
     unsigned count = 0;
 
-    while (append_run(insns, &count, block, run, &rip) && count < BLOCK_INSNS &&
+    while (append_run(insns, &count, block, run, &rip) && count < limit &&
            (j->options.optimisations & JIT_EXTEND)) {
         run = decode_cache_lookup(j->v, rip);
         if (!run)
@@ -162,14 +166,18 @@ static unsigned collect(struct jit *j, const struct decode_run *run, const struc
         if (!run || run->page != block->page || run->generation != block->generation)
             break;
     }
-    for (unsigned n = 0; n < count; n++)
+    count = count < limit ? count : limit;
+    for (unsigned n = 0; n < count; n++) {
         insns[n].behind = count - n - 1;
+        block->granules |= ram_granules(insns[n].rip & ~PAGE_MASK, insns[n].insn.len);
+    }
     return count;
 }
 
-/* The instructions of a path. false: one of them ends blocks, or the code is not what it was. */
-static bool collect_path(struct jit *j, const struct jit_path *path, const struct jit_block *block,
-                         struct jit_insn *insns)
+/* The instructions of a path. Returns their count, or 0: one of them ends blocks, or the code is
+ * not what it was. */
+static unsigned collect_path(struct jit *j, const struct jit_path *path, struct jit_block *block,
+                             struct jit_insn *insns)
 {
     u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
 
@@ -180,137 +188,155 @@ static bool collect_path(struct jit *j, const struct jit_path *path, const struc
 
         if (!run) {
             j->v->fault.pending = false; /* whoever gets there meets it */
-            return false;
+            return 0;
         }
         if (run->page != block->page || run->generation != block->generation)
-            return false;
+            return 0;
         i = &run->insns[0];
         insns[n] = (struct jit_insn){.insn = *i, .rip = rip, .behind = path->count - n - 1};
+        block->granules |= ram_granules(rip & ~PAGE_MASK, i->len);
         if (next == ((rip + i->len) & mask) && !(insn_row(i)->traits & T_ENDS))
             continue;
         if (!lower_is_direct(block, i, rip, &target) || target >> PAGE_SHIFT != rip >> PAGE_SHIFT)
-            return false;
+            return 0;
         insns[n].taken = next == target;
         if (next != target && next != ((rip + i->len) & mask))
-            return false;
+            return 0;
     }
-    return true;
+    return path->count;
 }
 
 /* -- the whole -- */
 
-/* path: NULL, or the way the block goes. */
-static struct jit_block *translate(struct jit *j, const struct decode_run *run, u64 key, u64 rip,
-                                   u32 mode, bool one_by_one, const struct jit_path *path)
+/* The code of block, whose instructions are known. false: it does not fit. */
+static bool emit_block(struct translator *t, struct jit_insn *insns)
 {
-    struct jit_block *block = jit_arena(j, sizeof(*block));
-    struct translator t = {.j = j, .v = j->v, .e = &j->emit, .block = block};
-    const u8 *start = j->emit.at;
-    struct jit_insn *insns;
+    struct jit_block *block = t->block;
+    const u8 *start = t->e->at;
     u8 *out = NULL;
 
-    if (!block || (u64)(j->emit.end - j->emit.at) < BLOCK_CODE_MAX)
-        return NULL;
-    *block = (struct jit_block){.key = key,
-                                .rip = rip,
-                                .mode = mode,
-                                .code = emit_here(&j->emit),
-                                .generation = run->generation,
-                                .page = run->page,
-                                .one_by_one = one_by_one,
-                                .path = path != NULL};
-    insns = jit_arena(j, BLOCK_INSNS * sizeof(*insns));
-    if (!insns)
-        return NULL;
-    if (path && !collect_path(j, path, block, insns))
-        return NULL;
-    block->count = (u16)(path ? path->count : collect(j, run, block, insns));
-    jit_arena_trim(j, insns, block->count * sizeof(*insns));
-    lower_loop_find(&t, insns, block->count);
-    lower_group_accesses(&t, insns, block->count);
-    emit_entries(&t, insns, block->count);
-    if (j->options.counted)
-        out = lower_budget(&t);
-    lower_all(&t, insns, block->count);
-    if (lower_loop_start(&t))
-        lower_all(&t, insns, block->count);
-    if (t.failed)
-        return NULL;
-    block->inline_size = (u32)(j->emit.at - start);
-    lower_misses(&t);
-    lower_exits(&t);
-    lower_loop_leave(&t);
-    emit_guard(&t, j->v->ram->hva + key);
+    lower_loop_find(t, insns, block->count);
+    lower_group_accesses(t, insns, block->count);
+    emit_entries(t, insns, block->count);
+    if (t->j->options.counted)
+        out = lower_budget(t);
+    lower_all(t, insns, block->count);
+    if (lower_loop_start(t))
+        lower_all(t, insns, block->count);
+    if (t->failed)
+        return false;
+    block->inline_size = (u32)(t->e->at - start);
+    lower_misses(t);
+    lower_exits(t);
+    lower_loop_leave(t);
+    emit_guard(t, t->j->v->ram->hva + block->key);
     if (out)
-        emit_leave(&t, &out, 1);
-    check(!j->emit.overflow && j->emit.at - start < BLOCK_CODE_MAX, "a block of %ld bytes",
-          j->emit.at - start);
+        emit_leave(t, &out, 1);
     block->insns = insns;
-    block->code_size = (u32)(j->emit.at - start);
+    block->code_size = (u32)(t->e->at - start);
+    return !t->e->overflow;
+}
+
+/* Of at most limit instructions, or along a path (else NULL), in what is left of the region. NULL:
+ * that is too little, or the path is none. */
+static struct jit_block *translate(struct jit *j, const struct decode_run *run,
+                                   const struct jit_block *like, unsigned limit,
+                                   const struct jit_path *path)
+{
+    struct translator t = {.j = j, .v = j->v, .e = &j->emit};
+    const size_t arena_used = j->arena_used;
+    u8 *const start = j->emit.at;
+    struct jit_insn *insns;
+
+    t.block = jit_arena(j, sizeof(*t.block));
+    insns = jit_arena(j, BLOCK_INSNS * sizeof(*insns));
+    if (t.block && insns && j->emit.end - start > ROOM_MIN) {
+        *t.block = *like;
+        t.block->code = emit_here(&j->emit);
+        t.block->generation = run->generation;
+        t.block->page = run->page;
+        t.block->count = (u16)(path ? collect_path(j, path, t.block, insns)
+                                    : collect(j, run, t.block, insns, limit));
+        jit_arena_trim(j, insns, t.block->count * sizeof(*insns));
+        if (t.block->count && emit_block(&t, insns))
+            return t.block;
+    }
+    j->arena_used = arena_used;
+    j->emit.at = start;
+    j->emit.overflow = false;
+    return NULL;
+}
+
+static struct jit_block *add_block(struct jit *j, struct jit_block *block)
+{
     if (log_on(j->v->log, LOG_OUT_ASM))
         jit_trace_block(j, j->v->log->sink, block);
     j->stats.blocks++;
-    j->stats.code_bytes += (u64)(j->emit.at - start);
-    return block;
-}
-
-struct jit_block *jit_translate(struct jit *j, const struct decode_run *run, u64 key, u32 mode)
-{
-    struct jit_block *block = translate(j, run, key, j->v->rip, mode, false, NULL);
-
-    if (!block) {
-        jit_cache_flush(j);
-        block = translate(j, run, key, j->v->rip, mode, false, NULL);
-        check(block, "a block does not fit into an empty cache");
-    }
+    j->stats.code_bytes += block->code_size;
     jit_block_insert(j, block);
     return block;
 }
 
-static void redirect(struct jit *j, u64 from, u64 to)
+/* Translates until it fits: in this region, in the next, of fewer instructions. The run is looked
+ * up each time, as a translation may make the decode cache forget it. */
+static struct jit_block *translate_somehow(struct jit *j, const struct jit_block *like)
 {
-    struct emit e = {.at = (u8 *)(from - j->delta), .delta = j->delta};
+    struct vcpu *v = j->v;
+    struct jit_block *block = NULL;
 
-    e.end = e.at + 5;
-    emit_jmp(&e, to);
-}
+    for (unsigned limit = 2 * BLOCK_INSNS; !block; limit /= 2) {
+        const struct decode_run *run = decode_cache_lookup(v, like->rip);
 
-/* Who jumps to old gets to block. */
-static void replace(struct jit *j, struct jit_block *old, struct jit_block *block)
-{
-    jit_block_remove(j, old);
-    jit_block_insert(j, block);
-    redirect(j, old->entry_guarded, block->entry_guarded);
-    redirect(j, old->entry_saved, block->entry_saved);
-    if (old->entry_host != old->entry_saved)
-        redirect(j, old->entry_host, block->entry_host);
-}
-
-void jit_retranslate(struct jit *j, const struct decode_run *run, struct jit_block *old)
-{
-    struct jit_block *block = translate(j, run, old->key, old->rip, old->mode, true, NULL);
-
-    if (!block) {
-        jit_cache_flush(j);
-        return;
+        if (!run) {
+            v->fault.pending = false; /* whoever gets there meets it */
+            return NULL;
+        }
+        if (run->page != &v->ram->pages[like->key >> PAGE_SHIFT])
+            return NULL;
+        check(limit, "an instruction does not fit into an empty region");
+        block = translate(j, run, like, limit < BLOCK_INSNS ? limit : BLOCK_INSNS, NULL);
+        if (!block && limit > BLOCK_INSNS)
+            jit_cache_advance(j);
     }
-    replace(j, old, block);
+    return add_block(j, block);
+}
+
+struct jit_block *jit_translate(struct jit *j, u64 key, u32 mode)
+{
+    const struct jit_block like = {.key = key, .rip = j->v->rip, .mode = mode};
+
+    return translate_somehow(j, &like);
+}
+
+void jit_retranslate(struct jit *j, struct jit_block *old)
+{
+    const struct jit_block like = {
+        .key = old->key, .rip = old->rip, .mode = old->mode, .one_by_one = true};
+
+    jit_block_kill(j, old, false);
+    translate_somehow(j, &like);
 }
 
 bool jit_translate_path(struct jit *j, struct jit_block *old, const struct jit_path *path)
 {
+    const struct jit_block like = {.key = old->key,
+                                   .rip = old->rip,
+                                   .mode = old->mode,
+                                   .one_by_one = old->one_by_one,
+                                   .path = true};
+    const struct decode_run *run = decode_cache_lookup(j->v, old->rip);
     struct jit_block *block;
-    const struct decode_run *run = decode_cache_lookup(j->v, path->rip[0]);
 
     if (!run) {
         j->v->fault.pending = false;
         return false;
     }
-    if (run->page != old->page || run->generation != old->generation)
+    if (run->page != old->page)
         return false;
-    block = translate(j, run, old->key, old->rip, old->mode, old->one_by_one, path);
+    block = translate(j, run, &like, 0, path);
     if (!block)
         return false;
-    replace(j, old, block);
+    jit_block_kill(j, old, false);
+    add_block(j, block);
     return true;
 }

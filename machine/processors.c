@@ -402,6 +402,8 @@ void machine_jit_report(struct machine *m, FILE *out)
         fprintf(out, "  %14lu blocks translated\n", s.blocks);
         fprintf(out, "  %14lu bytes of code\n", s.code_bytes);
         fprintf(out, "  %14lu flushes of the code cache\n", s.flushes);
+        fprintf(out, "  %14lu evictions of a region of it\n", s.evictions);
+        fprintf(out, "  %14lu blocks found again\n", s.revived);
         fprintf(out, "  %14lu lookups of a block outside of code\n", s.lookups);
         fprintf(out, "  %14lu misses of the inline TLB\n", s.misses);
         if (m->config.engine == ENGINE_CHECK)

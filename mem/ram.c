@@ -3,7 +3,7 @@
  * Guest RAM and its page records.
  *
  * A record has 16 bytes and every change that must be seen as one (marking code: granule bits and
- * PAGE_CODE; invalidating: all granule bits, PAGE_CODE and the generation) is one 16-byte
+ * PAGE_CODE; invalidating: granule bits, PAGE_CODE and the generation) is one 16-byte
  * compare-exchange. So a mark is never lost to an invalidation that runs at the same time: either
  * the invalidation takes it along and raises the generation, or it happens before the mark.
  * Records live in untouched anonymous memory, so that big guests cost what they use.
@@ -11,13 +11,12 @@
 #include "mem/ram.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "mem/base/log.h"
-
-enum { GRANULE_SHIFT = 6, GRANULES = PAGE_SIZE >> GRANULE_SHIFT };
 
 union page_image {
     struct ram_page page;
@@ -51,6 +50,9 @@ enum status ram_create(struct ram *ram, u64 size, struct error *err)
         ram->pages = NULL;
         goto fail;
     }
+    ram->hits = calloc(RAM_HITS, sizeof(*ram->hits));
+    if (!ram->hits)
+        goto fail;
     return ST_OK;
 
 fail:
@@ -64,6 +66,7 @@ fail:
 
 void ram_destroy(struct ram *ram)
 {
+    free(ram->hits);
     if (ram->pages)
         munmap(ram->pages, ram->size / PAGE_SIZE * sizeof(struct ram_page));
     if (ram->hva)
@@ -109,15 +112,6 @@ static bool page_exchange(struct ram_page *page, union page_image old, union pag
     return done;
 }
 
-/* The granules of the size bytes at byte offset of a page; size at least 1, inside the page. */
-static u64 granule_mask(u64 offset, u64 size)
-{
-    unsigned first = (unsigned)(offset >> GRANULE_SHIFT);
-    unsigned last = (unsigned)((offset + size - 1) >> GRANULE_SHIFT);
-
-    return (~0ull << first) & (~0ull >> (GRANULES - 1 - last));
-}
-
 bool ram_mark_code(struct ram *ram, const void *hva, unsigned size)
 {
     struct ram_page *page = page_record(ram, hva);
@@ -128,10 +122,34 @@ bool ram_mark_code(struct ram *ram, const void *hva, unsigned size)
     do {
         old = page_read(page);
         new = old;
-        new.page.code_granules |= granule_mask(offset, size);
+        new.page.code_granules |= ram_granules(offset, size);
         new.page.flags |= PAGE_CODE;
     } while (!page_exchange(page, old, new));
     return !(old.page.flags & PAGE_CODE);
+}
+
+/* Appends to the log. A reader that sees the new epoch sees the hit. */
+static void log_hit(struct ram *ram, u64 page, u64 granules)
+{
+    struct ram_hit *hit;
+
+    while (__atomic_exchange_n(&ram->hit_lock, 1, __ATOMIC_ACQUIRE))
+        __builtin_ia32_pause();
+    hit = &ram->hits[ram->code_epoch % RAM_HITS];
+    __atomic_store_n(&hit->page, page, __ATOMIC_RELAXED);
+    __atomic_store_n(&hit->granules, granules, __ATOMIC_RELAXED);
+    __atomic_store_n(&ram->code_epoch, ram->code_epoch + 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&ram->hit_lock, 0, __ATOMIC_RELEASE);
+}
+
+/* The entry may be overwritten as soon as the log has gone round, so that is looked at last. */
+bool ram_hit(const struct ram *ram, u64 epoch, struct ram_hit *hit)
+{
+    const struct ram_hit *from = &ram->hits[epoch % RAM_HITS];
+
+    hit->page = __atomic_load_n(&from->page, __ATOMIC_ACQUIRE);
+    hit->granules = __atomic_load_n(&from->granules, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&ram->code_epoch, __ATOMIC_ACQUIRE) - epoch < RAM_HITS;
 }
 
 /* One page of ram_written(). */
@@ -144,11 +162,12 @@ static bool page_written(struct ram *ram, struct ram_page *page, u64 mask)
         if (!(old.page.flags & PAGE_CODE) || !(old.page.code_granules & mask))
             return false;
         new = old;
-        new.page.code_granules = 0;
+        new.page.code_granules &= ~mask;
         new.page.generation++;
-        new.page.flags &= ~(u32)PAGE_CODE;
+        if (!new.page.code_granules)
+            new.page.flags &= ~(u32)PAGE_CODE;
     } while (!page_exchange(page, old, new));
-    __atomic_fetch_add(&ram->code_epoch, 1, __ATOMIC_SEQ_CST);
+    log_hit(ram, (u64)(page - ram->pages), old.page.code_granules & mask);
     return true;
 }
 
@@ -169,7 +188,7 @@ bool ram_written(struct ram *ram, const void *hva, u64 size)
         u64 n = size < PAGE_SIZE - offset ? size : PAGE_SIZE - offset;
 
         if (unlikely(__atomic_load_n(&page->flags, __ATOMIC_RELAXED) & PAGE_CODE))
-            hit |= page_written(ram, page, granule_mask(offset, n));
+            hit |= page_written(ram, page, ram_granules(offset, n));
         at += n;
         size -= n;
     }

@@ -22,7 +22,7 @@ static const u8 large_shift[TLB_LARGE_SIZES] = {21, 22, 30};
 
 enum { FILTER_BITS = TLB_FILTER_WORDS * 64 };
 
-enum tag_kinds { TAG_READ = 1, TAG_WRITE = 2, TAG_EXEC = 4 };
+enum tag_kinds { TAG_READ = 1, TAG_WRITE = 2, TAG_EXEC = 4, TAG_MIXED = 8 };
 
 /* Tags may be dropped by another thread, hence the atomics. */
 static u64 tag_load(const u64 *tag)
@@ -104,7 +104,8 @@ static bool slot_belongs(const struct tlb_table *table, unsigned i, u64 page)
     u64 none = tlb_invalid(i), r = tag_load(&table->read_tag[i]),
         w = tag_load(&table->write_tag[i]), x = tag_load(&table->exec_tag[i]);
 
-    return (r == none || r == page) && (w == none || w == page) && (x == none || x == page);
+    return (r == none || r == page) && (w == none || w == page || w == tlb_mixed(page)) &&
+           (x == none || x == page);
 }
 
 /* Enters tags (enum tag_kinds) for the page of gla at hva. */
@@ -125,6 +126,8 @@ static void slot_enter(struct tlb *tlb, enum tlb_context context, u64 gla, const
         tag_store(&table->read_tag[i], page);
     if (tags & TAG_EXEC)
         tag_store(&table->exec_tag[i], page);
+    if (tags & TAG_MIXED)
+        tag_store(&table->write_tag[i], tlb_mixed(page));
     if (!(tags & TAG_WRITE))
         return;
     tag_store(&table->write_tag[i], page);
@@ -141,12 +144,16 @@ static u8 *page_memory(const struct tlb *tlb, u64 gpa, bool write)
     return page.hva;
 }
 
-/* Whether stores to the page may bypass the slow path: no code in it, no log of it. */
-static bool store_direct(const struct tlb *tlb, const u8 *hva)
+/* How stores to the page may bypass the slow path: all of them if there is no code in it and no log
+ * of it, those beside the code if there is. */
+static unsigned store_tags(const struct tlb *tlb, const u8 *hva)
 {
     const struct ram *ram = physmap_ram(tlb->map);
+    u32 flags = ram_contains(ram, hva) ? ram_flags(ram, hva) : 0;
 
-    return !ram_contains(ram, hva) || !(ram_flags(ram, hva) & (PAGE_CODE | PAGE_DIRTY_LOG));
+    if (flags & PAGE_DIRTY_LOG)
+        return 0;
+    return flags & PAGE_CODE ? TAG_MIXED : TAG_WRITE;
 }
 
 /* Enters what the access just permitted allows. A write tag needs a dirty leaf, write permission,
@@ -168,12 +175,12 @@ static void first_level_fill(struct tlb *tlb, enum tlb_context context,
         tags = TAG_EXEC;
     } else if (result->dirty && (kind == ACCESS_WRITE || !page_check(ctx, result, ACCESS_WRITE))) {
         stores = kind == ACCESS_WRITE ? accessed : page_memory(tlb, result->gpa, true);
-        if (stores == loads && store_direct(tlb, stores))
-            tags |= TAG_WRITE;
+        if (stores == loads)
+            tags |= store_tags(tlb, stores);
     }
     tlb->write_withheld = tlb->on_store && (tags & TAG_WRITE);
-    if (tlb->write_withheld)
-        tags &= ~(unsigned)TAG_WRITE;
+    if (tlb->on_store)
+        tags &= ~(unsigned)(TAG_WRITE | TAG_MIXED);
     tlb->fills++;
     if (result->page_size > PAGE_SIZE)
         filter_note(tlb, gla, result->page_size);
@@ -219,6 +226,25 @@ bool tlb_translate(struct tlb *tlb, enum tlb_context context, const struct pagin
     if (unlikely(tlb->on_store) && (kind == ACCESS_WRITE || !page->hva))
         tlb->on_store(tlb->on_store_opaque, page->phys.hva);
     return true;
+}
+
+u8 *tlb_mixed_ptr(const struct tlb *tlb, enum tlb_context context, u64 gla, unsigned size,
+                  bool *code)
+{
+    const struct tlb_table *table = &tlb->tables[context];
+    const struct ram *ram = physmap_ram(tlb->map);
+    unsigned i = tlb_index(gla);
+    const struct ram_page *page;
+    u8 *hva = tlb_host(table, i, gla);
+    u64 granules;
+
+    *code = false;
+    if (tag_load(&table->write_tag[i]) != tlb_mixed(gla + size - 1))
+        return NULL;
+    page = &ram->pages[(u64)(hva - ram->hva) >> PAGE_SHIFT];
+    granules = __atomic_load_n(&page->code_granules, __ATOMIC_ACQUIRE);
+    *code = granules & ram_granules(gla % PAGE_SIZE, size);
+    return granules && !*code ? hva : NULL; /* without any the page gets its write tag */
 }
 
 /* -- flushing -- */

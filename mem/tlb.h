@@ -69,6 +69,14 @@ static inline u64 tlb_invalid(unsigned i)
     return BIT(63) | (u64)(i ^ 1) << PAGE_SHIFT;
 }
 
+/* The write tag of a page that stores could go to but for the code in it: as absent as the other,
+ * and what tlb_mixed_ptr() looks for. It belongs into a slot so far away that no address in this
+ * slot, nor the end of an access that begins there, is found in it. */
+static inline u64 tlb_mixed(u64 gla)
+{
+    return (gla & PAGE_MASK) ^ (BIT(62) | (u64)TLB_ENTRIES / 2 << PAGE_SHIFT);
+}
+
 static ALWAYS_INLINE u8 *tlb_host(const struct tlb_table *t, unsigned i, u64 gla)
 {
     return (u8 *)(t->page[i] + (gla & ~PAGE_MASK));
@@ -92,6 +100,11 @@ static ALWAYS_INLINE u8 *tlb_exec_ptr(const struct tlb_table *t, u64 gla)
     unsigned i = tlb_index(gla);
     return likely(t->exec_tag[i] == (gla & PAGE_MASK)) ? tlb_host(t, i, gla) : NULL;
 }
+
+/* A host pointer for one store of size bytes at gla, a whole one in a page that has code elsewhere;
+ * or NULL: take the slow path. *code: that is because the store would hit code. */
+u8 *tlb_mixed_ptr(const struct tlb *tlb, enum tlb_context context, u64 gla, unsigned size,
+                  bool *code);
 
 /* One page resolved for one access on the slow path. */
 struct tlb_page {

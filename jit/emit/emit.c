@@ -228,9 +228,10 @@ void emit_lea(struct emit *e, unsigned to, const struct emit_mem *m, unsigned si
 
 /* -- control flow -- */
 
+/* Where it does not fit, the result is still a place in the buffer. */
 static u8 *put_rel32(struct emit *e, u64 target)
 {
-    u8 *at = e->at;
+    u8 *at = e->end - e->at < 4 ? e->end - 4 : e->at;
 
     emit_value(e, target - (emit_here(e) + 4), 4);
     return at;

@@ -54,8 +54,10 @@ struct emit_mem {
 
 struct emit {
     u8 *at, *end;
-    u64 delta;     /* code address - written address */
-    bool overflow; /* the buffer was too small; nothing was written behind its end */
+    u64 delta; /* code address - written address */
+    /* The buffer was too small. Nothing was written behind its end, nor will be by patching jumps,
+     * if it has 4 bytes at least. */
+    bool overflow;
 };
 
 static inline u64 emit_here(const struct emit *e)

@@ -36,7 +36,7 @@ void lower_leave_at(struct translator *t, u64 rip)
     lower_exit_lookup(t);
 }
 
-/* Pages have their own lives: only a jump inside the page is direct. */
+/* What is mapped beyond the page may change: only a jump inside it goes on unguarded. */
 static bool same_page(const struct translator *t, u64 target)
 {
     return target >> PAGE_SHIFT == t->block->rip >> PAGE_SHIFT;
@@ -49,25 +49,17 @@ static struct exit_site *new_exit(struct translator *t, u64 target)
 
     check(t->exit_count < EXITS_MAX, "too many exits");
     *x = (struct exit_site){.link = jit_arena(t->j, sizeof(*x->link))};
-    if (!x->link ||
-        (target >> PAGE_SHIFT != t->block->rip >> PAGE_SHIFT && t->j->cell_count == CELLS)) {
+    if (!x->link) {
         t->failed = true;
         return NULL;
     }
-    *x->link = (struct jit_link){.target = target, .saved = t->flags == FLAGS_SAVED};
+    *x->link = (struct jit_link){.target = target,
+                                 .saved = t->flags == FLAGS_SAVED,
+                                 .guarded = !same_page(t, target),
+                                 .sibling = t->block->exits};
+    t->block->exits = x->link;
     t->exit_count++;
     return x;
-}
-
-static void jump_by_cell(struct translator *t, struct exit_site *x)
-{
-    struct emit_mem cells = VCPU_AT(jit.cells), cell;
-
-    x->link->cell = t->j->cell_count++;
-    t->j->cell_link[x->link->cell] = x->link;
-    cell = emit_at(T0, (i32)(x->link->cell * 8));
-    emit_load(t->e, T0, &cells, 8);
-    emit_jmp_mem(t->e, &cell);
 }
 
 u8 *lower_poll(struct translator *t)
@@ -105,10 +97,7 @@ static void exit_jump(struct translator *t, struct exit_site *x)
     if (t->flags == FLAGS_RECIPE)
         lower_need_flags(t);
     x->link->saved = t->flags == FLAGS_SAVED;
-    if (same_page(t, target))
-        x->rel32 = emit_jmp_patchable(t->e, 0);
-    else
-        jump_by_cell(t, x);
+    x->rel32 = emit_jmp_patchable(t->e, 0);
 }
 
 void lower_exit_to(struct translator *t, u64 target, bool polls)
@@ -181,12 +170,8 @@ static void lower_exit_stub(struct translator *t, struct exit_site *x)
     if (!(t->j->options.optimisations & JIT_LINK))
         return;
     x->link->stub = emit_here(e);
-    if (x->rel32) {
-        x->link->rel32 = x->rel32;
-        emit_patch(x->rel32, e->delta, x->link->stub);
-    } else {
-        t->j->cells[x->link->cell] = x->link->stub;
-    }
+    x->link->rel32 = x->rel32;
+    emit_patch(x->rel32, e->delta, x->link->stub);
     t->flags = x->link->saved ? FLAGS_SAVED : FLAGS_HOST;
     lower_save_flags(t);
     emit_mov_imm(e, T0, (u64)x->link);

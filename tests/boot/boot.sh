@@ -182,6 +182,8 @@ cloud-16g) append="memory=15000" linux linux-image-cloud-amd64 240 -m 16G ;;
 cloud-baseline) linux linux-image-cloud-amd64 200 -m 512M -cpu x86-64 ;;
 cloud-smp2) append="cpus=2" linux linux-image-cloud-amd64 300 -m 512M -smp 2 ;;
 cloud-direct) linux linux-image-cloud-amd64 200 -m 512M -bios none ;;
+# In counted time, which passes no faster than the code that is translated again and again.
+cloud-small-cache) linux linux-image-cloud-amd64 600 -m 512M -clock counted -jit cache=256K ;;
 cloud-shell) shell ;;
 cloud-counted) counted interp jit ;;
 cloud-repeat) counted jit jit ;;

@@ -267,6 +267,26 @@ START_TEST(nothing_is_written_behind_the_end)
 }
 END_TEST
 
+START_TEST(jumps_that_did_not_fit_are_patched_inside)
+{
+    for (unsigned size = 6; size <= 10; size++) {
+        u8 *first, *second;
+
+        memset(buffer, 0xee, sizeof(buffer));
+        begin();
+        e.end = buffer + size;
+        first = emit_jcc(&e, CC_E, 0);
+        second = emit_jmp_patchable(&e, 0);
+        ck_assert(e.overflow);
+        emit_patch(first, 0, 0);
+        emit_patch(second, 0, 0);
+        ck_assert_ptr_eq(first, buffer + 2);
+        ck_assert_uint_eq(buffer[size], 0xee);
+        ck_assert_uint_eq(buffer[size + 3], 0xee);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("emit");
@@ -282,5 +302,6 @@ int main(void)
     tcase_add_test(t, evex_fields);
     tcase_add_test(t, jumps_reach_and_are_redirected);
     tcase_add_test(t, nothing_is_written_behind_the_end);
+    tcase_add_test(t, jumps_that_did_not_fit_are_patched_inside);
     return suite_run(s);
 }

@@ -56,7 +56,6 @@ static const struct place places[] = {
     PLACE(jit.left, "left"),
     PLACE(jit.link, "link"),
     PLACE(jit.slot, "slot"),
-    PLACE(jit.cells, "cells"),
     PLACE(jit.cache, "cache"),
     PLACE(jit.attention, "attention"),
     PLACE(jit.vectors, "vectors"),
@@ -193,16 +192,14 @@ static void one_block(FILE *out, unsigned bits, const u8 *code, size_t size)
     const u32 simd = MODE_PROTECTED | MODE_SSE | MODE_AVX | MODE_AVX512 | MODE_X87;
     const u32 mode = bits == 64 ? simd | MODE_CODE64 | MODE_STACK64 : simd;
     struct golden g = {.out = out};
-    const struct decode_run *run;
 
     machine_create(&g.m);
     check(!jit_create(g.m.v, &options, &err), "%s", err.text);
     machine_start(&g.m, bits == 64 ? MACHINE_LONG : MACHINE_PROT32);
     machine_code(&g.m, code, size);
     g.j = g.m.v->jit.owner;
-    run = decode_cache_lookup(g.m.v, MACHINE_CODE);
-    check(run, "no code");
-    g.block = jit_translate(g.j, run, MACHINE_CODE, mode);
+    g.block = jit_translate(g.j, MACHINE_CODE, mode);
+    check(g.block, "no code");
     put_block(&g, bits / 8);
     jit_destroy(g.m.v);
     machine_destroy(&g.m);

@@ -106,22 +106,64 @@ START_TEST(store_beside_code_keeps_it)
 }
 END_TEST
 
-START_TEST(store_into_code_invalidates_the_page)
+START_TEST(store_into_code_invalidates_its_granules)
 {
     u8 *base = ram.hva + PAGE_SIZE;
+    struct ram_hit hit;
 
     ram_mark_code(&ram, base + 128, 64);
     ram_mark_code(&ram, base + 1024, 1);
     ck_assert(ram_written(&ram, base + 120, 9));
     ck_assert_uint_eq(ram.pages[1].generation, 1);
     ck_assert_uint_eq(ram.code_epoch, 1);
+    ck_assert_uint_eq(ram.pages[1].code_granules, BIT(16));
+    ck_assert_uint_eq(ram_flags(&ram, base), PAGE_CODE);
+    ck_assert(!ram_written(&ram, base + 120, 9));
+    ck_assert(!ram_mark_code(&ram, base + 128, 1));
+    ck_assert(ram_written(&ram, base, PAGE_SIZE));
     ck_assert_uint_eq(ram.pages[1].code_granules, 0);
     ck_assert_uint_eq(ram_flags(&ram, base), 0);
-    ck_assert(!ram_written(&ram, base + 1024, 1));
-    ck_assert(ram_mark_code(&ram, base + 1024, 1));
-    ck_assert(ram_written(&ram, base, PAGE_SIZE));
     ck_assert_uint_eq(ram.pages[1].generation, 2);
     ck_assert_uint_eq(ram.code_epoch, 2);
+    ck_assert(ram_hit(&ram, 0, &hit));
+    ck_assert_uint_eq(hit.page, 1);
+    ck_assert_uint_eq(hit.granules, BIT(2));
+    ck_assert(ram_hit(&ram, 1, &hit));
+    ck_assert_uint_eq(hit.page, 1);
+    ck_assert_uint_eq(hit.granules, BIT(2) | BIT(16));
+    ck_assert(ram_mark_code(&ram, base + 1024, 1));
+}
+END_TEST
+
+START_TEST(the_log_of_hits_tells_what_it_has_lost)
+{
+    struct ram_hit hit;
+
+    for (u64 n = 0; n < RAM_HITS + 5; n++) {
+        ram_mark_code(&ram, ram.hva + n % 7 * PAGE_SIZE + n % 64 * 64, 1);
+        ck_assert(ram_written(&ram, ram.hva + n % 7 * PAGE_SIZE + n % 64 * 64, 8));
+    }
+    ck_assert_uint_eq(ram.code_epoch, RAM_HITS + 5);
+    for (u64 n = 0; n < RAM_HITS + 5; n++) {
+        if (n <= 5) { /* number 5 may be being overwritten */
+            ck_assert(!ram_hit(&ram, n, &hit));
+            continue;
+        }
+        ck_assert(ram_hit(&ram, n, &hit));
+        ck_assert_uint_eq(hit.page, n % 7);
+        ck_assert_uint_eq(hit.granules, BIT(n % 64));
+    }
+}
+END_TEST
+
+START_TEST(granules_of_a_range)
+{
+    ck_assert_uint_eq(ram_granules(0, 1), 1);
+    ck_assert_uint_eq(ram_granules(63, 1), 1);
+    ck_assert_uint_eq(ram_granules(63, 2), 3);
+    ck_assert_uint_eq(ram_granules(64, 64), 2);
+    ck_assert_uint_eq(ram_granules(4095, 1), BIT(63));
+    ck_assert_uint_eq(ram_granules(0, PAGE_SIZE), ~0ull);
 }
 END_TEST
 
@@ -222,7 +264,9 @@ int main(void)
     tcase_add_test(tc, contains_and_page_of);
     tcase_add_test(tc, mark_sets_granules);
     tcase_add_test(tc, store_beside_code_keeps_it);
-    tcase_add_test(tc, store_into_code_invalidates_the_page);
+    tcase_add_test(tc, store_into_code_invalidates_its_granules);
+    tcase_add_test(tc, the_log_of_hits_tells_what_it_has_lost);
+    tcase_add_test(tc, granules_of_a_range);
     tcase_add_test(tc, store_over_pages_hits_each);
     tcase_add_test(tc, writers_are_refused_on_code_pages);
     tcase_add_test(tc, writers_that_came_back_are_not_forgotten);

@@ -308,6 +308,77 @@ START_TEST(code_pages_have_no_write_tag)
 }
 END_TEST
 
+static const u8 *told;
+static unsigned told_count;
+
+static void on_store(void *opaque, const u8 *page_hva)
+{
+    ck_assert_ptr_eq(opaque, &told);
+    told = page_hva;
+    told_count++;
+}
+
+/* In a page with code: stores that miss it get their pointer one by one, whatever their address and
+ * wherever they end. */
+START_TEST(stores_beside_code)
+{
+    u8 *page = ram.hva + 0x100000;
+    bool code;
+
+    *pte(0, 0) = 0x100000 | P | W;
+    touch(WORLD, ACCESS_WRITE);
+    ck_assert_ptr_null(tlb_mixed_ptr(&tlb, TLB_SUPERVISOR, WORLD, 8, &code)); /* it has its tag */
+    ck_assert(!code);
+    physmap_protect_code(map, page + 0x100, 4);
+    ck_assert_ptr_null(tlb_mixed_ptr(&tlb, TLB_SUPERVISOR, WORLD, 8, &code)); /* not asked yet */
+    touch(WORLD, ACCESS_WRITE);
+    for (u64 at = 0; at < PAGE_SIZE; at++) {
+        bool hits = at + 7 >= 0x100 && at < 0x140, inside = at + 8 <= PAGE_SIZE;
+        u8 *got = tlb_mixed_ptr(&tlb, TLB_SUPERVISOR, WORLD + at, 8, &code);
+
+        ck_assert_ptr_eq(got, inside && !hits ? page + at : NULL);
+        ck_assert(code == hits);
+        ck_assert_ptr_null(tlb_write_ptr(&tlb.tables[TLB_SUPERVISOR], WORLD + at, 8));
+        ck_assert_ptr_null(tlb_write_ptr(&tlb.tables[TLB_SUPERVISOR], tlb_mixed(WORLD) + at, 8));
+        ck_assert_ptr_null(tlb_mixed_ptr(&tlb, TLB_SUPERVISOR, tlb_mixed(WORLD) + at, 8, &code));
+        ck_assert_ptr_null(tlb_mixed_ptr(&tlb, TLB_USER, WORLD + at, 8, &code));
+    }
+    touch(WORLD, ACCESS_READ); /* the tag stays with the others */
+    ck_assert_ptr_nonnull(tlb_mixed_ptr(&tlb, TLB_SUPERVISOR, WORLD, 8, &code));
+    ck_assert(ram_written(&ram, page + 0x100, 1));
+    ck_assert_ptr_null(tlb_mixed_ptr(&tlb, TLB_SUPERVISOR, WORLD, 8, &code)); /* a tag can be had */
+    touch(WORLD, ACCESS_WRITE);
+    ck_assert_uint_eq(tags(WORLD, page), TR | TW);
+    physmap_protect_code(map, page, 4);
+    touch(WORLD, ACCESS_WRITE);
+    tlb_flush_page(&tlb, 0, WORLD);
+    ck_assert_ptr_null(tlb_mixed_ptr(&tlb, TLB_SUPERVISOR, WORLD + 64, 8, &code));
+}
+END_TEST
+
+/* A page that is logged, read-only or looked at has none. */
+START_TEST(stores_beside_code_that_are_not_direct)
+{
+    bool code;
+
+    for (unsigned i = 0; i < 3; i++) {
+        *pte(0, i) = (0x100000 + i * PAGE_SIZE) | P | (i == 1 ? 0 : W);
+        physmap_protect_code(map, ram.hva + 0x100000 + i * PAGE_SIZE, 1);
+    }
+    __atomic_fetch_or(&ram.pages[0x100].flags, PAGE_DIRTY_LOG, __ATOMIC_SEQ_CST);
+    touch(gla_of(0), ACCESS_WRITE);
+    touch(gla_of(1), ACCESS_READ);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_ptr_null(tlb_mixed_ptr(&tlb, TLB_SUPERVISOR, gla_of(i) + 64, 8, &code));
+    tlb_watch_stores(&tlb, on_store, &told);
+    touch(gla_of(2), ACCESS_WRITE);
+    ck_assert_ptr_null(tlb_mixed_ptr(&tlb, TLB_SUPERVISOR, gla_of(2) + 64, 8, &code));
+    tlb_watch_stores(&tlb, NULL, NULL);
+    touch(gla_of(2), ACCESS_WRITE);
+    ck_assert_ptr_nonnull(tlb_mixed_ptr(&tlb, TLB_SUPERVISOR, gla_of(2) + 64, 8, &code));
+}
+END_TEST
+
 START_TEST(watched_pages_have_no_data_tags)
 {
     u64 watch = gla_of(1) + 0x123;
@@ -615,10 +686,15 @@ static void check_tag(unsigned i, u64 tag, enum tlb_context context, enum access
 {
     struct paging_ctx c = ctx;
     struct walk_result r;
+    bool mixed;
     u64 before;
 
     if (tag == tlb_invalid(i))
         return;
+    mixed = kind == ACCESS_WRITE && tlb_index(tag) != i; /* the page has, or had, code */
+    if (mixed)
+        tag = tlb_mixed(tag);
+    ck_assert_uint_eq(tlb_index(tag), i);
     c.user = context == TLB_USER;
     c.smap_override = context == TLB_SUPERVISOR_AC;
     before = ram.code_epoch;
@@ -627,7 +703,7 @@ static void check_tag(unsigned i, u64 tag, enum tlb_context context, enum access
     ck_assert(page_walk(map, &c, tag, kind, &r));
     ck_assert_uint_eq(before, ram.code_epoch);
     ck_assert_ptr_eq((u8 *)tlb.tables[context].page[i], ram.hva + r.gpa);
-    ck_assert(kind != ACCESS_WRITE || !(ram_flags(&ram, ram.hva + r.gpa) & PAGE_CODE));
+    ck_assert(kind != ACCESS_WRITE || mixed || !(ram_flags(&ram, ram.hva + r.gpa) & PAGE_CODE));
 }
 
 static void check_tags(void)
@@ -723,16 +799,6 @@ static void *marker(void *arg)
     return arg;
 }
 
-static const u8 *told;
-static unsigned told_count;
-
-static void on_store(void *opaque, const u8 *page_hva)
-{
-    ck_assert_ptr_eq(opaque, &told);
-    told = page_hva;
-    told_count++;
-}
-
 /* Stores stay on the slow path and are told of with their page, devices with none; what would have
  * been a write tag is known. */
 START_TEST(watched_stores_have_no_write_tag)
@@ -795,6 +861,8 @@ int main(void)
     tcase_add_test(tc, shadowed_memory_has_no_write_tag);
     tcase_add_test(tc, overlay_that_takes_writes_has_a_write_tag);
     tcase_add_test(tc, code_pages_have_no_write_tag);
+    tcase_add_test(tc, stores_beside_code);
+    tcase_add_test(tc, stores_beside_code_that_are_not_direct);
     tcase_add_test(tc, watched_pages_have_no_data_tags);
     tcase_add_test(tc, watched_stores_have_no_write_tag);
     tcase_add_test(tc, contexts_have_their_own_rights);

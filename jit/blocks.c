@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Blocks: how they are found, what leads to them, and how they die. A living block is in its bucket
+ * and in that of its page; all that were made are in the list of their region.
+ */
+#include <string.h>
+
+#include "jit/internal.h"
+#include "mem/physmap.h"
+
+/* -- jump caches -- */
+
+static u32 jump_slot(u64 rip)
+{
+    return ((u32)rip >> 4 ^ (u32)rip) & (JUMP_CACHE - 1);
+}
+
+static void jump_cache_clear(struct jump_cache_entry *cache)
+{
+    for (unsigned n = 0; n < JUMP_CACHE; n++)
+        cache[n].tag = BIT(63) | !n; /* BIT(63) belongs into entry 0 */
+}
+
+/* Modes are few at a time; if there are more than caches, all start anew. */
+struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode)
+{
+    if (unlikely(!j->jump_cache_of[mode])) {
+        if (j->jump_cache_count == JUMP_CACHES) {
+            memset(j->jump_cache_of, 0, sizeof(j->jump_cache_of));
+            j->jump_cache_count = 0;
+        }
+        jump_cache_clear(j->jump_cache[j->jump_cache_count]);
+        j->jump_cache_of[mode] = (u8)++j->jump_cache_count;
+    }
+    return j->jump_cache[j->jump_cache_of[mode] - 1];
+}
+
+void jit_jump_cache_enter(struct jit *j, const struct jit_block *block)
+{
+    jit_jump_cache(j, block->mode)[jump_slot(block->rip)] =
+        (struct jump_cache_entry){.tag = block->rip, .code = block->entry_guarded};
+}
+
+static void jump_cache_leave(struct jit *j, const struct jit_block *block)
+{
+    u32 slot = jump_slot(block->rip);
+    struct jump_cache_entry *entry;
+
+    if (!j->jump_cache_of[block->mode])
+        return;
+    entry = &jit_jump_cache(j, block->mode)[slot];
+    if (entry->tag == block->rip && entry->code == block->entry_guarded)
+        entry->tag = BIT(63) | !slot;
+}
+
+/* -- links -- */
+
+void jit_link_cut(struct jit *j, struct jit_link *link)
+{
+    if (!link->back)
+        return;
+    *link->back = link->next;
+    if (link->next)
+        link->next->back = link->back;
+    link->back = NULL;
+    emit_patch(link->rel32, j->delta, link->stub);
+}
+
+void jit_link_to(struct jit *j, struct jit_link *link, struct jit_block *block)
+{
+    u64 entry = link->saved ? block->entry_saved : block->entry_host;
+
+    jit_link_cut(j, link);
+    emit_patch(link->rel32, j->delta, link->guarded ? block->entry_guarded : entry);
+    link->next = block->incoming;
+    if (link->next)
+        link->next->back = &link->next;
+    link->back = &block->incoming;
+    block->incoming = link;
+}
+
+/* -- tables -- */
+
+static struct jit_block **bucket_of(struct jit *j, u64 key, u64 rip, u32 mode)
+{
+    return &j->buckets[(key ^ key >> 15 ^ rip >> 12 ^ mode << 5) & (BLOCK_BUCKETS - 1)];
+}
+
+static struct jit_block **page_bucket(struct jit *j, u64 page)
+{
+    return &j->pages[page & (PAGE_BUCKETS - 1)];
+}
+
+static bool block_is(const struct jit_block *b, u64 key, u64 rip, u32 mode)
+{
+    return b->key == key && b->rip == rip && b->mode == mode;
+}
+
+struct jit_block *jit_block_find(struct jit *j, u64 key, u64 rip, u32 mode)
+{
+    for (struct jit_block *b = *bucket_of(j, key, rip, mode); b; b = b->next)
+        if (block_is(b, key, rip, mode) && !b->dead)
+            return b;
+    return NULL;
+}
+
+static void page_enter(struct jit *j, struct jit_block *block)
+{
+    struct jit_block **bucket = page_bucket(j, block->key >> PAGE_SHIFT);
+
+    block->dead = false;
+    block->next_of_page = *bucket;
+    *bucket = block;
+}
+
+void jit_block_insert(struct jit *j, struct jit_block *block)
+{
+    struct jit_block **bucket = bucket_of(j, block->key, block->rip, block->mode);
+
+    block->next = *bucket;
+    *bucket = block;
+    block->next_of_region = j->region_blocks[j->region];
+    j->region_blocks[j->region] = block;
+    page_enter(j, block);
+}
+
+static void bucket_leave(struct jit *j, struct jit_block *block)
+{
+    struct jit_block **link = bucket_of(j, block->key, block->rip, block->mode);
+
+    while (*link && *link != block)
+        link = &(*link)->next;
+    if (*link)
+        *link = block->next;
+}
+
+static void page_leave(struct jit *j, struct jit_block *block)
+{
+    struct jit_block **link = page_bucket(j, block->key >> PAGE_SHIFT);
+
+    while (*link && *link != block)
+        link = &(*link)->next_of_page;
+    if (*link)
+        *link = block->next_of_page;
+}
+
+/* Of the dead versions of a block the newest are kept. New ones are in front. */
+static void forget_old_versions(struct jit *j, const struct jit_block *block)
+{
+    struct jit_block **link = bucket_of(j, block->key, block->rip, block->mode);
+    unsigned dead = 0;
+
+    for (struct jit_block *b = *link; b; b = *link) {
+        if (b->dead && block_is(b, block->key, block->rip, block->mode) && ++dead > DEAD_VERSIONS)
+            *link = b->next;
+        else
+            link = &b->next;
+    }
+}
+
+void jit_block_kill(struct jit *j, struct jit_block *block, bool keep)
+{
+    if (!block->dead) {
+        block->dead = true;
+        page_leave(j, block);
+        jump_cache_leave(j, block);
+        while (block->incoming)
+            jit_link_cut(j, block->incoming);
+    }
+    if (keep)
+        forget_old_versions(j, block);
+    else
+        bucket_leave(j, block);
+}
+
+/* -- stores to code -- */
+
+/* Kills the blocks of a page that lie in these granules. */
+static void kill_granules(struct jit *j, u64 page, u64 granules)
+{
+    bool keep = j->options.optimisations & JIT_REVIVE;
+    struct jit_block *next;
+
+    if (!(j->options.optimisations & JIT_GRANULES))
+        granules = ~0ull;
+    for (struct jit_block *b = *page_bucket(j, page); b; b = next) {
+        next = b->next_of_page;
+        if (b->key >> PAGE_SHIFT == page && (b->granules & granules))
+            jit_block_kill(j, b, keep);
+    }
+}
+
+/* More was hit than the log holds: whatever lies in a page of which anything was hit since. */
+static void kill_older_generations(struct jit *j)
+{
+    struct jit_block *next;
+
+    for (unsigned n = 0; n < PAGE_BUCKETS; n++)
+        for (struct jit_block *b = j->pages[n]; b; b = next) {
+            next = b->next_of_page;
+            if (b->generation != __atomic_load_n(&b->page->generation, __ATOMIC_ACQUIRE))
+                jit_block_kill(j, b, j->options.optimisations & JIT_REVIVE);
+        }
+}
+
+void jit_follow_hits(struct jit *j)
+{
+    const struct ram *ram = j->v->ram;
+    u64 epoch = __atomic_load_n(&ram->code_epoch, __ATOMIC_ACQUIRE);
+    struct ram_hit hit;
+
+    while (unlikely(j->code_epoch != epoch)) {
+        if (!ram_hit(ram, j->code_epoch, &hit)) {
+            j->code_epoch = epoch;
+            kill_older_generations(j);
+            return;
+        }
+        j->code_epoch++;
+        kill_granules(j, hit.page, hit.granules);
+    }
+}
+
+/* Whether the bytes in memory are those that the block was made of. */
+static bool bytes_same(const struct jit *j, const struct jit_block *block)
+{
+    const u8 *page = j->v->ram->hva + (block->key & PAGE_MASK);
+
+    for (unsigned n = 0; n < block->count; n++) {
+        const struct jit_insn *ji = &block->insns[n];
+
+        if (memcmp(page + (ji->rip & ~PAGE_MASK), ji->insn.bytes, ji->insn.len))
+            return false;
+    }
+    return true;
+}
+
+/* As for decoding: mark, read the generation, read the bytes. */
+static bool mark_and_compare(struct jit *j, struct jit_block *block)
+{
+    const u8 *page = j->v->ram->hva + (block->key & PAGE_MASK);
+
+    for (u64 left = block->granules; left; left &= left - 1)
+        physmap_protect_code(j->v->map, page + (__builtin_ctzll(left) << GRANULE_SHIFT), 1);
+    block->generation = __atomic_load_n(&block->page->generation, __ATOMIC_ACQUIRE);
+    return bytes_same(j, block);
+}
+
+struct jit_block *jit_block_revive(struct jit *j, u64 key, u64 rip, u32 mode)
+{
+    for (struct jit_block *b = *bucket_of(j, key, rip, mode); b; b = b->next) {
+        if (!block_is(b, key, rip, mode) || !bytes_same(j, b) || !mark_and_compare(j, b))
+            continue;
+        page_enter(j, b);
+        j->stats.revived++;
+        return b;
+    }
+    return NULL;
+}

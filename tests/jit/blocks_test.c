@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Blocks: found by place, RIP and mode; what dies when, what comes back, and what leads to it.
+ */
+#include <check.h>
+#include <string.h>
+
+#include "jit/internal.h"
+#include "tests/cpu/machine.h"
+#include "tests/suite.h"
+
+static struct machine m;
+static struct jit *j;
+
+static void setup(void)
+{
+    const struct jit_options options = {
+        .optimisations = JIT_ALL, .counted = true, .cache_size = JIT_CACHE_MIN};
+    struct error err;
+
+    machine_create(&m);
+    ck_assert_msg(!jit_create(m.v, &options, &err), "%s", err.text);
+    j = m.v->jit.owner;
+}
+
+static void teardown(void)
+{
+    jit_destroy(m.v);
+    machine_destroy(&m);
+}
+
+/* A block at RIP 0x40001000 whose instruction is the byte at 0x1000 of RAM, a NOP. */
+static struct jit_insn nop = {.rip = 0x40001000, .insn = {.len = 1, .bytes = {0x90}}};
+
+static struct jit_block block_of_nop(void)
+{
+    m.ram.hva[0x1000] = 0x90;
+    physmap_protect_code(m.map, m.ram.hva + 0x1000, 1);
+    jit_follow_hits(j);
+    return (struct jit_block){.key = 0x1000,
+                              .rip = 0x40001000,
+                              .mode = 5,
+                              .page = &m.ram.pages[1],
+                              .generation = m.ram.pages[1].generation,
+                              .granules = 1,
+                              .count = 1,
+                              .insns = &nop,
+                              .entry_host = 0x1111,
+                              .entry_saved = 0x2222,
+                              .entry_guarded = 0x3333};
+}
+
+static struct jit_block *find_nop(void)
+{
+    return jit_block_find(j, 0x1000, 0x40001000, 5);
+}
+
+START_TEST(blocks_are_found_by_all_that_they_depend_on)
+{
+    struct jit_block b = block_of_nop();
+
+    jit_block_insert(j, &b);
+    ck_assert_ptr_eq(find_nop(), &b);
+    ck_assert_ptr_null(jit_block_find(j, 0x1001, 0x40001000, 5));
+    ck_assert_ptr_null(jit_block_find(j, 0x1000, 0x50001000, 5));
+    ck_assert_ptr_null(jit_block_find(j, 0x1000, 0x40001000, 4));
+}
+END_TEST
+
+static void store(u64 gpa, u8 value)
+{
+    m.ram.hva[gpa] = value;
+    ram_written(&m.ram, m.ram.hva + gpa, 1);
+    jit_follow_hits(j);
+}
+
+START_TEST(blocks_die_with_their_granules)
+{
+    struct jit_block b = block_of_nop();
+
+    jit_block_insert(j, &b);
+    physmap_protect_code(m.map, m.ram.hva + 0x1040, 1);
+    store(0x1040, 1); /* other code of the page */
+    ck_assert_ptr_eq(find_nop(), &b);
+    store(0x103f, 1); /* its own granule */
+    ck_assert_ptr_null(find_nop());
+    ck_assert(b.dead);
+}
+END_TEST
+
+START_TEST(blocks_live_again_with_their_bytes)
+{
+    struct jit_block b = block_of_nop();
+
+    jit_block_insert(j, &b);
+    store(0x1000, 0xf4);
+    ck_assert_ptr_null(jit_block_revive(j, 0x1000, 0x40001000, 5));
+    store(0x1000, 0x90);
+    ck_assert_ptr_null(jit_block_revive(j, 0x1000, 0x40001000, 4));
+    ck_assert_ptr_eq(jit_block_revive(j, 0x1000, 0x40001000, 5), &b);
+    ck_assert_ptr_eq(find_nop(), &b);
+    store(0x1001, 1); /* it is watched again */
+    ck_assert_ptr_null(find_nop());
+    ck_assert_ptr_eq(jit_block_revive(j, 0x1000, 0x40001000, 5), &b);
+    jit_block_kill(j, &b, false);
+    ck_assert_ptr_null(jit_block_revive(j, 0x1000, 0x40001000, 5));
+}
+END_TEST
+
+START_TEST(few_dead_versions_are_kept)
+{
+    struct jit_block b[DEAD_VERSIONS + 3];
+    unsigned found = 0;
+
+    for (unsigned n = 0; n < ARRAY_SIZE(b); n++) {
+        b[n] = block_of_nop();
+        jit_block_insert(j, &b[n]);
+        store(0x1000, 0xf4);
+    }
+    store(0x1000, 0x90);
+    for (struct jit_block *r; (r = jit_block_revive(j, 0x1000, 0x40001000, 5)); found++) {
+        ck_assert_ptr_eq(r, &b[ARRAY_SIZE(b) - 1 - found]); /* the newest first */
+        jit_block_kill(j, r, false);
+    }
+    ck_assert_uint_eq(found, DEAD_VERSIONS);
+}
+END_TEST
+
+/* More hits than the log holds: what is in pages that were hit dies, the rest does not. */
+START_TEST(lost_hits_kill_by_page)
+{
+    static struct jit_insn other = {.rip = 0x40002000, .insn = {.len = 1, .bytes = {0x90}}};
+    struct jit_block b = block_of_nop(), far = b;
+
+    far.key = 0x2000, far.rip = 0x40002000, far.page = &m.ram.pages[2];
+    far.generation = m.ram.pages[2].generation, far.insns = &other;
+    physmap_protect_code(m.map, m.ram.hva + 0x2000, 1);
+    jit_block_insert(j, &b);
+    jit_block_insert(j, &far);
+    for (unsigned n = 0; n < RAM_HITS + 1; n++) {
+        physmap_protect_code(m.map, m.ram.hva + 0x1040, 1);
+        ram_written(&m.ram, m.ram.hva + 0x1040, 1);
+    }
+    jit_follow_hits(j);
+    ck_assert_ptr_null(find_nop());
+    ck_assert_ptr_eq(jit_block_find(j, 0x2000, 0x40002000, 5), &far);
+    jit_block_kill(j, &far, false);
+}
+END_TEST
+
+/* Where a jump of 4 bytes at code goes. */
+static u64 goes_to(const u8 *rel32)
+{
+    return (u64)rel32 + j->delta + 4 + (u64)(i64)(i32)load_le(rel32, 4);
+}
+
+START_TEST(nothing_leads_into_dead_code)
+{
+    u64 code = (u64)j->code_start + j->delta;
+    struct jit_link links[3] = {
+        {.rel32 = j->code_start + 8, .stub = code + 0x11},
+        {.rel32 = j->code_start + 16, .stub = code + 0x22, .saved = true},
+        {.rel32 = j->code_start + 24, .stub = code + 0x33, .guarded = true}};
+    struct jit_block b = block_of_nop();
+    u32 slot = ((u32)b.rip >> 4 ^ (u32)b.rip) & (JUMP_CACHE - 1);
+
+    b.entry_host = code + 0x1000, b.entry_saved = code + 0x2000, b.entry_guarded = code + 0x3000;
+    jit_block_insert(j, &b);
+    jit_jump_cache_enter(j, &b);
+    ck_assert_uint_eq(jit_jump_cache(j, 5)[slot].tag, b.rip);
+    for (unsigned n = 0; n < 3; n++)
+        jit_link_to(j, &links[n], &b);
+    jit_link_to(j, &links[1], &b); /* again */
+    ck_assert_uint_eq(goes_to(links[0].rel32), b.entry_host);
+    ck_assert_uint_eq(goes_to(links[1].rel32), b.entry_saved);
+    ck_assert_uint_eq(goes_to(links[2].rel32), b.entry_guarded);
+    jit_link_cut(j, &links[0]); /* its own block is evicted */
+    ck_assert_uint_eq(goes_to(links[0].rel32), links[0].stub);
+    ck_assert_uint_eq(goes_to(links[1].rel32), b.entry_saved);
+    jit_block_kill(j, &b, true);
+    for (unsigned n = 0; n < 3; n++)
+        ck_assert_uint_eq(goes_to(links[n].rel32), links[n].stub);
+    ck_assert_ptr_null(b.incoming);
+    ck_assert_uint_ne(jit_jump_cache(j, 5)[slot].tag, b.rip);
+    ck_assert_uint_ne(
+        ((u32)jit_jump_cache(j, 5)[slot].tag >> 4 ^ (u32)jit_jump_cache(j, 5)[slot].tag) &
+            (JUMP_CACHE - 1),
+        slot);
+    jit_block_kill(j, &b, false);
+}
+END_TEST
+
+/* An empty entry must not answer for any target, canonical or not. */
+START_TEST(empty_jump_cache_entries_belong_elsewhere)
+{
+    const struct jump_cache_entry *cache = jit_jump_cache(j, 1);
+
+    for (u32 n = 0; n < JUMP_CACHE; n++)
+        ck_assert_uint_ne(((u32)cache[n].tag >> 4 ^ (u32)cache[n].tag) & (JUMP_CACHE - 1), n);
+}
+END_TEST
+
+START_TEST(more_modes_than_jump_caches)
+{
+    for (u32 mode = 0; mode < 3 * JUMP_CACHES; mode++) {
+        struct jit_block b = {.rip = 0x777, .mode = mode, .entry_guarded = mode};
+
+        jit_jump_cache_enter(j, &b);
+        ck_assert_uint_eq(jit_jump_cache(j, mode)[(0x777 >> 4 ^ 0x777) & (JUMP_CACHE - 1)].code,
+                          mode);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("blocks");
+    TCase *t = tcase_create("blocks");
+
+    suite_add_tcase(s, t);
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, blocks_are_found_by_all_that_they_depend_on);
+    tcase_add_test(t, blocks_die_with_their_granules);
+    tcase_add_test(t, blocks_live_again_with_their_bytes);
+    tcase_add_test(t, few_dead_versions_are_kept);
+    tcase_add_test(t, lost_hits_kill_by_page);
+    tcase_add_test(t, nothing_leads_into_dead_code);
+    tcase_add_test(t, empty_jump_cache_entries_belong_elsewhere);
+    tcase_add_test(t, more_modes_than_jump_caches);
+    return suite_run(s);
+}
