@@ -96,6 +96,7 @@ void jit_unlink_all(struct jit *j)
     for (u32 n = 0; n < j->armed_count; n++)
         j->cells[j->armed[n]] = j->cell_link[j->armed[n]]->stub;
     j->armed_count = 0;
+    j->stats.unlinks++;
     memset(j->jump_cache_of, 0, sizeof(j->jump_cache_of));
     j->jump_cache_count = 0;
 }
@@ -114,11 +115,14 @@ struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode)
     return j->jump_cache[j->jump_cache_of[mode] - 1];
 }
 
+struct jump_cache_entry *jit_jump_cache_slot(struct jit *j, u32 mode, u64 rip)
+{
+    return &jit_jump_cache(j, mode)[((u32)rip >> 4 ^ (u32)rip) & (JUMP_CACHE - 1)];
+}
+
 void jit_jump_cache_enter(struct jit *j, const struct jit_block *block)
 {
-    u32 slot = ((u32)block->rip >> 4 ^ (u32)block->rip) & (JUMP_CACHE - 1);
-
-    jit_jump_cache(j, block->mode)[slot] =
+    *jit_jump_cache_slot(j, block->mode, block->rip) =
         (struct jump_cache_entry){.tag = block->rip, .code = block->entry_guarded};
 }
 

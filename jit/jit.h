@@ -27,7 +27,10 @@ enum jit_optimisation {
     JIT_AVX = 1u << 8,      /* avx */
     JIT_AVX512 = 1u << 9,   /* avx512 */
     JIT_XSAVE = 1u << 10,   /* xsave: for x87 and MMX as they are */
-    JIT_ALL = (1u << 11) - 1
+    /* stay: an instruction that went through its body, a fault or a change of privilege goes on in
+     * translated code without a turn of the run loop */
+    JIT_STAY = 1u << 11,
+    JIT_ALL = (1u << 12) - 1
 };
 
 /* One instruction in code of code_size (2, 4, 8) as text. Returns its length; 0: none is known. */
@@ -61,6 +64,8 @@ struct jit_stats {
     u64 flushes;     /* of the whole cache */
     u64 interpreted; /* calls of a body from translated code */
     u64 misses;      /* of the inline TLB check */
+    u64 unlinks;     /* of all blocks, because code died */
+    u64 stays;       /* next blocks found by what translated code calls */
     u64 lookups;     /* leaving translated code to find the next block */
     u64 checked;     /* stretches compared by -engine check */
 };

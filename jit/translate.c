@@ -53,8 +53,8 @@ static u8 *emit_budget(struct translator *t, unsigned count)
     return out;
 }
 
-/* Not now: the run loop looks again. */
-static void emit_leave(struct translator *t, u8 *const from[], unsigned count)
+/* Not now: RIP is looked at again. */
+static void emit_leave(struct translator *t, u8 *const from[], unsigned count, u64 exit)
 {
     struct emit_mem rip = VCPU_AT(rip);
 
@@ -62,7 +62,7 @@ static void emit_leave(struct translator *t, u8 *const from[], unsigned count)
         emit_patch(from[n], t->e->delta, emit_here(t->e));
     emit_mov_imm(t->e, T0, t->block->rip);
     emit_store(t->e, &rip, T0, 8);
-    lower_exit_lookup(t);
+    emit_jmp(t->e, exit);
 }
 
 /* The entry for who comes from another page: the TLB must map this one for fetches, to the memory
@@ -84,7 +84,7 @@ static void emit_guard(struct translator *t, const u8 *hva)
     emit_op_mem(t->e, EMIT_W, 0x3b, &page, T0);
     elsewhere[1] = emit_jcc(t->e, CC_NE, 0);
     emit_jmp(t->e, t->block->entry_saved);
-    emit_leave(t, elsewhere, 2);
+    emit_leave(t, elsewhere, 2, t->j->exit_lookup);
 }
 
 /* Instructions that go on with the next one. */
@@ -219,7 +219,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run, 
     lower_exits(&t);
     emit_guard(&t, j->v->ram->hva + key);
     if (out)
-        emit_leave(&t, &out, 1);
+        emit_leave(&t, &out, 1, j->exit_leave);
     check(!j->emit.overflow && j->emit.at - start < BLOCK_CODE_MAX, "a block of %ld bytes",
           j->emit.at - start);
     block->insns = insns;

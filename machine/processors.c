@@ -403,6 +403,8 @@ void machine_jit_report(struct machine *m, FILE *out)
         fprintf(out, "  %14lu bytes of code\n", s.code_bytes);
         fprintf(out, "  %14lu flushes of the code cache\n", s.flushes);
         fprintf(out, "  %14lu lookups of a block outside of code\n", s.lookups);
+        fprintf(out, "  %14lu times all jumps were unlinked\n", s.unlinks);
+        fprintf(out, "  %14lu next blocks found by what instructions call\n", s.stays);
         fprintf(out, "  %14lu misses of the inline TLB\n", s.misses);
         if (m->config.engine == ENGINE_CHECK)
             fprintf(out, "  %14lu stretches compared with the interpreter\n", s.checked);
