@@ -30,7 +30,8 @@ enum jit_optimisation {
     /* stay: an instruction that went through its body, a fault or a change of privilege goes on in
      * translated code without a turn of the run loop */
     JIT_STAY = 1u << 11,
-    JIT_ALL = (1u << 12) - 1
+    JIT_STI = 1u << 12, /* sti: blocks go on behind STI and CLI */
+    JIT_ALL = (1u << 13) - 1
 };
 
 /* One instruction in code of code_size (2, 4, 8) as text. Returns its length; 0: none is known. */

@@ -106,8 +106,10 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
     lower_describe(t, ji, &ref, &effects);
     lower_keep_recipe(t, &ji->insn, &effects);
 
-    if (ji->behind && ends && lower_continues(t->block, &ji->insn, ji->rip, &next)) {
-        if (insn_row(&ji->insn)->flags_read)
+    if (ji->behind && ends && lower_continues(t->j, t->block, &ji->insn, ji->rip, &next)) {
+        if (lower_masks_interrupts(t->j, &ji->insn))
+            lower_mask_interrupts(t, ji);
+        else if (insn_row(&ji->insn)->flags_read)
             lower_side_exit(t, ji);
         return t->failed;
     }
@@ -145,8 +147,8 @@ static void lower_all(struct translator *t, struct jit_insn *insns, unsigned cou
 /* -- which instructions -- */
 
 /* Appends a run; returns where the block may go on, or false. */
-static bool append_run(struct jit_insn *insns, unsigned *count, const struct jit_block *block,
-                       const struct decode_run *run, u64 *rip)
+static bool append_run(const struct jit *j, struct jit_insn *insns, unsigned *count,
+                       const struct jit_block *block, const struct decode_run *run, u64 *rip)
 {
     u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull, at = *rip;
 
@@ -154,22 +156,22 @@ static bool append_run(struct jit_insn *insns, unsigned *count, const struct jit
         const struct insn *i = &run->insns[n];
 
         insns[(*count)++] = (struct jit_insn){.insn = *i, .rip = at};
-        if (lower_continues(block, i, at, rip))
+        if (lower_continues(j, block, i, at, rip))
             return true;
         at = (at + i->len) & mask;
     }
     return false;
 }
 
-/* The instructions of the block: on behind conditional jumps that are not taken, and where jumps
- * forward lead, inside the page. */
+/* The instructions of the block: on behind conditional jumps that are not taken, STI and CLI, and
+ * where jumps forward lead, inside the page. */
 static unsigned collect(struct jit *j, const struct decode_run *run, const struct jit_block *block,
                         struct jit_insn *insns)
 {
     u64 rip = block->rip;
     unsigned count = 0;
 
-    while (append_run(insns, &count, block, run, &rip) && count < BLOCK_INSNS &&
+    while (append_run(j, insns, &count, block, run, &rip) && count < BLOCK_INSNS &&
            (j->options.optimisations & JIT_EXTEND)) {
         run = decode_cache_lookup(j->v, rip);
         if (!run)

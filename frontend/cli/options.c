@@ -332,7 +332,8 @@ static const struct {
 } jit_names[] = {{"link", JIT_LINK},     {"indirect", JIT_INDIRECT}, {"memory", JIT_MEMORY},
                  {"simd", JIT_SIMD},     {"extend", JIT_EXTEND},     {"coalesce", JIT_COALESCE},
                  {"recipe", JIT_RECIPE}, {"fsgsbase", JIT_FSGSBASE}, {"avx", JIT_AVX},
-                 {"avx512", JIT_AVX512}, {"xsave", JIT_XSAVE},       {"stay", JIT_STAY}};
+                 {"avx512", JIT_AVX512}, {"xsave", JIT_XSAVE},       {"stay", JIT_STAY},
+                 {"sti", JIT_STI}};
 
 static enum status jit_item(struct cli_options *o, const char *item, const char *value,
                             struct error *err)
@@ -356,7 +357,7 @@ static enum status jit_item(struct cli_options *o, const char *item, const char 
     return error_set(err, ST_INVALID,
                      "-jit %s is not known; use stats, cache=SIZE, no-link, no-indirect, "
                      "no-memory, no-simd, no-extend, no-coalesce, no-recipe, no-fsgsbase, no-avx, "
-                     "no-avx512, no-xsave or no-stay.",
+                     "no-avx512, no-xsave, no-stay or no-sti.",
                      item);
 }
 
@@ -512,7 +513,7 @@ static const struct option option_table[] = {
      "how instructions are executed; check: both ways, compared"},
     {"jit", "LIST", opt_jit,
      "stats, cache=SIZE, no-link, no-indirect, no-memory, no-simd, no-extend, no-coalesce, "
-     "no-recipe, no-fsgsbase, no-avx, no-avx512, no-xsave, no-stay"},
+     "no-recipe, no-fsgsbase, no-avx, no-avx512, no-xsave, no-stay, no-sti"},
     {"clock", "real|counted[,ips=N]", opt_clock, "guest time from the host or from instructions"},
     {"rtc", "base=utc|DATE", opt_rtc, "wall clock at power-on"},
     {"d", "LIST", opt_d, "trace categories, separated by commas; -d help lists them"},

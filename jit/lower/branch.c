@@ -233,10 +233,15 @@ static void jump_if(struct translator *t, const struct jit_insn *ji)
         lower_exit_to(t, (ji->rip + ji->insn.len) & code_mask(t), false);
 }
 
-bool lower_continues(const struct jit_block *block, const struct insn *i, u64 rip, u64 *next)
+bool lower_continues(const struct jit *j, const struct jit_block *block, const struct insn *i,
+                     u64 rip, u64 *next)
 {
     u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull, target;
 
+    if (lower_masks_interrupts(j, i)) {
+        *next = (rip + i->len) & mask;
+        return *next >> PAGE_SHIFT == block->rip >> PAGE_SHIFT;
+    }
     if (insn_row(i)->jit != CLASS_BRANCH || i->osz != (block->mode & MODE_CODE64 ? 8 : 4))
         return false;
     *next = (rip + i->len) & mask;

@@ -235,14 +235,18 @@ bool lower_divide(struct translator *t, const struct jit_insn *ji);  /* divide.c
 bool lower_string(struct translator *t, const struct jit_insn *ji);  /* string.c */
 bool lower_special(struct translator *t, const struct jit_insn *ji); /* special.c */
 bool lower_system(struct translator *t, const struct jit_insn *ji);  /* system.c */
+/* STI and CLI, for lower_continues() and where the block does go on behind them. */
+bool lower_masks_interrupts(const struct jit *j, const struct insn *i);
+void lower_mask_interrupts(struct translator *t, const struct jit_insn *ji);
 /* These end the block. */
 bool lower_branch(struct translator *t, const struct jit_insn *ji);     /* branch.c */
 bool lower_loop(struct translator *t, const struct jit_insn *ji);       /* loop.c */
 bool lower_system_end(struct translator *t, const struct jit_insn *ji); /* system.c */
 /* A conditional jump that the block goes on behind. */
 void lower_side_exit(struct translator *t, const struct jit_insn *ji);
-/* Whether the block may go on behind a jump, and at which RIP. */
-bool lower_continues(const struct jit_block *block, const struct insn *i, u64 rip, u64 *next);
+/* Whether the block may go on behind an instruction that ends a run, and at which RIP. */
+bool lower_continues(const struct jit *j, const struct jit_block *block, const struct insn *i,
+                     u64 rip, u64 *next);
 /* The access of a stack operation: offset from RSP (or another base). */
 void lower_stack_ref(const struct translator *t, unsigned base, i32 offset, bool write,
                      struct mem_ref *ref);

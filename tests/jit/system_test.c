@@ -101,6 +101,39 @@ START_TEST(interrupt_and_direction_flags)
 }
 END_TEST
 
+START_TEST(sti_and_cli_are_inside_blocks)
+{
+    start(MACHINE_LONG, 0);
+    pair_flags(&pair, F_CF);
+    ck_assert_uint_eq(CALLS_OF(0xfb, 0x9c, 0xfb, 0x9c, 0xfa, 0x9c, 0xfb, 0xff, 0xc0), 1);
+    ck_assert_uint_eq(pair.jit.v->rflags & F_IF, F_IF);
+    start(MACHINE_USER64, 0);
+    ck_assert_int_eq(PAIR_EXECUTE(&pair, 0xfb, 0x90), 13);
+}
+END_TEST
+
+/* The instruction behind STI comes before the interrupt (SDM 2 "STI"), in every slice. */
+START_TEST(sti_with_an_interrupt_pending)
+{
+    struct machine *both[] = {&pair.interp, &pair.jit};
+
+    for (u64 slice = 1; slice < 8; slice++) {
+        start(MACHINE_LONG, 0);
+        pair_flags(&pair, 0);
+        pair_set(&pair, RAX, 0);
+        PAIR_CODE(&pair, 0xff, 0xc0, 0xfb, 0xff, 0xc0, 0xff, 0xc0, 0xff, 0xc0);
+        for (unsigned n = 0; n < 2; n++) {
+            both[n]->irq = 0x40;
+            vcpu_signal(both[n]->v, EVENT_INTR);
+        }
+        while (pair_run(&pair, slice) == EXIT_BUDGET)
+            ;
+        ck_assert_int_eq(machine_vector(&pair.jit), 0x40);
+        ck_assert_uint_eq(pair.jit.v->gpr[RAX], 2);
+    }
+}
+END_TEST
+
 /* -- from one mode to another -- */
 
 enum { ROUNDS = 200 };
@@ -303,6 +336,8 @@ static Suite *suite(void)
     tcase_add_test(c, bases_fault);
     tcase_add_test(c, selectors);
     tcase_add_test(c, interrupt_and_direction_flags);
+    tcase_add_test(c, sti_and_cli_are_inside_blocks);
+    tcase_add_test(c, sti_with_an_interrupt_pending);
     tcase_add_test(c, privilege_changes_stay_in_code);
     tcase_add_test(c, faults_stay_in_code);
     tcase_add_test(c, uncounted_faults_stay_in_code);
