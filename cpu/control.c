@@ -220,3 +220,13 @@ bool control_write_xcr0(struct vcpu *v, u32 index, u64 value)
     v->xcr0 = value;
     return true;
 }
+
+/* -- PKRU -- */
+
+void control_write_pkru(struct vcpu *v, u32 value)
+{
+    if (v->pkru == value)
+        return;
+    v->pkru = value;
+    tlb_permissions_changed(&v->tlb);
+}

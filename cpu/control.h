@@ -14,6 +14,9 @@ bool control_write_cr4(struct vcpu *v, u64 value);
 /* EFER and XCR0: false means #GP(0) is due, nothing is recorded (they are also called by msr.c). */
 bool control_write_efer(struct vcpu *v, u64 value);
 bool control_write_xcr0(struct vcpu *v, u32 index, u64 value);
+/* PKRU, which has no reserved bits. The TLB stays if nothing changes: kernels write it for every
+ * signal and with every XRSTOR. */
+void control_write_pkru(struct vcpu *v, u32 value);
 /* What this model accepts. */
 u64 control_cr4_supported(const struct vcpu *v);
 u64 control_efer_supported(const struct vcpu *v);

@@ -3,6 +3,7 @@
  * State components as bytes: the x87 part of FXSAVE images and components 2-9 of XSAVE areas, at
  * the offsets of Intel's or AMD's processors with these components (SDM 1 13.4, 13.5; CPUID.0Dh).
  */
+#include "cpu/control.h"
 #include "cpu/cpuid.h"
 #include "cpu/fpu.h"
 
@@ -139,17 +140,21 @@ void xsave_put(struct vcpu *v, unsigned component, const u8 *image)
         for (unsigned n = 0; n < 8; n++)
             v->fpu.k[n] = image ? load_le(image + 8 * n, 8) : 0;
     } else {
-        v->pkru = image ? (u32)load_le(image, 4) : 0;
-        tlb_permissions_changed(&v->tlb);
+        control_write_pkru(v, image ? (u32)load_le(image, 4) : 0);
     }
 }
 
+/* Whether a byte is not 0. By eight, as kernels save state with every switch. */
 static bool any_byte(const u8 *bytes, size_t count)
 {
-    for (size_t n = 0; n < count; n++)
-        if (bytes[n])
-            return true;
-    return false;
+    u64 any = 0;
+    size_t n = 0;
+
+    for (; n + 8 <= count; n += 8)
+        any |= load_le(bytes + n, 8);
+    for (; n < count; n++)
+        any |= bytes[n];
+    return any;
 }
 
 static bool x87_in_use(const struct fpu *fpu)
@@ -168,13 +173,14 @@ u64 xsave_inuse(const struct vcpu *v)
     /* Registers that the mode cannot name count on AMD's processors. */
     const bool all = vcpu_64bit(v) || vcpu_is_amd(v);
     u64 inuse = x87_in_use(&v->fpu) ? XCR0_X87 : 0;
+    const u64 offered = v->model->xcr0_supported; /* no other component is ever asked for */
     u8 image[HI16_BYTES];
 
     for (unsigned n = 0; n < (all ? 16u : 8u); n++)
         if (any_byte(v->fpu.zmm[n], 16))
             inuse |= XCR0_SSE;
     for (unsigned n = 2; n < ARRAY_SIZE(components); n++)
-        if (components[n].size && any_byte(image, get_component(v, n, image, all)))
+        if ((offered >> n & 1) && any_byte(image, get_component(v, n, image, all)))
             inuse |= BIT(n);
     return inuse;
 }

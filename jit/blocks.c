@@ -35,9 +35,14 @@ struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode)
     return j->jump_cache[j->jump_cache_of[mode] - 1];
 }
 
+struct jump_cache_entry *jit_jump_cache_slot(struct jit *j, u32 mode, u64 rip)
+{
+    return &jit_jump_cache(j, mode)[jump_slot(rip)];
+}
+
 void jit_jump_cache_enter(struct jit *j, const struct jit_block *block)
 {
-    jit_jump_cache(j, block->mode)[jump_slot(block->rip)] =
+    *jit_jump_cache_slot(j, block->mode, block->rip) =
         (struct jump_cache_entry){.tag = block->rip, .code = block->entry_guarded};
 }
 

@@ -41,15 +41,16 @@
 enum { T0 = HOST_R9, T1 = HOST_R10, HOST_GUEST_RSP = HOST_R11 };
 
 enum {
-    BLOCK_BUCKETS = 1 << 15,
+    BLOCK_BUCKETS = 1 << 17,
     PAGE_BUCKETS = 1 << 12,
     REGIONS = 8,
     DEAD_VERSIONS = 4,    /* of a block that are kept to be found again */
-    JUMP_CACHE = 1 << 11, /* entries */
+    JUMP_CACHE = 1 << 13, /* entries */
     JUMP_CACHES = 8,      /* modes with a jump cache of their own */
     BLOCK_INSNS = 64,
     SAMPLES = 64,
     FILL_IF_DIRTY = 1 << 16, /* with the size given to fill_write: do not make the page dirty */
+    JIT_LEAVE = 1,           /* jit_exec_one(), jit_lookup(): translated code is to be left */
 };
 
 /* What blocks depend on besides their place: bits of jit_mode(). */
@@ -172,6 +173,7 @@ struct jit {
     /* Common code (stubs.c). */
     void (*enter)(u64 target);
     u64 exit_lookup; /* v->rip is set, flags in JF */
+    u64 exit_leave;  /* the same, for what the run loop must look at */
     u64 exit_link;   /* T0: struct jit_link; flags in JF */
     u64 exec;        /* T0: struct jit_insn; called */
     u64 fill_read;   /* T0: address, T1: size; returns the host address in T0, or 0; called */
@@ -220,6 +222,8 @@ void jit_link_cut(struct jit *j, struct jit_link *link);
 
 /* The jump cache of a mode. */
 struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode);
+/* The entry of that cache where rip belongs. */
+struct jump_cache_entry *jit_jump_cache_slot(struct jit *j, u32 mode, u64 rip);
 /* Lets indirect jumps to rip go to block. */
 void jit_jump_cache_enter(struct jit *j, const struct jit_block *block);
 
@@ -264,4 +268,5 @@ void jit_enter(struct jit *j, const struct jit_block *block, u64 end);
 
 /* -- run.c: called by translated code -- */
 u64 jit_exec_one(struct vcpu *v, const struct jit_insn *i);
+u64 jit_lookup(struct vcpu *v);
 u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write);

@@ -206,15 +206,181 @@ static u32 mode_of(const struct vcpu *v)
     return context | MODE_PROTECTED;
 }
 
+/* -- blocks -- */
+
+static u64 fetch_address(const struct vcpu *v)
+{
+    return v->code_size == 8 ? v->rip : (u32)v->rip;
+}
+
+/* The host address of the instruction at RIP, in RAM, or NULL: the slow way finds out more. After
+ * the TLB was flushed the page comes from its second level. */
+static const u8 *code_here(struct vcpu *v)
+{
+    u64 gla = fetch_address(v);
+    const u8 *hva = tlb_exec_ptr(v->tlb_now, gla);
+    struct paging_ctx ctx;
+    struct tlb_page page;
+    u32 error;
+
+    if (unlikely(!hva)) {
+        ctx = vcpu_paging_ctx(v, v->cpl == 3, false);
+        if ((u64)((i64)(gla << 16) >> 16) != gla ||
+            !tlb_translate(&v->tlb, (enum tlb_context)(v->tlb_now - v->tlb.tables), &ctx, gla,
+                           ACCESS_EXEC, &page, &error))
+            return NULL;
+        hva = page.hva;
+    }
+    return hva && ram_contains(v->ram, hva) ? hva : NULL;
+}
+
+/* The block at RIP if there is one already. */
+static struct jit_block *block_known(struct jit *j, struct vcpu *v, u32 mode)
+{
+    const u8 *hva = code_here(v);
+
+    return hva ? jit_block_find(j, (u64)(hva - v->ram->hva), v->rip, mode) : NULL;
+}
+
+/* The block at RIP; NULL: one instruction for the interpreter (it leaves its page or RAM, or the
+ * fetch faults). */
+static struct jit_block *block_here(struct jit *j, struct vcpu *v, u32 mode)
+{
+    const u8 *hva = code_here(v);
+    const struct decode_run *run;
+    struct jit_block *block;
+    u64 key;
+
+    if (likely(hva)) {
+        key = (u64)(hva - v->ram->hva);
+        block = jit_block_find(j, key, v->rip, mode);
+        if (unlikely(!block))
+            block = jit_block_revive(j, key, v->rip, mode);
+        if (likely(block))
+            return block;
+    }
+    run = decode_cache_lookup(v, v->rip);
+    if (!run) {
+        v->fault.pending = false; /* the interpreter meets it again */
+        return NULL;
+    }
+    hva = tlb_exec_ptr(v->tlb_now, fetch_address(v));
+    if (!run->page || !hva)
+        return NULL;
+    key = (u64)(hva - v->ram->hva);
+    block = jit_block_find(j, key, v->rip, mode);
+    return block ? block : jit_translate(j, key, mode);
+}
+
+/* After IRET from a fault's handler RF holds instruction breakpoints off for one instruction (SDM
+ * 3B 17.3.1.1). Where there are none and nothing comes in between, that is all the same as RF = 0:
+ * what this instruction pushes if it faults has RF set anyway. Counted runs may end at any
+ * instruction and keep it. */
+static void forget_rf(const struct jit *j, struct vcpu *v)
+{
+    if (likely(!v->careful) || j->options.counted || !(j->options.optimisations & JIT_STAY) ||
+        (v->rflags & F_TF) || (v->dr7 & DR7_ENABLED))
+        return;
+    v->rflags &= ~(u64)F_RF;
+    vcpu_update_mode(v);
+}
+
+static bool wants_steps(const struct vcpu *v)
+{
+    return v->careful || v->shadow || v->hooks || log_on(v->log, LOG_CPU | LOG_EXEC);
+}
+
 /* -- called by translated code -- */
 
-/* 0: go on behind the instruction; 1: leave, all state is in the vCPU. */
+/* The mode of translated code at RIP, or MODE_NONE: the run loop is to look at something first. */
+static u32 mode_to_go_on(const struct jit *j, struct vcpu *v)
+{
+    if (!(j->options.optimisations & JIT_STAY) || v->activity ||
+        __atomic_load_n(&v->jit.attention, __ATOMIC_RELAXED) ||
+        __atomic_load_n(&v->events, __ATOMIC_RELAXED) ||
+        __atomic_load_n(&v->ram->code_epoch, __ATOMIC_RELAXED) != j->code_epoch)
+        return MODE_NONE;
+    forget_rf(j, v);
+    return wants_steps(v) ? MODE_NONE : mode_of(v);
+}
+
+/* What jit_enter() does for a mode. Nothing is pending. */
+static void enter_mode(struct jit *j, struct vcpu *v, u32 mode)
+{
+    if (!(mode & MODE_CODE64))
+        jit_update_bounds(v);
+    v->jit.mode = mode;
+    v->jit.cache = jit_jump_cache(j, mode);
+    v->jit.seen = 0;
+    j->stats.stays++;
+}
+
+/* RIP is set and its block is not known where it was needed, or not the one its jump cache has: the
+ * host address to go on at, or JIT_LEAVE. */
+u64 jit_lookup(struct vcpu *v)
+{
+    struct jit *j = jit_of(v);
+    struct jit_block *block;
+    u32 mode;
+
+    if (j->check || v->jit.left)
+        return JIT_LEAVE;
+    jit_x87_settle(v); /* the mode depends on it */
+    mode = mode_to_go_on(j, v);
+    block = mode == MODE_NONE ? NULL : block_known(j, v, mode);
+    if (!block)
+        return JIT_LEAVE;
+    jit_jump_cache_enter(j, block);
+    enter_mode(j, v, mode);
+    return block->entry_saved; /* that the page is mapped is known: no way leads back here */
+}
+
+/* RIP has changed, and maybe the mode. Returns as jit_lookup(), but relies on the jump cache. */
+static u64 entry_here(struct jit *j, struct vcpu *v)
+{
+    u32 mode = mode_to_go_on(j, v);
+    const struct jump_cache_entry *cached;
+
+    if (mode == MODE_NONE)
+        return JIT_LEAVE;
+    cached = jit_jump_cache_slot(j, mode, v->rip);
+    if (unlikely(cached->tag != v->rip))
+        return jit_lookup(v);
+    enter_mode(j, v, mode);
+    return cached->code;
+}
+
+/* The rest of the block is not executed: behind instructions of it, and this one if that did not
+ * retire. */
+static u64 go_elsewhere(struct jit *j, struct vcpu *v, u64 not_executed)
+{
+    v->jit.budget += not_executed;
+    return entry_here(j, v);
+}
+
+/* A body failed, or is a REP's that is to go on. */
+static u64 not_retired(struct jit *j, struct vcpu *v, const struct jit_insn *ji)
+{
+    bool delivered;
+
+    if (v->repeat)
+        vcpu_stall(v, STALL_REP);
+    delivered =
+        !v->repeat && !v->hooks && (j->options.optimisations & JIT_STAY) && vcpu_deliver_fault(v);
+    flags_to_jf(v);
+    if (delivered)
+        return go_elsewhere(j, v, ji->behind + 1);
+    v->jit.budget += ji->behind + 1;
+    return JIT_LEAVE;
+}
+
+/* 0: go on behind the instruction; JIT_LEAVE: all state is in the vCPU; else go on at this address.
+ */
 u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
 {
     struct jit *j = jit_of(v);
     const struct insn *i = &ji->insn;
-    u64 retired = 1, flushes = v->tlb.flushes;
-    bool ok;
+    u64 flushes = v->tlb.flushes;
 
     jit_x87_settle(v);
     j->stats.interpreted++;
@@ -226,25 +392,19 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
     if (j->check) { /* between stretches, once */
         jit_check_leave(j);
         v->jit.budget += ji->behind + 1;
-        return 1;
+        return JIT_LEAVE;
     }
     v->next_rip = v->code_size == 8 ? ji->rip + i->len : (u32)(ji->rip + i->len);
-    ok = i->body(v, i);
+    if (!i->body(v, i) || v->repeat)
+        return not_retired(j, v, ji);
     flags_to_jf(v);
-    if (ok && !v->repeat)
-        v->rip = v->next_rip;
-    else
-        retired = 0;
-    if (v->repeat)
-        vcpu_stall(v, STALL_REP);
+    v->rip = v->next_rip;
     /* Accesses that were checked before rely on the TLB. */
-    if (!retired || v->tlb.flushes != flushes ||
+    if ((insn_row(i)->traits & T_ENDS) || v->tlb.flushes != flushes ||
         __atomic_load_n(&v->events, __ATOMIC_RELAXED) != v->jit.seen ||
         __atomic_load_n(&v->ram->code_epoch, __ATOMIC_RELAXED) != j->code_epoch || v->shadow ||
-        mode_of(v) != v->jit.mode) {
-        v->jit.budget += ji->behind + 1 - retired;
-        return 1;
-    }
+        mode_of(v) != v->jit.mode)
+        return go_elsewhere(j, v, ji->behind);
     return 0;
 }
 
@@ -278,43 +438,6 @@ u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
     if (host || !(jit_of(v)->options.optimisations & JIT_MIXED))
         return host;
     return (u64)tlb_mixed_ptr(&v->tlb, context, gla, (unsigned)size, &code);
-}
-
-/* -- blocks -- */
-
-static u64 fetch_address(const struct vcpu *v)
-{
-    return v->code_size == 8 ? v->rip : (u32)v->rip;
-}
-
-/* The block at RIP; NULL: one instruction for the interpreter (it leaves its page or RAM, or the
- * fetch faults). */
-static struct jit_block *block_here(struct jit *j, struct vcpu *v, u32 mode)
-{
-    const u8 *hva = tlb_exec_ptr(v->tlb_now, fetch_address(v));
-    const struct decode_run *run;
-    struct jit_block *block;
-    u64 key;
-
-    if (likely(hva && ram_contains(v->ram, hva))) {
-        key = (u64)(hva - v->ram->hva);
-        block = jit_block_find(j, key, v->rip, mode);
-        if (unlikely(!block))
-            block = jit_block_revive(j, key, v->rip, mode);
-        if (likely(block))
-            return block;
-    }
-    run = decode_cache_lookup(v, v->rip);
-    if (!run) {
-        v->fault.pending = false; /* the interpreter meets it again */
-        return NULL;
-    }
-    hva = tlb_exec_ptr(v->tlb_now, fetch_address(v));
-    if (!run->page || !hva)
-        return NULL;
-    key = (u64)(hva - v->ram->hva);
-    block = jit_block_find(j, key, v->rip, mode);
-    return block ? block : jit_translate(j, key, mode);
 }
 
 void jit_enter(struct jit *j, const struct jit_block *block, u64 end)
@@ -354,11 +477,6 @@ static void note_left(struct jit *j, struct vcpu *v, struct jit_block *block)
 
 /* -- the loop -- */
 
-static bool wants_steps(const struct vcpu *v)
-{
-    return v->careful || v->shadow || v->hooks || log_on(v->log, LOG_CPU | LOG_EXEC);
-}
-
 /* true: *why tells why the engine is left. */
 static bool interpret(struct vcpu *v, u64 count, enum vcpu_exit *why)
 {
@@ -393,6 +511,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         v->repeat = false;
         if (j->options.counted && v->icount == end)
             return EXIT_BUDGET;
+        forget_rf(j, v);
         mode = wants_steps(v) ? MODE_NONE : mode_of(v);
         if (mode == MODE_NONE) {
             link = NULL;

@@ -223,11 +223,36 @@ static void emit_leave(struct emit *e)
     emit_value(e, 0xc3, 1);
 }
 
+static void call_c(struct emit *e, const void *function)
+{
+    emit_mov_imm(e, HOST_RAX, (u64)function);
+    emit_op_reg(e, 0, 0xff, HOST_RAX, 2);
+}
+
+/* RAX: what jit_exec_one() or jit_lookup() returned, not 0; on_stack: bytes to drop. */
+static void emit_go_on(struct emit *e, i32 on_stack)
+{
+    struct emit_mem link = VCPU(jit.link), target = VCPU(jit.target);
+    u8 *elsewhere;
+
+    if (on_stack)
+        adjust_stack(e, on_stack);
+    emit_op_reg(e, EMIT_W, 0x83, HOST_RAX, 7); /* cmp rax, JIT_LEAVE */
+    emit_value(e, JIT_LEAVE, 1);
+    elsewhere = emit_jcc(e, CC_NE, 0);
+    emit_store_imm(e, &link, 0, 8);
+    emit_leave(e);
+    emit_patch(elsewhere, e->delta, emit_here(e));
+    emit_store(e, &target, HOST_RAX, 8);
+    each_register(e, false);
+    emit_jmp_mem(e, &target);
+}
+
 static void emit_exits(struct jit *j, struct emit *e)
 {
-    struct emit_mem link = VCPU(jit.link);
+    struct emit_mem link = VCPU(jit.link), self = VCPU(jit.self);
 
-    j->exit_lookup = emit_here(e);
+    j->exit_leave = emit_here(e);
     emit_mov_imm(e, T0, 0);
     j->exit_link = emit_here(e);
     emit_store(e, &link, T0, 8);
@@ -235,18 +260,21 @@ static void emit_exits(struct jit *j, struct emit *e)
     save_vectors(j, e);
     save_x87(j, e);
     emit_leave(e);
+
+    j->exit_lookup = emit_here(e);
+    each_register(e, true);
+    save_vectors(j, e);
+    save_x87(j, e);
+    emit_load(e, HOST_RDI, &self, 8);
+    call_c(e, jit_lookup);
+    emit_go_on(e, 0);
 }
 
-static void call_c(struct emit *e, const void *function)
-{
-    emit_mov_imm(e, HOST_RAX, (u64)function);
-    emit_op_reg(e, 0, 0xff, HOST_RAX, 2);
-}
-
-/* The body of one instruction. It may leave block code for good: then the state is in the vCPU. */
+/* The body of one instruction. It may leave the block for good: for another, or with the state in
+ * the vCPU. */
 static void emit_exec(struct jit *j, struct emit *e)
 {
-    struct emit_mem self = VCPU(jit.self), link = VCPU(jit.link);
+    struct emit_mem self = VCPU(jit.self);
     u8 *stays;
 
     j->exec = emit_here(e);
@@ -259,9 +287,7 @@ static void emit_exec(struct jit *j, struct emit *e)
     call_c(e, jit_exec_one);
     emit_op_reg(e, EMIT_W, 0x85, HOST_RAX, HOST_RAX);
     stays = emit_jcc(e, CC_E, 0);
-    emit_store_imm(e, &link, 0, 8);
-    adjust_stack(e, 16);
-    emit_leave(e);
+    emit_go_on(e, 16);
     emit_patch(stays, e->delta, emit_here(e));
     each_register(e, false);
     adjust_stack(e, 8);

@@ -43,13 +43,13 @@ static void emit_entries(struct translator *t, const struct jit_insn *insns, uns
     t->flags = FLAGS_HOST;
 }
 
-/* Not now: the run loop looks again. */
-static void emit_leave(struct translator *t, u8 *const from[], unsigned count)
+/* Counted: RIP is looked at again, by the run loop. */
+static void emit_leave(struct translator *t, u8 *const from[], unsigned count, u64 exit)
 {
     for (unsigned n = 0; n < count; n++)
         emit_patch(from[n], t->e->delta, emit_here(t->e));
     t->flags = FLAGS_SAVED;
-    lower_leave_at(t, t->block->rip);
+    lower_leave_at(t, t->block->rip, exit);
 }
 
 /* The entry for who comes from another page: the TLB must map this one for fetches, to the memory
@@ -71,7 +71,7 @@ static void emit_guard(struct translator *t, const u8 *hva)
     emit_op_mem(t->e, EMIT_W, 0x3b, &page, T0);
     elsewhere[1] = emit_jcc(t->e, CC_NE, 0);
     emit_jmp(t->e, t->block->entry_saved);
-    emit_leave(t, elsewhere, 2);
+    emit_leave(t, elsewhere, 2, t->j->exit_lookup);
 }
 
 /* Instructions that go on with the next one. */
@@ -94,8 +94,10 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
     lower_keep_recipe(t, &ji->insn, &effects);
 
     if (ji->behind && ends &&
-        (t->block->path || lower_continues(t->block, &ji->insn, ji->rip, &next))) {
-        if (insn_row(&ji->insn)->flags_read)
+        (t->block->path || lower_continues(t->j, t->block, &ji->insn, ji->rip, &next))) {
+        if (lower_masks_interrupts(t->j, &ji->insn))
+            lower_mask_interrupts(t, ji);
+        else if (insn_row(&ji->insn)->flags_read)
             lower_side_exit(t, ji);
         return t->failed;
     }
@@ -134,8 +136,8 @@ static void lower_all(struct translator *t, struct jit_insn *insns, unsigned cou
 /* -- which instructions -- */
 
 /* Appends a run; returns where the block may go on, or false. */
-static bool append_run(struct jit_insn *insns, unsigned *count, const struct jit_block *block,
-                       const struct decode_run *run, u64 *rip)
+static bool append_run(const struct jit *j, struct jit_insn *insns, unsigned *count,
+                       const struct jit_block *block, const struct decode_run *run, u64 *rip)
 {
     u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull, at = *rip;
 
@@ -143,22 +145,22 @@ static bool append_run(struct jit_insn *insns, unsigned *count, const struct jit
         const struct insn *i = &run->insns[n];
 
         insns[(*count)++] = (struct jit_insn){.insn = *i, .rip = at};
-        if (lower_continues(block, i, at, rip))
+        if (lower_continues(j, block, i, at, rip))
             return true;
         at = (at + i->len) & mask;
     }
     return false;
 }
 
-/* At most limit instructions of the block: on behind conditional jumps that are not taken, and
- * where jumps forward lead, inside the page. */
+/* At most limit instructions of the block: on behind conditional jumps that are not taken, STI and
+ * CLI, and where jumps forward lead, inside the page. */
 static unsigned collect(struct jit *j, const struct decode_run *run, struct jit_block *block,
                         struct jit_insn *insns, unsigned limit)
 {
     u64 rip = block->rip;
     unsigned count = 0;
 
-    while (append_run(insns, &count, block, run, &rip) && count < limit &&
+    while (append_run(j, insns, &count, block, run, &rip) && count < limit &&
            (j->options.optimisations & JIT_EXTEND)) {
         run = decode_cache_lookup(j->v, rip);
         if (!run)
@@ -231,7 +233,7 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
     lower_loop_leave(t);
     emit_guard(t, t->j->v->ram->hva + block->key);
     if (out)
-        emit_leave(t, &out, 1);
+        emit_leave(t, &out, 1, t->j->exit_leave);
     block->insns = insns;
     block->code_size = (u32)(t->e->at - start);
     return !t->e->overflow;

@@ -405,6 +405,7 @@ void machine_jit_report(struct machine *m, FILE *out)
         fprintf(out, "  %14lu evictions of a region of it\n", s.evictions);
         fprintf(out, "  %14lu blocks found again\n", s.revived);
         fprintf(out, "  %14lu lookups of a block outside of code\n", s.lookups);
+        fprintf(out, "  %14lu next blocks found by what instructions call\n", s.stays);
         fprintf(out, "  %14lu misses of the inline TLB\n", s.misses);
         if (m->config.engine == ENGINE_CHECK)
             fprintf(out, "  %14lu stretches compared with the interpreter\n", s.checked);

@@ -352,8 +352,7 @@ bool op_WRPKRU(struct vcpu *v, const struct insn *i)
         return raise_ud(v);
     if ((u32)v->gpr[RCX] || (u32)v->gpr[RDX])
         return raise_gp(v, 0);
-    v->pkru = (u32)v->gpr[RAX];
-    tlb_permissions_changed(&v->tlb);
+    control_write_pkru(v, (u32)v->gpr[RAX]);
     return true;
 }
 

@@ -26,14 +26,14 @@ void lower_exit_lookup(struct translator *t)
     emit_jmp(t->e, t->j->exit_lookup);
 }
 
-void lower_leave_at(struct translator *t, u64 rip)
+void lower_leave_at(struct translator *t, u64 rip, u64 exit)
 {
     struct emit_mem at = VCPU_AT(rip);
 
     lower_save_flags(t);
     emit_mov_imm(t->e, T0, rip);
     emit_store(t->e, &at, T0, 8);
-    lower_exit_lookup(t);
+    emit_jmp(t->e, exit);
 }
 
 /* What is mapped beyond the page may change: only a jump inside it goes on unguarded. */
@@ -107,7 +107,7 @@ void lower_exit_to(struct translator *t, u64 target, bool polls)
     if (target == t->block->rip && lower_loop_edge(t, LOOP_ALWAYS, 0))
         return;
     if (!(t->j->options.optimisations & JIT_LINK)) {
-        lower_leave_at(t, target);
+        lower_leave_at(t, target, t->j->exit_lookup);
         return;
     }
     x = new_exit(t, target);
@@ -151,7 +151,7 @@ static void lower_exit_taken(struct translator *t, struct exit_site *x)
         exit_jump(t, x);
         return;
     }
-    lower_leave_at(t, x->link->target);
+    lower_leave_at(t, x->link->target, t->j->exit_lookup);
 }
 
 /* Out of line: what an exit does until it is linked, and when attention is wanted. */
@@ -165,7 +165,7 @@ static void lower_exit_stub(struct translator *t, struct exit_site *x)
         emit_patch(x->attention_from, e->delta, emit_here(e));
         t->flags = x->flags;
         t->recipe = x->recipe;
-        lower_leave_at(t, x->link->target);
+        lower_leave_at(t, x->link->target, t->j->exit_lookup);
     }
     if (!(t->j->options.optimisations & JIT_LINK))
         return;
@@ -241,10 +241,15 @@ bool lower_is_direct(const struct jit_block *block, const struct insn *i, u64 ri
     return canonical(*target) && (i->id == INSN_JMP_Jb || i->id == INSN_JMP_Jz || conditional(i));
 }
 
-bool lower_continues(const struct jit_block *block, const struct insn *i, u64 rip, u64 *next)
+bool lower_continues(const struct jit *j, const struct jit_block *block, const struct insn *i,
+                     u64 rip, u64 *next)
 {
     u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull, target;
 
+    if (lower_masks_interrupts(j, i)) {
+        *next = (rip + i->len) & mask;
+        return *next >> PAGE_SHIFT == block->rip >> PAGE_SHIFT;
+    }
     if (!lower_is_direct(block, i, rip, &target))
         return false;
     *next = conditional(i) ? (rip + i->len) & mask : target;

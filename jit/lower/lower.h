@@ -257,14 +257,18 @@ bool lower_divide(struct translator *t, const struct jit_insn *ji);  /* divide.c
 bool lower_string(struct translator *t, const struct jit_insn *ji);  /* string.c */
 bool lower_special(struct translator *t, const struct jit_insn *ji); /* special.c */
 bool lower_system(struct translator *t, const struct jit_insn *ji);  /* system.c */
+/* STI and CLI, for lower_continues() and where the block does go on behind them. */
+bool lower_masks_interrupts(const struct jit *j, const struct insn *i);
+void lower_mask_interrupts(struct translator *t, const struct jit_insn *ji);
 /* These end the block. */
 bool lower_branch(struct translator *t, const struct jit_insn *ji);     /* branch.c */
 bool lower_loop(struct translator *t, const struct jit_insn *ji);       /* loop.c */
 bool lower_system_end(struct translator *t, const struct jit_insn *ji); /* system.c */
 /* A conditional jump that the block goes on behind. */
 void lower_side_exit(struct translator *t, const struct jit_insn *ji);
-/* Whether the block may go on behind a jump, and at which RIP. */
-bool lower_continues(const struct jit_block *block, const struct insn *i, u64 rip, u64 *next);
+/* Whether the block may go on behind an instruction that ends a run, and at which RIP. */
+bool lower_continues(const struct jit *j, const struct jit_block *block, const struct insn *i,
+                     u64 rip, u64 *next);
 /* Whether it is a direct jump, conditional or not, of this block's mode; target: its RIP. */
 bool lower_is_direct(const struct jit_block *block, const struct insn *i, u64 rip, u64 *target);
 /* The access of a stack operation: offset from RSP (or another base). */
@@ -303,8 +307,8 @@ u8 *lower_poll(struct translator *t);
 /* Counted: leaves unless the budget is enough for the block, and takes it. Flags are saved or have
  * a recipe. Returns the jump's rel32. */
 u8 *lower_budget(struct translator *t);
-/* The run loop continues at RIP: saves flags. */
-void lower_leave_at(struct translator *t, u64 rip);
+/* Goes to exit_lookup or exit_leave (internal.h) with this RIP. Saves flags. */
+void lower_leave_at(struct translator *t, u64 rip, u64 exit);
 /* Goes to target, a RIP; poll: looks at events first (flags are then saved). */
 void lower_exit_to(struct translator *t, u64 target, bool poll);
 /* v->rip is set already: finds the next block. Flags must be saved. */

@@ -163,6 +163,40 @@ static bool lower_store_selector(struct translator *t, const struct jit_insn *ji
     return true;
 }
 
+/* -- the interrupt flag -- */
+
+/* STI's shadow, which the state of -engine check would have to show between two instructions, is
+ * the interpreter's there. */
+bool lower_masks_interrupts(const struct jit *j, const struct insn *i)
+{
+    return (i->id == INSN_CLI || (i->id == INSN_STI && !j->check)) &&
+           (j->options.optimisations & JIT_STI);
+}
+
+/* STI with nothing pending: no event is looked at inside a block before the next instruction is
+ * done, which is all that its shadow asks for (SDM 2 "STI"). An event that this instruction raises
+ * is new, whatever was pending when the block was entered. */
+static void set_if(struct translator *t, const struct jit_insn *ji)
+{
+    struct emit_mem events = VCPU_AT(events), seen = VCPU_AT(jit.seen);
+
+    emit_op_mem(t->e, 0, 0x83, &events, 7); /* cmp dword, 0 */
+    emit_value(t->e, 0, 1);
+    lower_give_up(t, ji, emit_jcc(t->e, CC_NE, 0));
+    change_rflags(t, 0, F_IF);
+    emit_store_imm(t->e, &seen, 0, 4);
+}
+
+void lower_mask_interrupts(struct translator *t, const struct jit_insn *ji)
+{
+    lower_save_flags(t);
+    need_cpl0(t, ji);
+    if (ji->insn.id == INSN_CLI)
+        change_rflags(t, F_IF, 0);
+    else
+        set_if(t, ji);
+}
+
 /* -- which -- */
 
 bool lower_system_describe(const struct translator *t, const struct jit_insn *ji,
@@ -192,6 +226,8 @@ bool lower_system_describe(const struct translator *t, const struct jit_insn *ji
     case INSN_WRGSBASE_Ry:
     case INSN_CLD:
     case INSN_STD: return true;
+    case INSN_CLI:
+    case INSN_STI: return ji->behind && lower_masks_interrupts(t->j, i);
     default: return false;
     }
 }
@@ -222,11 +258,8 @@ bool lower_system_end(struct translator *t, const struct jit_insn *ji)
 
     if (ji->insn.id != INSN_CLI && ji->insn.id != INSN_PAUSE)
         return false;
-    if (ji->insn.id == INSN_CLI) {
-        lower_save_flags(t);
-        need_cpl0(t, ji);
-        change_rflags(t, F_IF, 0);
-    }
+    if (ji->insn.id == INSN_CLI)
+        lower_mask_interrupts(t, ji);
     lower_exit_to(t, (ji->rip + ji->insn.len) & mask, ji->insn.id == INSN_PAUSE);
     return true;
 }

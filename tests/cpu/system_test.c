@@ -649,6 +649,25 @@ START_TEST(wrpkru_works_on_the_next_access)
 }
 END_TEST
 
+/* Linux writes PKRU for every signal, mostly as it was. */
+START_TEST(wrpkru_without_a_change_keeps_the_tlb)
+{
+    u64 flushes;
+
+    for (u32 value = 0; value < 8; value += 4) {
+        START(MACHINE_USER64, 0x0f, 0x01, 0xef);
+        m.v->cr4 |= CR4_PKE;
+        m.v->pkru = 4;
+        m.v->gpr[RAX] = value;
+        m.v->gpr[RCX] = m.v->gpr[RDX] = 0;
+        flushes = m.v->tlb.flushes;
+        ck_assert_int_eq(go(), -1);
+        ck_assert_uint_eq(m.v->tlb.flushes - flushes, value != 4);
+        ck_assert_uint_eq(m.v->pkru, value);
+    }
+}
+END_TEST
+
 /* -- FS and GS bases -- */
 
 START_TEST(fsgsbase_reads_and_writes)
@@ -736,6 +755,7 @@ static Suite *make_suite(void)
     tcase_add_test(tc, pkru_instructions);
     tcase_add_test(tc, pkru_refusals);
     tcase_add_test(tc, wrpkru_works_on_the_next_access);
+    tcase_add_test(tc, wrpkru_without_a_change_keeps_the_tlb);
     tcase_add_test(tc, fsgsbase_reads_and_writes);
     tcase_add_test(tc, fsgsbase_refusals);
     suite_add_tcase(suite, tc);

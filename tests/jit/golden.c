@@ -97,6 +97,7 @@ static bool host_name(const struct golden *g, u64 value, char *text)
         u64 at;
         const char *name;
     } common[] = {{j->exit_lookup, "exit_lookup"},
+                  {j->exit_leave, "exit_leave"},
                   {j->exit_link, "exit_link"},
                   {j->exec, "exec"},
                   {j->fill_read, "fill_read"},

@@ -101,6 +101,147 @@ START_TEST(interrupt_and_direction_flags)
 }
 END_TEST
 
+START_TEST(sti_and_cli_are_inside_blocks)
+{
+    start(MACHINE_LONG, 0);
+    pair_flags(&pair, F_CF);
+    ck_assert_uint_eq(CALLS_OF(0xfb, 0x9c, 0xfb, 0x9c, 0xfa, 0x9c, 0xfb, 0xff, 0xc0), 1);
+    ck_assert_uint_eq(pair.jit.v->rflags & F_IF, F_IF);
+    start(MACHINE_USER64, 0);
+    ck_assert_int_eq(PAIR_EXECUTE(&pair, 0xfb, 0x90), 13);
+}
+END_TEST
+
+/* The instruction behind STI comes before the interrupt (SDM 2 "STI"), in every slice. */
+START_TEST(sti_with_an_interrupt_pending)
+{
+    struct machine *both[] = {&pair.interp, &pair.jit};
+
+    for (u64 slice = 1; slice < 8; slice++) {
+        start(MACHINE_LONG, 0);
+        pair_flags(&pair, 0);
+        pair_set(&pair, RAX, 0);
+        PAIR_CODE(&pair, 0xff, 0xc0, 0xfb, 0xff, 0xc0, 0xff, 0xc0, 0xff, 0xc0);
+        for (unsigned n = 0; n < 2; n++) {
+            both[n]->irq = 0x40;
+            vcpu_signal(both[n]->v, EVENT_INTR);
+        }
+        while (pair_run(&pair, slice) == EXIT_BUDGET)
+            ;
+        ck_assert_int_eq(machine_vector(&pair.jit), 0x40);
+        ck_assert_uint_eq(pair.jit.v->gpr[RAX], 2);
+    }
+}
+END_TEST
+
+/* -- from one mode to another -- */
+
+enum { ROUNDS = 200 };
+
+/* SYSCALL and SYSRET, as often as EBX says. */
+static void run_system_calls(void)
+{
+    struct vcpu *both[] = {pair.interp.v, pair.jit.v};
+
+    start(MACHINE_USER64, 0);
+    pair_put(&pair, MACHINE_CODE + 0x100, "\x48\x0f\x07", 3); /* sysretq */
+    pair_set(&pair, RBX, ROUNDS);
+    for (unsigned n = 0; n < 2; n++) {
+        both[n]->efer |= EFER_SCE;
+        both[n]->lstar = MACHINE_CODE + 0x100;
+        both[n]->star = (u64)SEL_CODE64 << 32 | (u64)(SEL_USER_CODE64 - 16) << 48;
+    }
+    PAIR_CODE(&pair, 0x0f, 0x05, 0xff, 0xcb, 0x75, 0xfa); /* syscall; dec ebx; jnz */
+    ck_assert_int_eq(pair_run(&pair, PAIR_BUDGET), EXIT_IDLE);
+}
+
+START_TEST(privilege_changes_stay_in_code)
+{
+    struct jit_stats before = pair_stats(&pair), after;
+
+    run_system_calls();
+    after = pair_stats(&pair);
+    ck_assert_uint_ge(after.stays - before.stays, 2 * ROUNDS - 10);
+    ck_assert_uint_le(after.lookups - before.lookups, 20);
+}
+END_TEST
+
+/* Faults whose handler returns behind the instruction, as often as ECX says. */
+static void put_faults(void)
+{
+    start(MACHINE_LONG, 0);
+    pair_set(&pair, RBX, STATE_ABSENT);
+    pair_set(&pair, RCX, ROUNDS);
+    /* 14: add qword [rsp + 8], 2; add rsp, 8; iretq */
+    pair_put(&pair, machine_stub(14), "\x48\x83\x44\x24\x08\x02\x48\x83\xc4\x08\x48\xcf", 12);
+    PAIR_CODE(&pair, 0x8b, 0x03, 0xff, 0xc9, 0x75, 0xfa, 0x9c); /* mov eax, [rbx]; dec ecx; jnz */
+}
+
+/* IRET sets RF, with which an instruction is a step of its own if every one counts. */
+START_TEST(faults_stay_in_code)
+{
+    struct jit_stats before = pair_stats(&pair), after;
+
+    put_faults();
+    ck_assert_int_eq(pair_run(&pair, PAIR_BUDGET), EXIT_IDLE);
+    ck_assert_uint_eq((u32)pair.jit.v->gpr[RCX], 0);
+    after = pair_stats(&pair);
+    ck_assert_uint_ge(after.stays - before.stays, ROUNDS - 10);
+    ck_assert_uint_le(after.lookups - before.lookups, ROUNDS + 20);
+}
+END_TEST
+
+START_TEST(uncounted_faults_stay_in_code)
+{
+    static const struct jit_options uncounted = {.optimisations = JIT_ALL};
+    struct jit_stats before, after;
+
+    pair_destroy(&pair);
+    pair_create(&pair, &uncounted);
+    before = pair_stats(&pair);
+    put_faults();
+    ck_assert_int_eq(interp_run(pair.interp.v, PAIR_BUDGET), EXIT_IDLE);
+    ck_assert_int_eq(jit_run(pair.jit.v, 0), EXIT_IDLE);
+    pair.jit.v->icount = pair.interp.v->icount;
+    PAIR_SAME(&pair);
+    after = pair_stats(&pair);
+    ck_assert_uint_ge(after.stays - before.stays, 2 * ROUNDS - 10);
+    ck_assert_uint_le(after.lookups - before.lookups, 20);
+}
+END_TEST
+
+/* A page that is mapped elsewhere has a block in the jump cache that is not the right one. */
+START_TEST(a_page_mapped_elsewhere_is_found)
+{
+    static const u8 one[] = {0xff, 0xc0, 0x0f, 0x22, 0xda, 0xff, 0xe6}; /* inc eax; mov cr3, rdx */
+    const u64 other = 0x80000, table = MACHINE_PML4, page = MACHINE_CODE + 0x200000;
+
+    start(MACHINE_LONG, 0);
+    pair_put(&pair, MACHINE_CODE + 0x100, one, sizeof(one)); /* ... jmp rsi */
+    pair_set(&pair, RAX, 0);
+    pair_set(&pair, RSI, page);
+    pair_set(&pair, RDX, table);
+    for (unsigned round = 0; round < 6; round++) {
+        /* 4 KiB pages for the second 2 MiB: the page is other, or the one behind it. */
+        u64 target = other + (round & 1) * PAGE_SIZE;
+        u8 code[] = {0x83, 0xc0, (u8)(1 + (round & 1) * 15), 0xf4}; /* add eax, 1 or 16; hlt */
+        struct vcpu *both[] = {pair.interp.v, pair.jit.v};
+        u64 entry = target | 3;
+
+        pair_put(&pair, target, code, sizeof(code));
+        pair_put(&pair, 0x90000 + (MACHINE_CODE >> PAGE_SHIFT) * 8, &entry, 8);
+        entry = 0x90000 | 3;
+        pair_put(&pair, table + 0x2000 + 8, &entry, 8);
+        for (unsigned n = 0; n < 2; n++) {
+            both[n]->activity = ACTIVITY_RUN;
+            both[n]->rip = MACHINE_CODE + 0x100;
+        }
+        ck_assert_int_eq(pair_run(&pair, PAIR_BUDGET), EXIT_IDLE);
+    }
+    ck_assert_uint_eq(pair.jit.v->gpr[RAX], 6 + 3 * 17);
+}
+END_TEST
+
 /* -- time: inline only where the host's counter is the guest's -- */
 
 #define TSC_OFFSET 0x100000000000ull
@@ -195,6 +336,12 @@ static Suite *suite(void)
     tcase_add_test(c, bases_fault);
     tcase_add_test(c, selectors);
     tcase_add_test(c, interrupt_and_direction_flags);
+    tcase_add_test(c, sti_and_cli_are_inside_blocks);
+    tcase_add_test(c, sti_with_an_interrupt_pending);
+    tcase_add_test(c, privilege_changes_stay_in_code);
+    tcase_add_test(c, faults_stay_in_code);
+    tcase_add_test(c, uncounted_faults_stay_in_code);
+    tcase_add_test(c, a_page_mapped_elsewhere_is_found);
     tcase_add_test(c, host_counter_is_read_inline);
     tcase_add_test(c, other_counters_are_asked_for);
     tcase_add_test(c, loops);
