@@ -110,10 +110,11 @@ complains '^f000:0{16} cli '
 # -- translated code: SeaBIOS, until its first block is shown; statistics at the end --
 for engine in jit check; do
     checks=$((checks + 1))
+    rm -f "$work/trace"
     "$lockstep" "${common[@]}" -engine $engine -jit stats -d out_asm -D "$work/trace" 2>"$work/err" &
     process=$!
     for _ in $(seq 50); do
-        grep -q '^out of line' "$work/trace" && break
+        grep -qs "^out of line" "$work/trace" && break
         sleep 0.2
     done
     kill -TERM $process

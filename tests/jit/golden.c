@@ -96,14 +96,10 @@ static bool host_name(const struct golden *g, u64 value, char *text)
     const struct {
         u64 at;
         const char *name;
-    } common[] = {{j->exit_lookup, "exit_lookup"},
-                  {j->exit_leave, "exit_leave"},
-                  {j->exit_link, "exit_link"},
-                  {j->exec, "exec"},
-                  {j->fill_read, "fill_read"},
-                  {j->fill_write, "fill_write"},
-                  {j->load_vectors, "load_vectors"},
-                  {j->load_x87, "load_x87"}};
+    } common[] = {{j->exit_lookup, "exit_lookup"},   {j->exit_leave, "exit_leave"},
+                  {j->exit_link, "exit_link"},       {j->exec, "exec"},
+                  {j->fill_read, "fill_read"},       {j->fill_write, "fill_write"},
+                  {j->load_vectors, "load_vectors"}, {j->load_x87, "load_x87"}};
 
     for (size_t n = 0; n < ARRAY_SIZE(common); n++)
         if (value == common[n].at)
