@@ -65,6 +65,7 @@ struct jit_stats {
     u64 flushes;     /* of the whole cache */
     u64 interpreted; /* calls of a body from translated code */
     u64 misses;      /* of the inline TLB check */
+    u64 probes;      /* of these, found in the second level at once */
     u64 lookups;     /* leaving translated code to find the next block */
     u64 checked;     /* stretches compared by -engine check */
 };

@@ -287,6 +287,8 @@ static struct jit_block *block_here(struct jit *j, struct vcpu *v, u32 mode)
     const struct decode_run *run;
     struct jit_block *block;
 
+    if (!hva)
+        hva = jit_probe_fetch(v, fetch_address(v));
     if (likely(hva && ram_contains(v->ram, hva))) {
         block = jit_block_find(j, (u64)(hva - v->ram->hva), v->rip, mode);
         if (likely(block))
