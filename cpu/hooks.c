@@ -9,7 +9,7 @@ void vcpu_set_hooks(struct vcpu *v, const struct vcpu_hooks *hooks)
     v->hooked = hooks && hooks->insn;
     if (memory != v->tlb.watch_all) {
         v->tlb.watch_all = memory;
-        tlb_switch(&v->tlb);
+        tlb_permissions_changed(&v->tlb);
     }
     vcpu_signal(v, EVENT_TRAP); /* a run of decoded instructions in progress ends */
 }

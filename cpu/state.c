@@ -21,11 +21,12 @@ enum status vcpu_create(struct vcpu **out, unsigned index, u32 apic_id, struct p
                         struct log *log, struct error *err)
 {
     enum status st = ST_NO_MEMORY;
-    struct vcpu *v = aligned_alloc(64, align_up(sizeof(*v), 64));
+    void *memory = calloc(1, sizeof(struct vcpu) + _Alignof(struct vcpu));
+    struct vcpu *v = (struct vcpu *)align_up((u64)memory, _Alignof(struct vcpu));
 
-    if (!v)
+    if (!memory)
         return error_set(err, ST_NO_MEMORY, "No memory for a virtual processor; free some memory.");
-    memset(v, 0, sizeof(*v));
+    v->memory = memory;
     v->index = index;
     v->apic_id = apic_id;
     v->bsp = index == 0;
@@ -57,7 +58,7 @@ fail_native:
 fail_decode:
     tlb_destroy(&v->tlb);
 fail_tlb:
-    free(v);
+    free(memory);
     return st;
 }
 
@@ -69,7 +70,7 @@ void vcpu_destroy(struct vcpu *v)
     native_destroy(v->native);
     decode_cache_destroy(v->decode);
     tlb_destroy(&v->tlb);
-    free(v);
+    free(v->memory);
 }
 
 static void reset_segments(struct vcpu *v)

@@ -194,6 +194,7 @@ struct vcpu {
     } jit;
 
     /* -- wiring -- */
+    void *memory;   /* this is in it, aligned; fresh zeroes, most of which stay untouched (tlb) */
     unsigned index; /* 0 = boot processor */
     u32 apic_id;
     bool bsp;

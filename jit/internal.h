@@ -266,6 +266,13 @@ void jit_trace_insn(const struct jit *j, FILE *out, u64 rip, const struct insn *
 /* Runs translated code from block until it leaves; counted: not beyond end. */
 void jit_enter(struct jit *j, const struct jit_block *block, u64 end);
 
+/* -- probe.c -- */
+/* Called by translated code, without its vectors being saved: the host address of size bytes at gla
+ * by a refill from the second level of the TLB, or 0: jit_fill() must see. */
+u64 jit_probe(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write);
+/* The same for an instruction's first byte, not from translated code. NULL: fetch it. */
+const u8 *jit_probe_fetch(struct vcpu *v, u64 gla);
+
 /* -- run.c: called by translated code -- */
 u64 jit_exec_one(struct vcpu *v, const struct jit_insn *i);
 u64 jit_lookup(struct vcpu *v);

@@ -223,6 +223,8 @@ static const u8 *code_here(struct vcpu *v)
     struct tlb_page page;
     u32 error;
 
+    if (unlikely(!hva))
+        hva = jit_probe_fetch(v, gla);
     if (unlikely(!hva)) {
         ctx = vcpu_paging_ctx(v, v->cpl == 3, false);
         if ((u64)((i64)(gla << 16) >> 16) != gla ||

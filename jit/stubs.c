@@ -294,23 +294,79 @@ static void emit_exec(struct jit *j, struct emit *e)
     emit_value(e, 0xc3, 1);
 }
 
+/* Registers that C code may change, and guest registers live in. */
+static void volatile_registers(struct emit *e, bool store)
+{
+    static const u8 guest[] = {RAX, RCX, RDX, RSI, RDI, R8, RSP};
+
+    for (unsigned n = 0; n < ARRAY_SIZE(guest); n++) {
+        struct emit_mem slot = emit_gs((i32)(offsetof(struct vcpu, gpr) + 8 * guest[n]));
+        unsigned host = guest[n] == RSP ? HOST_GUEST_RSP : guest[n];
+
+        if (store)
+            emit_store(e, &slot, host, 8);
+        else
+            emit_load(e, host, &slot, 8);
+    }
+}
+
+static void call_fill(struct emit *e, const void *function, bool write)
+{
+    struct emit_mem self = VCPU(jit.self);
+
+    emit_load(e, HOST_RDI, &self, 8);
+    emit_mov(e, HOST_RSI, T0);
+    emit_mov(e, HOST_RDX, T1);
+    emit_mov_imm(e, HOST_RCX, write);
+    call_c(e, function);
+}
+
+/* ThreadSanitizer's functions, which it has every access call, use vector registers. */
+#if defined(__SANITIZE_THREAD__)
+static const bool jit_probe_usable = false;
+#else
+static const bool jit_probe_usable = true;
+#endif
+
+/* The short way: only general registers are used. */
+static void emit_probe(struct emit *e, bool write)
+{
+    struct emit_mem address = emit_at(HOST_RSP, 0), size = emit_at(HOST_RSP, 8);
+    u8 *miss;
+
+    adjust_stack(e, -24);
+    emit_store(e, &address, T0, 8);
+    emit_store(e, &size, T1, 8);
+    volatile_registers(e, true);
+    call_fill(e, jit_probe, write);
+    emit_op_reg(e, EMIT_W, 0x85, HOST_RAX, HOST_RAX);
+    miss = emit_jcc(e, CC_E, 0);
+    emit_mov(e, T0, HOST_RAX);
+    volatile_registers(e, false);
+    adjust_stack(e, 24);
+    emit_value(e, 0xc3, 1);
+    emit_patch(miss, e->delta, emit_here(e));
+    volatile_registers(e, false);
+    emit_load(e, T0, &address, 8);
+    emit_load(e, T1, &size, 8);
+    adjust_stack(e, 24);
+}
+
 static u64 emit_fill(struct jit *j, struct emit *e, bool write)
 {
-    struct emit_mem self = VCPU(jit.self), loaded = VCPU(jit.vectors);
+    struct emit_mem loaded = VCPU(jit.vectors);
     struct emit_mem kept = emit_at(HOST_RSP, 0); /* whether vectors were loaded, then the result */
     u64 start = emit_here(e);
     u8 *none;
 
+    if (jit_probe_usable && (j->options.optimisations & JIT_PROBE))
+        emit_probe(e, write);
     adjust_stack(e, -8);
     each_register(e, true);
     emit_load(e, HOST_RAX, &loaded, 1);
     emit_store(e, &kept, HOST_RAX, 8);
     save_vectors(j, e);
-    emit_load(e, HOST_RDI, &self, 8);
-    emit_mov(e, HOST_RSI, T0);
-    emit_mov(e, HOST_RDX, T1);
-    emit_mov_imm(e, HOST_RCX, write);
-    call_c(e, jit_fill);
+    call_fill(e, jit_fill, write);
     emit_op_mem(e, 0, 0x80, &kept, 7); /* cmp byte, 0 */
     emit_value(e, 0, 1);
     emit_store(e, &kept, HOST_RAX, 8);

@@ -407,6 +407,7 @@ void machine_jit_report(struct machine *m, FILE *out)
         fprintf(out, "  %14lu lookups of a block outside of code\n", s.lookups);
         fprintf(out, "  %14lu next blocks found by what instructions call\n", s.stays);
         fprintf(out, "  %14lu misses of the inline TLB\n", s.misses);
+        fprintf(out, "  %14lu of them found in the second level at once\n", s.probes);
         if (m->config.engine == ENGINE_CHECK)
             fprintf(out, "  %14lu stretches compared with the interpreter\n", s.checked);
         fprintf(out, "  %14lu instructions by a call of the interpreter:\n", s.interpreted);

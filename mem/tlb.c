@@ -2,10 +2,11 @@
  *
  * The soft TLB's slow path: filling the first level from the second or from a walk, and flushing.
  *
- * First-level entries belong to the current PCID and the current CR0/CR4/EFER/PKRU. Which slots are
- * in use is kept in a bitmap, so that a flush costs what was filled: guests without PCID flush on
- * every context switch. Large pages enter in 4 KiB pieces; a small filter per page size remembers
- * which large pages have pieces, so that INVLPG takes all pieces along (SDM 3A 4.10.4.1).
+ * First-level entries belong to the current PCID, or are global, and to the current
+ * CR0/CR4/EFER/PKRU. Bitmaps say which slots are in use, which of them hold global pages and which
+ * pieces of large ones. So a flush costs what was filled, global pages stay where they may, and
+ * INVLPG takes exactly the pieces of its page along (SDM 3A 4.10.4.1): those of a page of 2 or
+ * 4 MiB lie in a row; for pages of 1 GiB a small filter remembers which have pieces at all.
  *
  * Write tags against code marks: the tag is stored first, then ram_note_writer() sets
  * PAGE_WRITE_TLB and reports a mark that came before; the marking side sets its mark first and
@@ -16,41 +17,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mem/tlb2.h"
-
-static const u8 large_shift[TLB_LARGE_SIZES] = {21, 22, 30};
-
-enum { FILTER_BITS = TLB_FILTER_WORDS * 64 };
-
-enum tag_kinds { TAG_READ = 1, TAG_WRITE = 2, TAG_EXEC = 4, TAG_MIXED = 8 };
-
-/* Tags may be dropped by another thread, hence the atomics. */
-static u64 tag_load(const u64 *tag)
-{
-    return __atomic_load_n(tag, __ATOMIC_RELAXED);
-}
-
-static void tag_store(u64 *tag, u64 value)
-{
-    __atomic_store_n(tag, value, __ATOMIC_RELAXED);
-}
-
-static void slot_clear(struct tlb_table *table, unsigned i)
-{
-    tag_store(&table->read_tag[i], tlb_invalid(i));
-    tag_store(&table->write_tag[i], tlb_invalid(i));
-    tag_store(&table->exec_tag[i], tlb_invalid(i));
-}
+#include "mem/physmap_view.h"
+#include "mem/tlb2_entry.h"
+#include "mem/tlb_slot.h"
 
 enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
 {
     enum status status;
 
-    memset(tlb, 0, sizeof(*tlb));
+    memset((u8 *)tlb + sizeof(tlb->tables), 0, sizeof(*tlb) - sizeof(tlb->tables));
     tlb->map = map;
+    tlb->ram = physmap_ram(map);
     for (unsigned context = 0; context < TLB_CONTEXTS; context++)
-        for (unsigned i = 0; i < TLB_ENTRIES; i++)
-            slot_clear(&tlb->tables[context], i);
+        slot_clear(&tlb->tables[context], 0); /* the one slot whose absent tag is not 0 */
     status = tlb2_create(&tlb->second, err);
     if (status != ST_OK)
         tlb_destroy(tlb);
@@ -59,6 +38,7 @@ enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
 
 void tlb_destroy(struct tlb *tlb)
 {
+    tlb_permissions_changed(tlb);
     tlb2_destroy(tlb->second);
     tlb->second = NULL;
 }
@@ -76,65 +56,6 @@ static bool page_watched(const struct tlb *tlb, u64 gla)
     return false;
 }
 
-static void filter_note(struct tlb *tlb, u64 gla, u64 page_size)
-{
-    for (unsigned size = 0; size < TLB_LARGE_SIZES; size++) {
-        unsigned bit = (gla >> large_shift[size]) % FILTER_BITS;
-
-        if (page_size == BIT(large_shift[size]))
-            tlb->large[size][bit / 64] |= BIT(bit % 64);
-    }
-}
-
-/* Whether the first level may hold a piece of a large page that contains gla. */
-static bool filter_hit(const struct tlb *tlb, u64 gla)
-{
-    for (unsigned size = 0; size < TLB_LARGE_SIZES; size++) {
-        unsigned bit = (gla >> large_shift[size]) % FILTER_BITS;
-
-        if (tlb->large[size][bit / 64] & BIT(bit % 64))
-            return true;
-    }
-    return false;
-}
-
-/* Whether every tag of slot i is absent or that of a page. */
-static bool slot_belongs(const struct tlb_table *table, unsigned i, u64 page)
-{
-    u64 none = tlb_invalid(i), r = tag_load(&table->read_tag[i]),
-        w = tag_load(&table->write_tag[i]), x = tag_load(&table->exec_tag[i]);
-
-    return (r == none || r == page) && (w == none || w == page || w == tlb_mixed(page)) &&
-           (x == none || x == page);
-}
-
-/* Enters tags (enum tag_kinds) for the page of gla at hva. */
-static void slot_enter(struct tlb *tlb, enum tlb_context context, u64 gla, const u8 *hva,
-                       unsigned tags)
-{
-    struct tlb_table *table = &tlb->tables[context];
-    unsigned i = tlb_index(gla);
-    u64 page = gla & PAGE_MASK, host = (u64)hva;
-    u64 *filled = &tlb->filled[context][i / 64];
-
-    if (table->page[i] != host || !slot_belongs(table, i, page)) {
-        slot_clear(table, i);
-        tag_store(&table->page[i], host);
-    }
-    __atomic_store_n(filled, *filled | BIT(i % 64), __ATOMIC_RELAXED);
-    if (tags & TAG_READ)
-        tag_store(&table->read_tag[i], page);
-    if (tags & TAG_EXEC)
-        tag_store(&table->exec_tag[i], page);
-    if (tags & TAG_MIXED)
-        tag_store(&table->write_tag[i], tlb_mixed(page));
-    if (!(tags & TAG_WRITE))
-        return;
-    tag_store(&table->write_tag[i], page);
-    if (ram_contains(physmap_ram(tlb->map), hva) && !ram_note_writer(physmap_ram(tlb->map), hva))
-        tag_store(&table->write_tag[i], tlb_invalid(i));
-}
-
 /* The host page that loads (stores) at gpa reach, or NULL. */
 static u8 *page_memory(const struct tlb *tlb, u64 gpa, bool write)
 {
@@ -148,12 +69,28 @@ static u8 *page_memory(const struct tlb *tlb, u64 gpa, bool write)
  * of it, those beside the code if there is. */
 static unsigned store_tags(const struct tlb *tlb, const u8 *hva)
 {
-    const struct ram *ram = physmap_ram(tlb->map);
-    u32 flags = ram_contains(ram, hva) ? ram_flags(ram, hva) : 0;
+    u32 flags = ram_contains(tlb->ram, hva) ? ram_flags(tlb->ram, hva) : 0;
 
     if (flags & PAGE_DIRTY_LOG)
         return 0;
-    return flags & PAGE_CODE ? TAG_MIXED : TAG_WRITE;
+    return flags & PAGE_CODE ? TLB_MIXED : TLB_WRITE;
+}
+
+/* Remembers for tlb_probe() what pages like this one permit in the context. Protection keys are not
+ * its business. */
+static void learn_rights(struct tlb *tlb, enum tlb_context context, const struct paging_ctx *ctx,
+                         const struct walk_result *result)
+{
+    struct walk_result page = *result;
+    u8 *rights = &tlb->rights[context][tlb2_flags(result)];
+
+    page.key = 0;
+    if (*rights || result->key || !paging_on(ctx))
+        return;
+    *rights = TLB_KNOWN;
+    *rights |= page_check(ctx, &page, ACCESS_READ) ? 0 : TLB_READ;
+    *rights |= page_check(ctx, &page, ACCESS_WRITE) ? 0 : TLB_WRITE;
+    *rights |= page_check(ctx, &page, ACCESS_EXEC) ? 0 : TLB_EXEC;
 }
 
 /* Enters what the access just permitted allows. A write tag needs a dirty leaf, write permission,
@@ -162,7 +99,7 @@ static void first_level_fill(struct tlb *tlb, enum tlb_context context,
                              const struct paging_ctx *ctx, u64 gla, enum access_kind kind,
                              const struct walk_result *result, const u8 *accessed)
 {
-    unsigned tags = TAG_READ;
+    unsigned tags = TLB_READ;
     const u8 *loads = accessed, *stores;
 
     if (kind != ACCESS_EXEC && page_watched(tlb, gla))
@@ -172,19 +109,38 @@ static void first_level_fill(struct tlb *tlb, enum tlb_context context,
     if (!loads)
         return;
     if (kind == ACCESS_EXEC) {
-        tags = TAG_EXEC;
+        tags = TLB_EXEC;
     } else if (result->dirty && (kind == ACCESS_WRITE || !page_check(ctx, result, ACCESS_WRITE))) {
         stores = kind == ACCESS_WRITE ? accessed : page_memory(tlb, result->gpa, true);
         if (stores == loads)
             tags |= store_tags(tlb, stores);
     }
-    tlb->write_withheld = tlb->on_store && (tags & TAG_WRITE);
     if (tlb->on_store)
-        tags &= ~(unsigned)(TAG_WRITE | TAG_MIXED);
+        tags &= ~(unsigned)TLB_MIXED;
     tlb->fills++;
-    if (result->page_size > PAGE_SIZE)
-        filter_note(tlb, gla, result->page_size);
-    slot_enter(tlb, context, gla, loads, tags);
+    slot_take(tlb, context, gla, (u64)loads, result->global, result->page_size > PAGE_SIZE);
+    if (result->page_size == GIB(1))
+        tlb->giants[(gla >> 30) % TLB_GIANTS / 64] |= BIT((gla >> 30) % 64);
+    tlb->write_withheld = tlb->on_store && (tags & TLB_WRITE);
+    if (tlb->write_withheld) {
+        tags &= ~(unsigned)TLB_WRITE;
+        slot_note_writer(tlb, context, gla, (u64)loads); /* one may be lent */
+    }
+    slot_enter(tlb, context, gla, (u64)loads, tags);
+}
+
+/* The memory of the whole page if loads and stores reach the same guest RAM everywhere in it. */
+static u8 *whole_page(const struct tlb *tlb, const struct walk_result *result)
+{
+    u64 frame = result->gpa & ~(result->page_size - 1);
+    struct resolved load, store;
+
+    physmap_resolve(tlb->map, frame, false, &load);
+    if (!load.page.hva || load.left < result->page_size || !ram_contains(tlb->ram, load.page.hva))
+        return NULL;
+    physmap_resolve(tlb->map, frame, true, &store);
+    return store.page.hva == load.page.hva && store.left >= result->page_size ? load.page.hva
+                                                                              : NULL;
 }
 
 /* From the second level if that suffices, else by a walk. A denied access walks again, as the entry
@@ -203,7 +159,7 @@ static bool resolve(struct tlb *tlb, const struct paging_ctx *ctx, u64 gla, enum
     tlb->walks++;
     if (!page_walk(tlb->map, ctx, gla, kind, result))
         return false;
-    tlb2_insert(tlb->second, pcid, gla, result);
+    tlb2_insert(tlb->second, pcid, gla, result, whole_page(tlb, result));
     return true;
 }
 
@@ -217,11 +173,11 @@ bool tlb_translate(struct tlb *tlb, enum tlb_context context, const struct pagin
         *pf_error = result.error;
         return false;
     }
+    learn_rights(tlb, context, ctx, &result);
     physmap_lookup(tlb->map, result.gpa, kind == ACCESS_WRITE, &page->phys);
     page->gpa = result.gpa;
     page->hva = page->phys.hva ? page->phys.hva + gla % PAGE_SIZE : NULL;
-    page->notify =
-        kind == ACCESS_WRITE && page->hva && ram_contains(physmap_ram(tlb->map), page->hva);
+    page->notify = kind == ACCESS_WRITE && page->hva && ram_contains(tlb->ram, page->hva);
     first_level_fill(tlb, context, ctx, gla, kind, &result, page->phys.hva);
     if (unlikely(tlb->on_store) && (kind == ACCESS_WRITE || !page->hva))
         tlb->on_store(tlb->on_store_opaque, page->phys.hva);
@@ -249,27 +205,57 @@ u8 *tlb_mixed_ptr(const struct tlb *tlb, enum tlb_context context, u64 gla, unsi
 
 /* -- flushing -- */
 
-void tlb_switch(struct tlb *tlb)
+/* Clears those slots of a word of the bitmaps. */
+static void drop_slots(struct tlb *tlb, unsigned context, unsigned word, u64 slots)
+{
+    struct tlb_use *use = &tlb->use[context];
+
+    for (u64 left = slots; left; left &= left - 1)
+        slot_clear(&tlb->tables[context], word * 64 + (unsigned)__builtin_ctzll(left));
+    __atomic_store_n(&use->filled[word], use->filled[word] & ~slots, __ATOMIC_RELEASE);
+    if (!use->filled[word])
+        __atomic_store_n(&use->words[word / 64], use->words[word / 64] & ~BIT(word % 64),
+                         __ATOMIC_RELEASE);
+}
+
+/* Everything of the first level, or all but global pages. */
+static void first_level_flush(struct tlb *tlb, bool global)
 {
     tlb->flushes++;
     for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
-        for (unsigned word = 0; word < ARRAY_SIZE(tlb->filled[context]); word++) {
-            u64 left = tlb->filled[context][word];
+        struct tlb_use *use = &tlb->use[context];
 
-            if (!left)
-                continue;
-            for (; left; left &= left - 1)
-                slot_clear(&tlb->tables[context], word * 64 + (unsigned)__builtin_ctzll(left));
-            __atomic_store_n(&tlb->filled[context][word], 0, __ATOMIC_RELAXED);
+        for (unsigned n = 0; n < ARRAY_SIZE(use->words); n++) {
+            for (u64 left = use->words[n]; left; left &= left - 1) {
+                unsigned word = n * 64 + (unsigned)__builtin_ctzll(left);
+
+                drop_slots(tlb, context, word,
+                           global ? use->filled[word] : use->filled[word] & ~use->global[word]);
+            }
         }
     }
-    memset(tlb->large, 0, sizeof(tlb->large));
+}
+
+void tlb_switch(struct tlb *tlb)
+{
+    first_level_flush(tlb, false);
+}
+
+void tlb_permissions_changed(struct tlb *tlb)
+{
+    first_level_flush(tlb, true);
+    for (unsigned context = 0; context < TLB_CONTEXTS; context++)
+        for (unsigned n = 0; n < TLB_WRITERS; n++)
+            if (tlb->use[context].writers[n])
+                __atomic_store_n(&tlb->use[context].writers[n], 0, __ATOMIC_RELEASE);
+    memset(tlb->giants, 0, sizeof(tlb->giants));
+    memset(tlb->rights, 0, sizeof(tlb->rights));
 }
 
 void tlb_flush_all(struct tlb *tlb)
 {
     tlb2_flush_all(tlb->second);
-    tlb_switch(tlb);
+    tlb_permissions_changed(tlb);
 }
 
 void tlb_flush_non_global(struct tlb *tlb)
@@ -284,17 +270,41 @@ void tlb_flush_pcid(struct tlb *tlb, u16 pcid)
     tlb_switch(tlb);
 }
 
+/* Drops the pieces among `count` words of slots that belong to the same page of BIT(shift) bytes as
+ * gla. */
+static void drop_pieces(struct tlb *tlb, u64 gla, unsigned shift, unsigned first, unsigned count)
+{
+    for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
+        const struct tlb_table *table = &tlb->tables[context];
+        struct tlb_use *use = &tlb->use[context];
+
+        for (unsigned word = first; word < first + count; word++) {
+            u64 drop = 0;
+
+            for (u64 left = use->filled[word] & use->piece[word]; left; left &= left - 1) {
+                unsigned bit = (unsigned)__builtin_ctzll(left), i = word * 64 + bit;
+
+                if (slot_meets(table, i, gla, shift))
+                    drop |= BIT(bit);
+            }
+            if (drop)
+                drop_slots(tlb, context, word, drop);
+        }
+    }
+}
+
 /* Drops the page of gla from the first level, and all pieces of a large page around it. */
 static void first_level_drop(struct tlb *tlb, u64 gla)
 {
-    unsigned i = tlb_index(gla);
+    const unsigned widest = 22; /* 4 MiB; the pieces of a page of 2 MiB lie in half of that */
+    unsigned i = tlb_index(gla), slots = 1u << (widest - PAGE_SHIFT);
 
-    if (filter_hit(tlb, gla)) {
-        tlb_switch(tlb);
-        return;
-    }
     for (unsigned context = 0; context < TLB_CONTEXTS; context++)
-        slot_clear(&tlb->tables[context], i);
+        if (tlb->use[context].filled[i / 64] & BIT(i % 64))
+            drop_slots(tlb, context, i / 64, BIT(i % 64));
+    drop_pieces(tlb, gla, widest, (i & ~(slots - 1)) / 64, slots / 64);
+    if (tlb->giants[(gla >> 30) % TLB_GIANTS / 64] & BIT((gla >> 30) % 64))
+        drop_pieces(tlb, gla, 30, 0, TLB_WORDS);
 }
 
 void tlb_flush_page(struct tlb *tlb, u16 pcid, u64 gla)
@@ -319,16 +329,27 @@ static void drop_write_slot(struct tlb_table *table, unsigned i, u64 page_hva)
                                     __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
+static void drop_write_group(struct tlb *tlb, unsigned context, unsigned group, u64 page_hva)
+{
+    const unsigned words = TLB_GROUP / 64;
+
+    for (unsigned word = group * words; word < (group + 1) * words; word++) {
+        u64 left = __atomic_load_n(&tlb->use[context].filled[word], __ATOMIC_ACQUIRE);
+
+        for (; left; left &= left - 1)
+            drop_write_slot(&tlb->tables[context], word * 64 + (unsigned)__builtin_ctzll(left),
+                            page_hva);
+    }
+}
+
 void tlb_drop_write(struct tlb *tlb, const u8 *page_hva)
 {
     for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
-        for (unsigned word = 0; word < ARRAY_SIZE(tlb->filled[context]); word++) {
-            u64 left = __atomic_load_n(&tlb->filled[context][word], __ATOMIC_RELAXED);
+        u64 left =
+            __atomic_load_n(slot_writers(&tlb->use[context], (u64)page_hva), __ATOMIC_ACQUIRE);
 
-            for (; left; left &= left - 1)
-                drop_write_slot(&tlb->tables[context], word * 64 + (unsigned)__builtin_ctzll(left),
-                                (u64)page_hva);
-        }
+        for (; left; left &= left - 1)
+            drop_write_group(tlb, context, (unsigned)__builtin_ctzll(left), (u64)page_hva);
     }
 }
 
@@ -336,7 +357,7 @@ void tlb_watch_stores(struct tlb *tlb, tlb_store_fn *fn, void *opaque)
 {
     tlb->on_store = fn;
     tlb->on_store_opaque = opaque;
-    tlb_switch(tlb);
+    tlb_permissions_changed(tlb);
 }
 
 void tlb_watch(struct tlb *tlb, const u64 *pages, unsigned count)
@@ -345,5 +366,5 @@ void tlb_watch(struct tlb *tlb, const u64 *pages, unsigned count)
     for (unsigned i = 0; i < count; i++)
         tlb->watch_pages[i] = pages[i] & PAGE_MASK;
     tlb->watch_count = count;
-    tlb_switch(tlb);
+    tlb_permissions_changed(tlb);
 }

@@ -5,11 +5,11 @@
  * First level: direct-mapped tables, one per access context (user, supervisor, supervisor with
  * EFLAGS.AC overriding SMAP), each with separate tag arrays for reads, writes and fetches and one
  * array of host pages. A tag is the page's linear address, or tlb_invalid(). Everything unusual
- * (MMIO, code page for writes, not yet dirty, watched page, ROM for writes) is an absent tag, so
- * the fast path is one compare of the page of the LAST byte, which also catches page crossing.
- * Translated code subtracts the tag from the address instead: what is left is the offset in the
- * page, or too large. Second level: translations kept by (PCID, page) with permissions, so that a
- * CR3 load with PCID, or a first-level conflict, costs a probe and not a walk.
+ * (MMIO, code page for writes, not yet dirty, watched page, ROM for writes) is an absent tag. The
+ * fast path subtracts the tag from the address: what is left is the offset in the page, or too
+ * large, also for an access that crosses the page. Second level: translations kept by (PCID, page)
+ * with permissions, so that a CR3 load with PCID, or a first-level conflict, costs a probe
+ * (tlb_probe.h) and not a walk.
  *
  * Threads: owned by the vCPU's thread; tlb_drop_write() alone may come from others.
  */
@@ -19,8 +19,8 @@
 #include "mem/physmap.h"
 #include "mem/walk.h"
 
-enum { TLB_BITS = 12, TLB_ENTRIES = 1 << TLB_BITS };
-enum { TLB_LARGE_SIZES = 3, TLB_FILTER_WORDS = 16 }; /* 2 MiB, 4 MiB, 1 GiB; 1024 filter bits */
+enum { TLB_BITS = 14, TLB_ENTRIES = 1 << TLB_BITS, TLB_WORDS = TLB_ENTRIES / 64 };
+enum { TLB_GIANTS = 1024, TLB_WRITERS = 1024, TLB_GROUP = TLB_ENTRIES / 64 };
 
 enum tlb_context { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_CONTEXTS };
 
@@ -29,6 +29,16 @@ struct tlb_table {
     u64 write_tag[TLB_ENTRIES];
     u64 exec_tag[TLB_ENTRIES];
     u64 page[TLB_ENTRIES]; /* host address of the page, valid where any tag is */
+};
+
+/* What is known of the slots of one context: a bit per slot. */
+struct tlb_use {
+    u64 filled[TLB_WORDS];     /* some tag may be there */
+    u64 global[TLB_WORDS];     /* ... of a global page */
+    u64 piece[TLB_WORDS];      /* ... and the page is part of a large one */
+    u64 words[TLB_WORDS / 64]; /* a bit per word of filled that is not 0 */
+    u64 writers[TLB_WRITERS];  /* by number of the host page: groups of TLB_GROUP slots that may
+                                  have a write tag for it */
 };
 
 struct tlb2; /* second level, opaque */
@@ -41,7 +51,8 @@ struct tlb {
         tables[TLB_CONTEXTS]; /* in place: translated code reaches them from the vCPU */
     struct tlb2 *second;
     struct physmap *map;
-    u64 fills; /* counters for -d and tests */
+    struct ram *ram; /* the map's */
+    u64 fills;       /* counters for -d and tests */
     u64 walks;
     u64 flushes;
     tlb_store_fn *on_store; /* with it there are no write tags */
@@ -50,10 +61,15 @@ struct tlb {
     u64 watch_pages[4];  /* linear pages with data breakpoints: never entered for read or write */
     unsigned watch_count;
     bool watch_all; /* no page is entered for read or write: somebody looks at every access */
-    u64 filled[TLB_CONTEXTS][TLB_ENTRIES / 64];   /* first-level slots in use */
-    u64 large[TLB_LARGE_SIZES][TLB_FILTER_WORDS]; /* large pages that may have pieces there */
+    struct tlb_use use[TLB_CONTEXTS];
+    u64 giants[TLB_GIANTS / 64]; /* pages of 1 GiB that may have pieces there, by number */
+    /* What a translation's flags (tlb2_entry.h) permit in a context under the control registers of
+     * now: enum tlb_kinds; 0: not known. */
+    u8 rights[TLB_CONTEXTS][16];
 };
 
+/* tlb->tables must be zero, as they are in fresh memory and after tlb_destroy(): they are big, and
+ * what is not used takes no memory of the host. */
 MUST_USE enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err);
 void tlb_destroy(struct tlb *tlb);
 
@@ -62,11 +78,17 @@ static inline unsigned tlb_index(u64 gla)
     return (gla >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
 }
 
-/* The absent tag of slot i: a non-canonical page that belongs into another slot, so that no
- * address, canonical or not, is ever found in it. */
+/* The absent tag of slot i: a page that belongs into another slot, so that no address is ever found
+ * in it. 0 for nearly all, so that fresh memory will do. */
 static inline u64 tlb_invalid(unsigned i)
 {
-    return BIT(63) | (u64)(i ^ 1) << PAGE_SHIFT;
+    return i ? 0 : BIT(63) | PAGE_SIZE;
+}
+
+/* Whether size bytes at gla lie in the page of a tag (of the slot of gla). */
+static ALWAYS_INLINE bool tlb_covers(u64 tag, u64 gla, unsigned size)
+{
+    return gla - tag <= PAGE_SIZE - size;
 }
 
 /* The write tag of a page that stores could go to but for the code in it: as absent as the other,
@@ -82,17 +104,18 @@ static ALWAYS_INLINE u8 *tlb_host(const struct tlb_table *t, unsigned i, u64 gla
     return (u8 *)(t->page[i] + (gla & ~PAGE_MASK));
 }
 
-/* The fast path: a host pointer for size bytes (1..64) at gla, or NULL: take the slow path. */
+/* The fast path: a host pointer for size bytes (1..PAGE_SIZE) at gla, or NULL: take the slow path.
+ */
 static ALWAYS_INLINE u8 *tlb_read_ptr(const struct tlb_table *t, u64 gla, unsigned size)
 {
     unsigned i = tlb_index(gla);
-    return likely(t->read_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? tlb_host(t, i, gla) : NULL;
+    return likely(tlb_covers(t->read_tag[i], gla, size)) ? tlb_host(t, i, gla) : NULL;
 }
 
 static ALWAYS_INLINE u8 *tlb_write_ptr(const struct tlb_table *t, u64 gla, unsigned size)
 {
     unsigned i = tlb_index(gla);
-    return likely(t->write_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? tlb_host(t, i, gla) : NULL;
+    return likely(tlb_covers(t->write_tag[i], gla, size)) ? tlb_host(t, i, gla) : NULL;
 }
 
 static ALWAYS_INLINE u8 *tlb_exec_ptr(const struct tlb_table *t, u64 gla)
@@ -127,11 +150,12 @@ void tlb_flush_non_global(struct tlb *tlb);              /* all PCIDs, keeps glo
 void tlb_flush_pcid(struct tlb *tlb, u16 pcid);          /* one PCID, keeps global pages */
 void tlb_flush_page(struct tlb *tlb, u16 pcid, u64 gla); /* INVLPG: also global; any page size */
 void tlb_flush_page_pcid(struct tlb *tlb, u16 pcid, u64 gla); /* INVPCID 0: keeps global */
-/* CR3 changed to another PCID (or same) and nothing is to be invalidated: first level only. */
+/* CR3 changed to another PCID (or same) and nothing is to be invalidated: first level only, and
+ * global pages stay there. */
 void tlb_switch(struct tlb *tlb);
-/* A permission-relevant register changed (CR0.WP, CR4.SMEP/SMAP/PKE, EFER.NXE, PKRU): the first
- * level is re-derived, the second kept. */
-#define tlb_permissions_changed tlb_switch
+/* A permission-relevant register changed (CR0.WP, CR4.SMEP/SMAP/PKE, EFER.NXE, PKRU), or what may
+ * have tags at all: the first level is re-derived, the second kept. */
+void tlb_permissions_changed(struct tlb *tlb);
 /* Drops write entries that map the page at page_hva (it became a code or dirty-logged page). */
 void tlb_drop_write(struct tlb *tlb, const u8 *page_hva);
 /* From now on every store is translated, and told to fn, before it happens: no write tag is entered

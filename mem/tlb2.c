@@ -10,40 +10,7 @@
 
 #include <stdlib.h>
 
-enum { WAYS = 4, SETS = 4096, PCIDS = 4096, SIZES = 4, CLASSES = SIZES * 2 };
-
-static const u8 size_shift[SIZES] = {12, 21, 22, 30};
-
-enum entry_flags {
-    TLB2_DIRTY = 1u << 0,
-    TLB2_USER = 1u << 1,
-    TLB2_WRITABLE = 1u << 2,
-    TLB2_NX = 1u << 3,
-};
-
-struct tlb2_entry {
-    u64 tag;   /* linear address of the page | PCID (0 if global) */
-    u64 frame; /* guest-physical address of the page */
-    u64 stamp; /* when it was made; 0: never */
-    u8 class;  /* 2 * size index + global */
-    u8 flags;
-    u8 key;
-};
-
-struct tlb2_set {
-    struct tlb2_entry way[WAYS];
-};
-
-struct tlb2 {
-    u64 now;              /* the time: raised by every flush */
-    u64 void_all;         /* entries made at this time or before are void: all of them */
-    u64 void_non_global;  /* those that are not global */
-    u64 void_pcid[PCIDS]; /* those that are not global, of one PCID */
-    unsigned classes;     /* bit per class: may have entries */
-    unsigned victim;
-    struct tlb2_set set[SETS];
-};
-
+#include "mem/tlb2_entry.h"
 enum status tlb2_create(struct tlb2 **second, struct error *err)
 {
     *second = calloc(1, sizeof(**second));
@@ -58,49 +25,12 @@ void tlb2_destroy(struct tlb2 *second)
     free(second);
 }
 
-static u64 class_tag(unsigned class, u16 pcid, u64 gla)
-{
-    u64 page = gla >> size_shift[class / 2] << size_shift[class / 2];
-
-    return class & 1 ? page : page | pcid;
-}
-
-static struct tlb2_set *class_set(struct tlb2 *second, unsigned class, u64 tag)
-{
-    u64 page = tag >> size_shift[class / 2];
-    u64 hash = page ^ page >> 12 ^ page >> 24 ^ (tag & 0xfff) * 0x9d;
-
-    return &second->set[(hash + class * 0x2d1) % SETS];
-}
-
-static bool entry_live(const struct tlb2 *second, const struct tlb2_entry *entry)
-{
-    if (entry->stamp <= second->void_all)
-        return false;
-    return (entry->class & 1) || (entry->stamp > second->void_non_global &&
-                                  entry->stamp > second->void_pcid[entry->tag & 0xfff]);
-}
-
-static struct tlb2_entry *entry_find(struct tlb2 *second, unsigned class, u16 pcid, u64 gla)
-{
-    u64 tag = class_tag(class, pcid, gla);
-    struct tlb2_set *set = class_set(second, class, tag);
-
-    for (unsigned i = 0; i < WAYS; i++) {
-        struct tlb2_entry *entry = &set->way[i];
-
-        if (entry->tag == tag && entry->class == class && entry_live(second, entry))
-            return entry;
-    }
-    return NULL;
-}
-
 bool tlb2_find(struct tlb2 *second, u16 pcid, u64 gla, struct walk_result *result)
 {
     for (unsigned left = second->classes; left; left &= left - 1) {
         unsigned class = (unsigned)__builtin_ctz(left);
         const struct tlb2_entry *entry = entry_find(second, class, pcid, gla);
-        u64 size = BIT(size_shift[class / 2]);
+        u64 size = BIT(tlb2_shift[class / 2]);
 
         if (!entry)
             continue;
@@ -137,12 +67,12 @@ static unsigned result_class(const struct walk_result *result)
 {
     unsigned size = 0;
 
-    while (size < SIZES - 1 && BIT(size_shift[size]) != result->page_size)
+    while (size < TLB2_SIZES - 1 && BIT(tlb2_shift[size]) != result->page_size)
         size++;
     return size * 2 + result->global;
 }
 
-void tlb2_insert(struct tlb2 *second, u16 pcid, u64 gla, const struct walk_result *result)
+void tlb2_insert(struct tlb2 *second, u16 pcid, u64 gla, const struct walk_result *result, u8 *host)
 {
     unsigned class = result_class(result);
     u64 tag = class_tag(class, pcid, gla);
@@ -150,19 +80,19 @@ void tlb2_insert(struct tlb2 *second, u16 pcid, u64 gla, const struct walk_resul
     struct tlb2_entry *entry = NULL;
 
     tlb2_flush_page(second, pcid, gla, true);
-    for (unsigned i = 0; i < WAYS && !entry; i++) {
+    for (unsigned i = 0; i < TLB2_WAYS && !entry; i++) {
         if (!entry_live(second, &set->way[i]))
             entry = &set->way[i];
     }
     if (!entry)
-        entry = &set->way[second->victim++ % WAYS];
+        entry = &set->way[second->victim++ % TLB2_WAYS];
     *entry = (struct tlb2_entry){
         .tag = tag,
         .frame = result->gpa & ~(result->page_size - 1),
         .stamp = second->now,
+        .host = host,
         .class = (u8) class,
-        .flags = (u8)((result->dirty ? TLB2_DIRTY : 0) | (result->user_page ? TLB2_USER : 0) |
-                      (result->writable ? TLB2_WRITABLE : 0) | (result->nx ? TLB2_NX : 0)),
+        .flags = tlb2_flags(result),
         .key = result->key,
     };
     second->classes |= 1u << class;
@@ -182,5 +112,5 @@ void tlb2_flush_non_global(struct tlb2 *second)
 
 void tlb2_flush_pcid(struct tlb2 *second, u16 pcid)
 {
-    second->void_pcid[pcid % PCIDS] = second->now++;
+    second->void_pcid[pcid % TLB2_PCIDS] = second->now++;
 }

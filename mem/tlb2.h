@@ -18,8 +18,10 @@ void tlb2_destroy(struct tlb2 *second);
 
 /* The translation of gla under pcid, or a global one. */
 bool tlb2_find(struct tlb2 *second, u16 pcid, u64 gla, struct walk_result *result);
-/* Keeps a new translation and forgets what it replaces, whatever its page size. */
-void tlb2_insert(struct tlb2 *second, u16 pcid, u64 gla, const struct walk_result *result);
+/* Keeps a new translation and forgets what it replaces, whatever its page size. host: the memory of
+ * the whole page where all of it is guest RAM for loads and stores alike, else NULL. */
+void tlb2_insert(struct tlb2 *second, u16 pcid, u64 gla, const struct walk_result *result,
+                 u8 *host);
 
 void tlb2_flush_all(struct tlb2 *second);
 void tlb2_flush_non_global(struct tlb2 *second);

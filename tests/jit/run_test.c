@@ -220,6 +220,53 @@ END_TEST
 
 /* -- faults: RIP, error code and address as pushed, and nothing changed before -- */
 
+/* Vectors, x87 and all registers hold something when loads and stores miss the first level of the
+ * TLB, which the second then refills, or (i = 1) a call of C code. */
+START_TEST(refills_keep_every_register)
+{
+    static const u8 code[] = {
+        0x0f, 0x10, 0x03,                               /* movups xmm0, [rbx] */
+        0x0f, 0x28, 0xc8,                               /* movaps xmm1, xmm0 */
+        0xd9, 0xe8,                                     /* fld1 */
+        0x4d, 0x8b, 0x37,                               /* mov r14, [r15] */
+        0x4d, 0x89, 0xb7, 0x00, 0x10, 0x00, 0x00,       /* mov [r15 + 1000h], r14 */
+        0x4d, 0x03, 0x9f, 0x00, 0x20, 0x00, 0x00,       /* add r11, [r15 + 2000h] */
+        0x0f, 0x58, 0xc1,                               /* addps xmm0, xmm1 */
+        0x41, 0x0f, 0x11, 0x87, 0x00, 0x30, 0x00, 0x00, /* movups [r15 + 3000h], xmm0 */
+        0xd8, 0xc0,                                     /* fadd st0 */
+        0xdd, 0xd8,                                     /* fstp st0 */
+        0x56, 0x5f,                                     /* push rsi; pop rdi */
+    };
+    const struct jit_options options = {.optimisations = JIT_ALL & ~(_i ? (u32)JIT_PROBE : 0),
+                                        .counted = true};
+    u64 misses;
+
+    pair_destroy(&p);
+    pair_create(&p, &options);
+    pair_start(&p, MACHINE_LONG);
+    PAIR_EXECUTE(&p, 0xdb, 0xe3); /* fninit */
+    pair_again(&p);
+    for (unsigned r = 0; r < 16; r++)
+        if (r != RSP)
+            pair_set(&p, r, 0x0101010101010101 * (r + 1));
+    pair_set(&p, RBX, MACHINE_DATA);
+    pair_set(&p, R15, MACHINE_DATA + 0x8000);
+    ck_assert_int_eq(pair_execute(&p, code, sizeof(code)), -1);
+    misses = pair_stats(&p).misses;
+    ck_assert_uint_ge(misses, 5);
+    for (unsigned n = 0; n < 3; n++) {
+        tlb_switch(&p.jit.v->tlb);
+        pair_again(&p);
+        run_to_end();
+    }
+    ck_assert_uint_eq(pair_stats(&p).misses, misses + 3 * 6);
+#ifndef __SANITIZE_THREAD__
+    ck_assert_uint_eq(pair_stats(&p).probes >= 3 * 6, !_i);
+    ck_assert_uint_eq(pair_stats(&p).probes == 0, _i);
+#endif
+}
+END_TEST
+
 START_TEST(faults_are_exact)
 {
     static const struct {
@@ -271,6 +318,7 @@ int main(void)
     tcase_add_test(c, code_behind_a_jump_goes_away);
     tcase_add_test(c, blocks_belong_to_a_mode);
     tcase_add_test(c, privileges_change_in_a_loop);
+    tcase_add_loop_test(c, refills_keep_every_register, 0, 2);
     tcase_add_loop_test(c, faults_are_exact, 0, 11);
     suite_add_tcase(suite, c);
     return suite_run(suite);

@@ -4,170 +4,11 @@
  * and large pages (seen through page tables that were changed without telling), and a random run
  * in which every tag must agree with the page tables.
  */
-#include "mem/tlb.h"
+#include "tests/mem/tlb_fixture.h"
 #include "tests/suite.h"
 
-#include <check.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdlib.h>
-#include <string.h>
-
-enum { P = 1, W = 2, U = 4, A = 32, D = 64, PS = 128, G = 256 };
-
-#define CR0_PG_    BIT(31)
-#define CR0_WP_    BIT(16)
-#define CR4_PAE_   BIT(5)
-#define CR4_PGE_   BIT(7)
-#define CR4_PCIDE_ BIT(17)
-#define CR4_SMAP_  BIT(21)
-#define CR4_PKE_   BIT(22)
-#define EFER_LMA_  BIT(10)
-#define EFER_NXE_  BIT(11)
-#define ROM_GPA    0xf0000000ull
-#define MMIO_GPA   0xf1000000ull
-#define WORLD      0x400000ull /* gla of the first test page; PT entry 0 of PD entry 2 */
-
-static struct log log_;
-static struct ram ram;
-static struct physmap *map;
-static struct tlb tlb;
-static struct paging_ctx ctx;
-static u8 rom[PAGE_SIZE] ALIGNED(4096);
-
-static u64 mmio_read(void *self, u64 offset, unsigned size)
-{
-    (void)self;
-    (void)offset;
-    (void)size;
-    return 0;
-}
-
-static const struct io_ops mmio_ops = {mmio_read, NULL, SIZE_ANY};
-
-static void on_protect(void *opaque, const u8 *page_hva)
-{
-    tlb_drop_write(opaque, page_hva);
-}
-
-static void on_flush(void *opaque)
-{
-    tlb_flush_all(opaque);
-}
-
-/* Root number n: PML4 at 0x10000 * (n + 1), then PDPT, PD, PT, one page each. */
-static u64 *table(unsigned root, unsigned level)
-{
-    return (u64 *)(ram.hva + 0x10000 * (root + 1) + (4 - level) * 0x1000);
-}
-
-static u64 *pte(unsigned root, unsigned page)
-{
-    return &table(root, 1)[page];
-}
-
-static void make_root(unsigned root)
-{
-    u64 base = 0x10000 * (root + 1);
-
-    table(root, 4)[0] = (base + 0x1000) | P | W | U;
-    table(root, 3)[0] = (base + 0x2000) | P | W | U;
-    table(root, 2)[2] = (base + 0x3000) | P | W | U;
-}
-
-static void setup(void)
-{
-    struct region r[] = {
-        {.name = "ram", .kind = REGION_RAM, .access = REGION_RW, .size = MIB(8)},
-        {.name = "rom",
-         .kind = REGION_ROM,
-         .access = REGION_RW,
-         .base = ROM_GPA,
-         .size = PAGE_SIZE,
-         .hva = rom},
-        {.name = "mmio",
-         .kind = REGION_MMIO,
-         .access = REGION_RW,
-         .base = MMIO_GPA,
-         .size = PAGE_SIZE,
-         .ops = &mmio_ops},
-    };
-    unsigned id;
-
-    log_init(&log_);
-    ck_assert_int_eq(ram_create(&ram, MIB(8), NULL), ST_OK);
-    ck_assert_int_eq(physmap_create(&map, &ram, &log_, NULL), ST_OK);
-    for (unsigned i = 0; i < ARRAY_SIZE(r); i++)
-        ck_assert_int_eq(physmap_add(map, &r[i], &id), ST_OK);
-    ck_assert_int_eq(tlb_create(&tlb, map, NULL), ST_OK);
-    physmap_set_listeners(map, on_flush, on_protect, &tlb);
-    for (unsigned root = 0; root < 4; root++)
-        make_root(root);
-    ctx = (struct paging_ctx){.cr0 = CR0_PG_ | CR0_WP_ | 1,
-                              .cr3 = 0x10000,
-                              .cr4 = CR4_PAE_ | CR4_PGE_,
-                              .efer = EFER_LMA_ | EFER_NXE_,
-                              .maxphyaddr = 46,
-                              .page1g = true};
-}
-
-static void teardown(void)
-{
-    tlb_destroy(&tlb);
-    physmap_destroy(map);
-    ram_destroy(&ram);
-    log_fini(&log_);
-}
-
-static u64 gla_of(unsigned page)
-{
-    return WORLD + page * PAGE_SIZE;
-}
-
-/* An access as the current context; returns the guest-physical address or ~error. */
-static u64 touch_as(enum tlb_context context, u64 gla, enum access_kind kind)
-{
-    struct tlb_page page;
-    u32 error;
-
-    ctx.user = context == TLB_USER;
-    ctx.smap_override = context == TLB_SUPERVISOR_AC;
-    return tlb_translate(&tlb, context, &ctx, gla, kind, &page, &error) ? page.gpa : ~(u64)error;
-}
-
-static u64 touch(u64 gla, enum access_kind kind)
-{
-    return touch_as(TLB_SUPERVISOR, gla, kind);
-}
-
-/* Which tags the page of gla has: r, w, x as bits 0, 1, 2; all that exist must point to hva. */
-static unsigned tags_as(enum tlb_context context, u64 gla, const u8 *hva)
-{
-    const struct tlb_table *t = &tlb.tables[context];
-    const u8 *p[3] = {tlb_read_ptr(t, gla, 1), tlb_write_ptr(t, gla, 1), tlb_exec_ptr(t, gla)};
-    unsigned tags = 0;
-
-    for (unsigned i = 0; i < 3; i++) {
-        if (p[i])
-            ck_assert_ptr_eq(p[i], hva);
-        tags |= p[i] ? 1u << i : 0;
-    }
-    return tags;
-}
-
-static unsigned tags(u64 gla, const u8 *hva)
-{
-    return tags_as(TLB_SUPERVISOR, gla, hva);
-}
-
-enum { TR = 1, TW = 2, TX = 4 };
-
-static void use_pcid(u16 pcid, unsigned root)
-{
-    ctx.cr4 |= CR4_PCIDE_;
-    ctx.cr3 = 0x10000 * (root + 1) | pcid;
-    tlb_switch(&tlb);
-}
 
 /* -- which tags -- */
 
@@ -430,7 +271,7 @@ START_TEST(slots_are_taken_over_cleanly)
 {
     u64 other = WORLD + (u64)TLB_ENTRIES * PAGE_SIZE; /* same slot */
 
-    table(0, 2)[10] = 0x13000 | P | W | U; /* 16 MiB further: the same page table */
+    table(0, 2)[2 + TLB_ENTRIES / 512] = 0x13000 | P | W | U; /* the same page table */
     *pte(0, 0) = 0x100000 | P | W;
     touch(WORLD, ACCESS_WRITE);
     touch(WORLD, ACCESS_EXEC);
@@ -680,6 +521,59 @@ START_TEST(flush_empties_every_slot)
 }
 END_TEST
 
+/* Global pages stay in the first level where nothing asks for their end. */
+START_TEST(global_pages_outlive_a_switch)
+{
+    *pte(0, 0) = 0x100000 | P | W | G;
+    *pte(0, 1) = 0x101000 | P | W;
+    use_pcid(1, 0);
+    for (unsigned i = 0; i < 2; i++)
+        touch(gla_of(i), ACCESS_WRITE);
+    use_pcid(2, 1);
+    ck_assert_uint_eq(tags(gla_of(0), ram.hva + 0x100000), TR | TW);
+    ck_assert_uint_eq(tags(gla_of(1), NULL), 0);
+    tlb_flush_pcid(&tlb, 2);
+    tlb_flush_non_global(&tlb);
+    ck_assert_uint_eq(tags(gla_of(0), ram.hva + 0x100000), TR | TW);
+    physmap_protect_code(map, ram.hva + 0x100000, 1);
+    ck_assert_uint_eq(tags(gla_of(0), ram.hva + 0x100000), TR);
+    switch (_i) {
+    case 0: tlb_flush_page(&tlb, 2, WORLD); break;
+    case 1: tlb_permissions_changed(&tlb); break;
+    default: tlb_flush_all(&tlb); break;
+    }
+    ck_assert_uint_eq(tags(gla_of(0), NULL), 0);
+}
+END_TEST
+
+/* A slot whose tags come from a global and from a plain translation of one address goes with the
+ * plain one. */
+START_TEST(a_slot_is_as_mortal_as_its_plainest_tag)
+{
+    *pte(0, 0) = 0x100000 | P | W | (_i ? G : 0);
+    touch(WORLD, ACCESS_EXEC);
+    tlb_flush_page_pcid(&tlb, 0, gla_of(9));
+    *pte(0, 0) = 0x100000 | P | W | (_i ? 0 : G);
+    touch(WORLD, ACCESS_WRITE); /* walks, as D is to be set */
+    ck_assert_uint_eq(tags(WORLD, ram.hva + 0x100000), TR | TW | TX);
+    tlb_switch(&tlb);
+    ck_assert_uint_eq(tags(WORLD, NULL), 0);
+}
+END_TEST
+
+/* INVLPG of a small page leaves the pieces of large pages elsewhere alone. */
+START_TEST(invlpg_spares_other_large_pages)
+{
+    table(0, 2)[8] = 0x200000 | P | W | D | PS | U;
+    *pte(0, 0) = 0x100000 | P | W;
+    touch(MIB(16), ACCESS_READ);
+    touch(WORLD, ACCESS_READ);
+    tlb_flush_page(&tlb, 0, WORLD);
+    ck_assert_uint_eq(tags(WORLD, NULL), 0);
+    ck_assert_uint_eq(tags(MIB(16), ram.hva + 0x200000), TR | TW);
+}
+END_TEST
+
 /* -- a random run: every tag agrees with the page tables -- */
 
 static void check_tag(unsigned i, u64 tag, enum tlb_context context, enum access_kind kind)
@@ -719,6 +613,8 @@ static void check_tags(void)
     }
 }
 
+static unsigned probes;
+
 /* Changes one translation as an operating system would: store, then invalidate. */
 static void random_change(unsigned root)
 {
@@ -735,6 +631,19 @@ static void random_change(unsigned root)
         tlb_flush_page(&tlb, (u16)(root + 1), gla_of(page));
     else
         tlb_flush_page_pcid(&tlb, (u16)(root + 1), gla_of(page));
+}
+
+/* By the probe if that knows, else the long way. */
+static void random_access(void)
+{
+    u64 gla = rand() % 2 ? gla_of((unsigned)rand() % 64) : 0x600000 + (u64)rand() % MIB(2);
+    enum tlb_context context = (enum tlb_context)(rand() % 3);
+    enum access_kind kind = (enum access_kind)(rand() % 3);
+
+    if (rand() % 2 && probe(context, gla, 1, kind))
+        probes++;
+    else
+        touch_as(context, gla, kind);
 }
 
 START_TEST(random_run_agrees_with_the_tables)
@@ -760,16 +669,13 @@ START_TEST(random_run_agrees_with_the_tables)
             ctx.cr4 ^= CR4_SMAP_;
             tlb_permissions_changed(&tlb);
             break;
-        default:
-            touch_as((enum tlb_context)(rand() % 3),
-                     rand() % 2 ? gla_of((unsigned)rand() % 64) : 0x600000 + rand() % MIB(2),
-                     (enum access_kind)(rand() % 3));
-            break;
+        default: random_access(); break;
         }
         if (step % 16 == 0)
             check_tags();
     }
     ck_assert_uint_gt(tlb.fills, 2000);
+    ck_assert_uint_gt(probes, 200);
 }
 END_TEST
 
@@ -878,6 +784,9 @@ int main(void)
     tcase_add_test(tc, invlpg_beside_keeps_the_rest);
     tcase_add_test(tc, a_small_page_replaces_a_large_one);
     tcase_add_test(tc, flush_empties_every_slot);
+    tcase_add_loop_test(tc, global_pages_outlive_a_switch, 0, 3);
+    tcase_add_loop_test(tc, a_slot_is_as_mortal_as_its_plainest_tag, 0, 2);
+    tcase_add_test(tc, invlpg_spares_other_large_pages);
     tcase_add_test(tc, random_run_agrees_with_the_tables);
     tcase_add_test(tc, a_mark_beside_a_fill_leaves_no_write_tag);
     suite_add_tcase(suite, tc);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Refilling the TLB from its second level. Compiled for general registers alone.
+ */
+#include "mem/tlb_probe.h"
+
+#include "jit/internal.h"
+
+static u64 probe(struct vcpu *v, u64 gla, unsigned size, enum access_kind kind)
+{
+    enum tlb_context context = (enum tlb_context)(v->tlb_now - v->tlb.tables);
+
+    if (unlikely(!(v->cr0 & CR0_PG)))
+        return 0;
+    return tlb_probe(&v->tlb, context, vcpu_pcid(v), gla, size, kind);
+}
+
+u64 jit_probe(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
+{
+    u64 host = probe(v, gla, (unsigned)(size_and_flags & (FILL_IF_DIRTY - 1)),
+                     write ? ACCESS_WRITE : ACCESS_READ);
+
+    if (host) {
+        jit_of(v)->stats.misses++;
+        jit_of(v)->stats.probes++;
+    }
+    return host;
+}
+
+const u8 *jit_probe_fetch(struct vcpu *v, u64 gla)
+{
+    if (!(jit_of(v)->options.optimisations & JIT_PROBE))
+        return NULL;
+    return (const u8 *)probe(v, gla, 1, ACCESS_EXEC);
+}
