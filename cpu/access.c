@@ -25,9 +25,12 @@ static bool translate(struct vcpu *v, u64 gla, enum access_kind kind, bool impli
         implicit ? TLB_SUPERVISOR : (enum tlb_context)(v->tlb_now - v->tlb.tables);
     u32 error;
 
-    if (tlb_translate(&v->tlb, context, &ctx, gla, kind, page, &error))
-        return true;
-    return raise_pf(v, gla, error);
+    if (!tlb_translate(&v->tlb, context, &ctx, gla, kind, page, &error))
+        return raise_pf(v, gla, error);
+    if (unlikely(kind == ACCESS_WRITE && !page->hva) && page->phys.region &&
+        page->phys.region->write_faults)
+        return raise_gp(v, 0); /* TLFS, hypercall interface: the page is read-only */
+    return true;
 }
 
 u64 span_next_page(const struct vcpu *v, u64 gla)

@@ -297,4 +297,6 @@ void cpuid_read(const struct vcpu *v, u32 leaf, u32 subleaf, struct cpuid_result
     else
         extended(v, leaf, subleaf, r);
     *result = (struct cpuid_result){r[0], r[1], r[2], r[3]};
+    if (m->cpuid_adjust)
+        m->cpuid_adjust(m->cpuid_range_opaque, v, leaf, result);
 }

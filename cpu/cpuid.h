@@ -25,6 +25,9 @@ struct cpu_topology {
 typedef bool cpuid_range_fn(void *opaque, const struct vcpu *v, u32 leaf, u32 subleaf,
                             struct cpuid_result *r);
 
+/* May change what any other leaf says. */
+typedef void cpuid_adjust_fn(void *opaque, const struct vcpu *v, u32 leaf, struct cpuid_result *r);
+
 struct cpu_model {
     char name[32]; /* "max", "x86-64-v3" */
     struct feature_set features;
@@ -41,7 +44,8 @@ struct cpu_model {
     u32 cpuid_range_first,
         cpuid_range_last; /* range handed to cpuid_range, empty if last < first */
     cpuid_range_fn *cpuid_range;
-    void *cpuid_range_opaque;
+    cpuid_adjust_fn *cpuid_adjust; /* NULL: nothing to change */
+    void *cpuid_range_opaque;      /* of both */
 };
 
 /* Builds a model from the -cpu argument ("max,-avx512f,+pku,ignore-msrs"); "" means max. One

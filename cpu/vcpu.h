@@ -110,6 +110,8 @@ struct vcpu_platform {
     void (*ferr)(void *opaque, struct vcpu *v, bool level);
     /* After INIT or power-on reset of this vCPU, so that its LAPIC follows. */
     void (*reset)(void *opaque, struct vcpu *v, bool init);
+    /* VMCALL and VMMCALL; false after recording a fault. NULL: #UD. */
+    bool (*hypercall)(void *opaque, struct vcpu *v);
     /* Seconds-free randomness for RDRAND/RDSEED; false: none available now (CF = 0). */
     bool (*random)(void *opaque, struct vcpu *v, u64 *value);
     u64 tsc_hz;

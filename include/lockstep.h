@@ -128,6 +128,7 @@ struct lockstep_pc_config {
     bool debug_exit;                  /* the isa-debug-exit device at port debug_exit_port */
     uint16_t debug_exit_port;         /* 4 ports wide; usual: 0xf4 */
     uint64_t instructions_per_second; /* counted clock. 0: 100 million */
+    const char *hv;                   /* -hv: "off", "min", "full,-stimer"; NULL: full */
 };
 
 /* Fills in the command's defaults, but the counted clock, and one serial port. Errors: INVALID

@@ -34,6 +34,8 @@ struct machine_config {
     u16 debug_exit_base;
     u16 debug_exit_size;
     bool no_reboot;
+    const char *hv;  /* -hv argument, NULL for full */
+    bool hv_testdev; /* the hyperv-testdev device */
     enum engine_kind engine;
     bool exact;     /* instructions are counted in real time, too: budgets and reports need it */
     u32 jit_off;    /* enum jit_optimisation: what the translator is to leave out */

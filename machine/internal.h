@@ -11,6 +11,7 @@
 #include "cpu/vcpu.h"
 #include "devices/apic/apic_bus.h"
 #include "devices/device.h"
+#include "hv1/hv1.h"
 #include "machine/alarm.h"
 #include "machine/machine.h"
 #include "mem/bus.h"
@@ -23,6 +24,7 @@ enum part {
 #undef PART
     PART_SERIAL0,
     PART_DEBUG_EXIT = PART_SERIAL0 + MACHINE_SERIAL_MAX,
+    PART_HV1_TESTDEV,
     PART_COUNT,
     SOURCE_FPU = PART_COUNT, /* drives an ISA interrupt without being a part */
 };
@@ -47,6 +49,8 @@ struct processor {
     u64 lapic_base; /* guest-physical, valid while lapic_mapped */
     bool lapic_ready;
     bool lapic_mapped;
+    u64 ran_ns;     /* how long it has run, without the present slice */
+    u64 slice_from; /* when that began, or CLOCK_NEVER */
 };
 
 /* What somebody asked for while a vCPU was running; acted on between slices. */
@@ -75,6 +79,8 @@ struct machine {
     u64 rate;     /* instructions a second, measured, for slices in real time */
 
     struct cpu_model model;
+    struct hv1_profile hv1_profile;
+    struct hv1 *hv1; /* NULL: -hv off */
     struct vcpu_platform vcpu_platform;
     struct processor *processors;
     unsigned processor_count;
@@ -123,6 +129,13 @@ void processors_destroy(struct machine *m);
 void processors_reset(struct machine *m);
 /* The 8259's INTR wire, to LINT0 of the boot processor's local APIC. */
 void processors_set_lint0(struct machine *m, bool level);
+
+/* hv1.c: Microsoft's hypervisor interface. */
+/* Reads -hv and tells the CPU model, before there is any vCPU. */
+MUST_USE enum status hv1_prepare(struct machine *m, struct error *err);
+MUST_USE enum status hv1_start(struct machine *m, struct error *err);
+/* Connects a processor that has its local APIC. */
+MUST_USE enum status hv1_connect(struct processor *p, struct error *err);
 
 /* start.c: what the machine runs first: firmware, or a kernel entered directly. */
 MUST_USE enum status start_create(struct machine *m, struct error *err);

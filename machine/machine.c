@@ -48,12 +48,21 @@ static enum status map_ram(struct machine *m, struct error *err)
     return st ? error_set(err, st, "The guest's memory could not be mapped; lower -m.") : ST_OK;
 }
 
+static unsigned cpu_count(const struct machine *m)
+{
+    const struct cpu_topology *t = &m->config.topology;
+
+    return t->sockets * t->cores * t->threads;
+}
+
+/* Behind the guest's RAM there is memory for Hv#1's overlay pages. */
 static enum status create_memory(struct machine *m, struct error *err)
 {
     enum status st;
 
     m->layout = ram_layout_split(m->config.ram_size, RAM_HOLE_BASE);
-    st = ram_create(&m->ram, m->config.ram_size, err);
+    st = ram_create(
+        &m->ram, m->config.ram_size + (m->hv1_profile.level ? hv1_ram_size(cpu_count(m)) : 0), err);
     if (!st)
         st = physmap_create(&m->map, &m->ram, m->log, err);
     if (!st)
@@ -73,7 +82,11 @@ static enum status create_all(struct machine *m, struct error *err)
     st = cpu_model_parse(&m->model, m->config.cpu ? m->config.cpu : "", &m->config.topology,
                          m->time.tsc_hz, APIC_BUS_HZ, err);
     if (!st)
+        st = hv1_prepare(m, err);
+    if (!st)
         st = create_memory(m, err);
+    if (!st)
+        st = hv1_start(m, err);
     if (!st && m->config.engine != ENGINE_INTERP && m->config.time == TIME_REAL && !m->config.exact)
         st = alarm_create(&m->alarm, err);
     if (!st)
@@ -118,6 +131,7 @@ void machine_destroy(struct machine *m)
     alarm_destroy(&m->alarm);
     pc_destroy(m);
     processors_destroy(m);
+    hv1_destroy(m->hv1);
     start_destroy(m);
     if (m->pio.claims)
         pio_bus_destroy(&m->pio);
@@ -182,8 +196,10 @@ enum status machine_ram_hash(struct machine *m, u64 hash[2], struct error *err)
     if (!state)
         return error_set(err, ST_NO_MEMORY, "No memory for hashing the guest's memory.");
     XXH3_128bits_reset(state);
-    while ((at = lseek(m->ram.fd, at, SEEK_DATA)) >= 0) {
+    while ((at = lseek(m->ram.fd, at, SEEK_DATA)) >= 0 && (u64)at < m->config.ram_size) {
         end = lseek(m->ram.fd, at, SEEK_HOLE);
+        if ((u64)end > m->config.ram_size)
+            end = (off_t)m->config.ram_size; /* behind it are Hv#1's overlay pages */
         hash_extent(state, &m->ram, (u64)at, (u64)end);
         at = end;
     }

@@ -55,5 +55,7 @@ bool machine_counts(const struct machine *machine);
 u64 machine_instructions(const struct machine *machine);
 /* A hash of all guest RAM. Pages never touched count as zero. Fails with ST_IO. */
 MUST_USE enum status machine_ram_hash(struct machine *machine, u64 hash[2], struct error *err);
+/* The text of -hv help. */
+void machine_hv_help(FILE *out);
 /* What the translator did on each vCPU; nothing with the interpreter. */
 void machine_jit_report(struct machine *machine, FILE *out);

@@ -260,6 +260,16 @@ static enum status attach_debug_exit(struct machine *m, struct error *err)
     return st ? st : attach(m, PART_DEBUG_EXIT, 0, &config, NULL, 0, err);
 }
 
+static enum status attach_testdev(struct machine *m, struct error *err)
+{
+    enum status st;
+
+    if (!m->config.hv_testdev)
+        return ST_OK;
+    st = allocate(m, PART_HV1_TESTDEV, &hv1_testdev_type, err);
+    return st ? st : attach(m, PART_HV1_TESTDEV, 0, &m->hv1, NULL, 0, err);
+}
+
 static enum status map_ioapic(struct machine *m, struct error *err)
 {
     const struct region region = {
@@ -287,6 +297,8 @@ enum status pc_create(struct machine *m, struct error *err)
         st = attach_serial(m, err);
     if (!st)
         st = attach_debug_exit(m, err);
+    if (!st)
+        st = attach_testdev(m, err);
     if (!st)
         st = map_ioapic(m, err);
     if (!st && pio_claim(&m->pio, FPU_PORT_BASE, FPU_PORT_SIZE, &fpu_port_ops, m, "fpu error"))

@@ -146,6 +146,7 @@ static int cpu_intr_acknowledge(void *opaque, struct vcpu *v)
 {
     struct lapic *lapic = processor_of(opaque, v)->lapic;
 
+    lapic_settle(lapic);
     return lapic_has_interrupt(lapic) ? lapic_acknowledge(lapic) : -1;
 }
 
@@ -167,7 +168,11 @@ static u64 cpu_tsc(void *opaque, struct vcpu *v)
 
 static void cpu_tsc_changed(void *opaque, struct vcpu *v)
 {
-    lapic_tsc_changed(processor_of(opaque, v)->lapic);
+    struct machine *m = opaque;
+
+    lapic_tsc_changed(processor_of(m, v)->lapic);
+    if (m->hv1)
+        hv1_tsc_changed(m->hv1);
 }
 
 static void cpu_ferr(void *opaque, struct vcpu *v, bool level)
@@ -180,8 +185,11 @@ static void cpu_reset(void *opaque, struct vcpu *v, bool init)
 {
     struct processor *p = processor_of(opaque, v);
 
-    if (p->lapic_ready && init)
-        lapic_init_reset(p->lapic);
+    if (!p->lapic_ready || !init)
+        return;
+    lapic_init_reset(p->lapic);
+    if (p->machine->hv1)
+        hv1_vp_reset(p->machine->hv1, v);
 }
 
 /* Counted time: a fixed sequence (splitmix64), so that runs repeat. */
@@ -198,6 +206,11 @@ static bool cpu_random(void *opaque, struct vcpu *v, u64 *value)
     z = (z ^ z >> 27) * 0x94d049bb133111ebull;
     *value = z ^ z >> 31;
     return true;
+}
+
+static bool cpu_hypercall(void *opaque, struct vcpu *v)
+{
+    return hv1_hypercall(((struct machine *)opaque)->hv1, v);
 }
 
 /* -- MSRs that live in the local APIC -- */
@@ -315,10 +328,13 @@ static enum status processor_create(struct machine *m, unsigned index, struct er
     enum status st;
 
     p->machine = m;
+    p->slice_from = CLOCK_NEVER;
     st = vcpu_create(&p->vcpu, index, apic_id, m->map, &m->model, &m->vcpu_platform, m->log, err);
     if (!st && m->config.engine != ENGINE_INTERP)
         st = translator_create(m, p->vcpu, err);
-    return st ? st : lapic_create(m, p, err);
+    if (!st)
+        st = lapic_create(m, p, err);
+    return st || !m->hv1 ? st : hv1_connect(p, err);
 }
 
 static void flush_all(void *opaque)
@@ -356,6 +372,7 @@ enum status processors_create(struct machine *m, struct error *err)
         .ferr = cpu_ferr,
         .reset = cpu_reset,
         .random = cpu_random,
+        .hypercall = m->hv1 ? cpu_hypercall : NULL,
         .tsc_hz = m->time.tsc_hz,
         .apic_bus_hz = m->model.apic_bus_hz,
         .tsc_is_host = m->time.kind == TIME_REAL && m->time.host_tsc,

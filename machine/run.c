@@ -158,8 +158,11 @@ static bool run_slice(struct machine *m, unsigned index, u64 limit)
         v->stalls = 0;
     vcpu_clear_signal(v, EVENT_STOP);
     time_slice_begin(&m->time, &v->icount);
+    m->processors[index].slice_from = start;
     why = run_engine(m, v, budget);
     time_slice_end(&m->time);
+    m->processors[index].ran_ns += time_now(&m->time) - start;
+    m->processors[index].slice_from = CLOCK_NEVER;
     measure_rate(m, v->icount - before, time_now(&m->time) - start);
     if (why == EXIT_STALLED)
         time_skip_to(&m->time, time_now(&m->time) + STALL_NS);
@@ -224,6 +227,8 @@ static void reset_all(struct machine *m)
     physmap_set_a20(m->map, true);
     pc_reset(m);
     processors_reset(m);
+    if (m->hv1)
+        hv1_reset(m->hv1);
     if (start_reset(m, &err))
         log_warn(m->log, "%s", err.text);
 }

@@ -126,8 +126,8 @@ static bool region_equal(const struct region *a, const struct region *b)
     return a->name == b->name && a->kind == b->kind && a->access == b->access &&
            a->base == b->base && a->size == b->size && a->priority == b->priority &&
            a->ram_offset == b->ram_offset && a->hva == b->hva &&
-           a->writable_hva == b->writable_hva && a->target == b->target && a->ops == b->ops &&
-           a->self == b->self;
+           a->writable_hva == b->writable_hva && a->write_faults == b->write_faults &&
+           a->target == b->target && a->ops == b->ops && a->self == b->self;
 }
 
 static void map_changed(struct physmap *map)

@@ -47,7 +47,9 @@ struct region {
     int priority;
     u64 ram_offset; /* RAM: byte offset into struct ram */
     u8 *hva;        /* ROM: size bytes, owned by the caller; overlay pages: RAM-like if writable */
-    bool writable_hva;        /* ROM kind with host memory that takes writes (Hv#1 overlay pages) */
+    bool writable_hva;        /* ROM kind with host memory that takes writes */
+    bool write_faults;        /* RAM kind: stores of a vCPU are #GP(0), others are ignored (Hv#1's
+                                 read-only overlay pages) */
     u64 target;               /* ALIAS */
     const struct io_ops *ops; /* MMIO */
     void *self;               /* MMIO */

@@ -116,7 +116,7 @@ static bool alias_ranges(const struct range_list *below, const struct region *al
 
 static u8 *region_hva(const struct physmap *map, const struct region *region, bool write)
 {
-    if (region->kind == REGION_RAM)
+    if (region->kind == REGION_RAM && !(write && region->write_faults))
         return map->ram->hva + region->ram_offset;
     if (region->kind == REGION_ROM && (!write || region->writable_hva))
         return region->hva;

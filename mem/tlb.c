@@ -319,6 +319,12 @@ void tlb_flush_page_pcid(struct tlb *tlb, u16 pcid, u64 gla)
     first_level_drop(tlb, gla);
 }
 
+void tlb_flush_page_everywhere(struct tlb *tlb, u64 gla)
+{
+    tlb2_flush_page_everywhere(tlb->second, gla);
+    first_level_drop(tlb, gla);
+}
+
 /* Clears the write tag of slot i if it maps the page at page_hva. */
 static void drop_write_slot(struct tlb_table *table, unsigned i, u64 page_hva)
 {

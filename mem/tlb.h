@@ -150,6 +150,8 @@ void tlb_flush_non_global(struct tlb *tlb);              /* all PCIDs, keeps glo
 void tlb_flush_pcid(struct tlb *tlb, u16 pcid);          /* one PCID, keeps global pages */
 void tlb_flush_page(struct tlb *tlb, u16 pcid, u64 gla); /* INVLPG: also global; any page size */
 void tlb_flush_page_pcid(struct tlb *tlb, u16 pcid, u64 gla); /* INVPCID 0: keeps global */
+/* Every page of every PCID that contains gla, global ones too (Hv#1's flush of a list). */
+void tlb_flush_page_everywhere(struct tlb *tlb, u64 gla);
 /* CR3 changed to another PCID (or same) and nothing is to be invalidated: first level only, and
  * global pages stay there. */
 void tlb_switch(struct tlb *tlb);

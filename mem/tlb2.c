@@ -9,6 +9,7 @@
 #include "mem/tlb2.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "mem/tlb2_entry.h"
 enum status tlb2_create(struct tlb2 **second, struct error *err)
@@ -63,6 +64,14 @@ void tlb2_flush_page(struct tlb2 *second, u16 pcid, u64 gla, bool global)
     }
 }
 
+void tlb2_flush_page_everywhere(struct tlb2 *second, u64 gla)
+{
+    tlb2_flush_page(second, 0, gla, true);
+    for (unsigned word = 0; word < ARRAY_SIZE(second->pcids); word++)
+        for (u64 left = second->pcids[word]; left; left &= left - 1)
+            tlb2_flush_page(second, (u16)(word * 64 + (unsigned)__builtin_ctzll(left)), gla, false);
+}
+
 static unsigned result_class(const struct walk_result *result)
 {
     unsigned size = 0;
@@ -96,12 +105,14 @@ void tlb2_insert(struct tlb2 *second, u16 pcid, u64 gla, const struct walk_resul
         .key = result->key,
     };
     second->classes |= 1u << class;
+    second->pcids[pcid % TLB2_PCIDS / 64] |= BIT(pcid % 64);
 }
 
 void tlb2_flush_all(struct tlb2 *second)
 {
     second->void_all = second->now++;
     second->classes = 0;
+    memset(second->pcids, 0, sizeof(second->pcids));
 }
 
 void tlb2_flush_non_global(struct tlb2 *second)

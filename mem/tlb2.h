@@ -28,3 +28,5 @@ void tlb2_flush_non_global(struct tlb2 *second);
 void tlb2_flush_pcid(struct tlb2 *second, u16 pcid);
 /* Forgets pages of every size that contain gla: of pcid, and with global set global ones too. */
 void tlb2_flush_page(struct tlb2 *second, u16 pcid, u64 gla, bool global);
+/* The same of every PCID, global ones too. */
+void tlb2_flush_page_everywhere(struct tlb2 *second, u64 gla);

@@ -37,6 +37,7 @@ struct tlb2 {
     u64 void_pcid[TLB2_PCIDS]; /* those that are not global, of one PCID */
     unsigned classes;          /* bit per class: may have entries */
     unsigned victim;
+    u64 pcids[TLB2_PCIDS / 64]; /* bit per PCID: may have entries */
     struct tlb2_set set[TLB2_SETS];
 };
 

@@ -50,6 +50,27 @@ bool op_WRMSR(struct vcpu *v, const struct insn *i)
     return msr_write(v, (u32)v->gpr[RCX], edx_eax(v)) || raise_gp(v, 0);
 }
 
+/* -- calls of a hypervisor: the platform's, if it is one -- */
+
+static bool hypercall(struct vcpu *v)
+{
+    const struct vcpu_platform *p = v->platform;
+
+    return p->hypercall ? p->hypercall(p->opaque, v) : raise_ud(v);
+}
+
+bool op_VMCALL(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    return hypercall(v);
+}
+
+bool op_VMMCALL(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    return hypercall(v);
+}
+
 /* -- counters -- */
 
 /* CR4.TSD makes RDTSC and RDTSCP privileged (SDM 2 RDTSC). */

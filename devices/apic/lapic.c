@@ -28,27 +28,38 @@ static bool vector_test(const u32 *bits, u8 vector)
     return __atomic_load_n(&bits[vector / 32], __ATOMIC_SEQ_CST) >> vector % 32 & 1;
 }
 
-/* The highest vector that is set, or 0: vectors below 16 never are. */
-static u8 vector_highest(const u32 *bits)
+/* The highest vector that is set and not `but`, or 0: vectors below 16 never are. */
+static u8 vector_highest_but(const u32 *bits, u8 but)
 {
     for (unsigned word = 8; word-- > 0;) {
         u32 value = __atomic_load_n(&bits[word], __ATOMIC_SEQ_CST);
 
+        if (word == but / 32)
+            value &= ~(1u << but % 32);
         if (value)
             return (u8)(word * 32 + 31 - (unsigned)__builtin_clz(value));
     }
     return 0;
 }
 
+static u8 vector_highest(const u32 *bits)
+{
+    return vector_highest_but(bits, 0);
+}
+
 /* -- Priorities ------------------------------------------------------------------------------ */
 
 /* SDM 3A 10.8.3.1. */
-u32 lapic_ppr(const struct lapic *l)
+static u32 priority_with(const struct lapic *l, u32 in_service)
 {
     u32 tpr = __atomic_load_n(&l->tpr, __ATOMIC_RELAXED);
-    u32 in_service = vector_highest(l->isr);
 
     return tpr >> 4 >= in_service >> 4 ? tpr : in_service & 0xf0;
+}
+
+u32 lapic_ppr(const struct lapic *l)
+{
+    return priority_with(l, vector_highest(l->isr));
 }
 
 bool lapic_arbitrates(const struct lapic *l)
@@ -93,12 +104,15 @@ static bool extint_pending(const struct lapic *l)
            ((l->lint_level & BIT(LAPIC_LINT1)) && lint_is_extint(l, LAPIC_LINT1));
 }
 
-/* The vector to deliver now, or 0. */
+/* The vector to deliver now, or 0. While the guest may have skipped an EOI, what waits for that EOI
+ * counts as deliverable: the vCPU then settles and looks again. */
 static u8 deliverable_vector(const struct lapic *l)
 {
-    u8 vector = vector_highest(l->irr);
+    u8 vector = vector_highest(l->irr), in_service = vector_highest(l->isr);
 
-    return vector >> 4 > lapic_ppr(l) >> 4 ? vector : 0;
+    if (__atomic_load_n(&l->offered, __ATOMIC_SEQ_CST))
+        in_service = vector_highest_but(l->isr, in_service);
+    return vector >> 4 > priority_with(l, in_service) >> 4 ? vector : 0;
 }
 
 void lapic_update_intr(struct lapic *l)
@@ -114,21 +128,53 @@ bool lapic_has_interrupt(const struct lapic *l)
     return __atomic_load_n(&l->intr_level, __ATOMIC_SEQ_CST);
 }
 
+static void end_offer(struct lapic *l)
+{
+    __atomic_store_n(&l->offered, false, __ATOMIC_SEQ_CST);
+    l->assist.withdraw(l->assist.opaque);
+}
+
+void lapic_settle(struct lapic *l)
+{
+    if (!l->offered)
+        return;
+    if (l->assist.skipped(l->assist.opaque)) {
+        __atomic_store_n(&l->offered, false, __ATOMIC_SEQ_CST);
+        lapic_eoi(l);
+    } else if (lapic_requested(l)) {
+        end_offer(l);
+        lapic_update_intr(l);
+    }
+}
+
+/* The vector goes into service. Its EOI may be skipped if nothing waits for it: it is an edge and
+ * no other interrupt is requested (TLFS "EOI assist"); or it needs none (AutoEOI). */
+static void enter_service(struct lapic *l, u8 vector)
+{
+    bool level = vector_test(l->tmr, vector);
+
+    vector_clear(l->irr, vector);
+    if (l->assist.auto_eoi && l->assist.auto_eoi(l->assist.opaque, vector))
+        return;
+    vector_set(l->isr, vector);
+    if (l->assist.auto_eoi && !level && !vector_highest(l->irr) && !extint_pending(l))
+        __atomic_store_n(&l->offered, l->assist.offer(l->assist.opaque), __ATOMIC_SEQ_CST);
+}
+
 u8 lapic_acknowledge(struct lapic *l)
 {
     u8 vector;
 
+    lapic_settle(l);
     if (extint_pending(l)) {
         __atomic_store_n(&l->extint_latched, false, __ATOMIC_SEQ_CST);
         vector = l->config.sink.extint_acknowledge(l->config.sink.opaque);
     } else {
         vector = deliverable_vector(l);
-        if (vector) {
-            vector_clear(l->irr, vector);
-            vector_set(l->isr, vector);
-        } else {
+        if (vector)
+            enter_service(l, vector);
+        else
             vector = (u8)l->svr; /* SDM 3A 10.9: not entered in ISR, needs no EOI */
-        }
     }
     lapic_update_intr(l);
     return vector;
@@ -141,8 +187,23 @@ u8 lapic_get_tpr(const struct lapic *l)
 
 void lapic_set_tpr(struct lapic *l, u8 cr8)
 {
-    __atomic_store_n(&l->tpr, (u32)(cr8 & 0xf) << 4, __ATOMIC_RELAXED);
+    lapic_write_tpr(l, (u32)(cr8 & 0xf) << 4);
+}
+
+void lapic_write_tpr(struct lapic *l, u32 value)
+{
+    __atomic_store_n(&l->tpr, value, __ATOMIC_RELAXED);
     lapic_update_intr(l);
+}
+
+void lapic_set_assist(struct lapic *l, const struct lapic_assist *assist)
+{
+    l->assist = *assist;
+}
+
+bool lapic_requested(const struct lapic *l)
+{
+    return vector_highest(l->irr) || extint_pending(l);
 }
 
 /* -- Accepting ------------------------------------------------------------------------------- */
@@ -160,6 +221,8 @@ static void request_vector(struct lapic *l, u8 vector, bool level)
         vector_clear(l->tmr, vector);
     vector_set(l->irr, vector);
     lapic_update_intr(l);
+    if (l->assist.auto_eoi)
+        l->assist.requested(l->assist.opaque);
 }
 
 void lapic_error(struct lapic *l, u32 errors)
@@ -222,6 +285,16 @@ void lapic_eoi(struct lapic *l)
             apic_bus_eoi(l->config.bus, vector);
     }
     lapic_update_intr(l);
+    if (l->assist.auto_eoi)
+        l->assist.eoi(l->assist.opaque, vector);
+}
+
+void lapic_end_of_interrupt(struct lapic *l)
+{
+    lapic_settle(l);
+    if (l->offered)
+        end_offer(l);
+    lapic_eoi(l);
 }
 
 /* -- Local vector table and pins ------------------------------------------------------------- */
@@ -361,6 +434,7 @@ static void reset_registers(struct lapic *l)
     l->error_armed = true;
     l->icr = 0;
     l->extint_latched = false;
+    l->offered = false;
     for (unsigned i = 0; i < LVT_COUNT; i++)
         l->lvt[i] = LVT_MASKED;
     lapic_timer_reset(l);
@@ -458,6 +532,7 @@ static const struct device_field lapic_fields[] = {
     DEVICE_FIELD(lapic, lint_level),
     DEVICE_FIELD(lapic, extint_latched),
     DEVICE_FIELD(lapic, intr_level),
+    DEVICE_FIELD(lapic, offered),
     DEVICE_FIELD(lapic, divide),
     DEVICE_FIELD(lapic, initial_count),
     DEVICE_FIELD(lapic, count_start),

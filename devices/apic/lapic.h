@@ -47,6 +47,21 @@ struct lapic_config {
     unsigned maxphyaddr; /* bits, for the reserved bits of IA32_APIC_BASE */
 };
 
+/* What a hypervisor interface adds (Hv#1, TLFS "Virtual interrupts"): a page in which the guest may
+ * note that it skips an EOI, interrupts without EOI, and news about EOIs and requests. Called on
+ * the vCPU's thread, but requested(), which any sender calls. */
+struct lapic_assist {
+    /* Whether this vector, being acknowledged, is to end at once. */
+    bool (*auto_eoi)(void *opaque, u8 vector);
+    /* Allows the guest to skip the EOI of the interrupt it is given now. false: no page for it. */
+    bool (*offer)(void *opaque);
+    bool (*skipped)(void *opaque);        /* whether it did; asked after offer() only */
+    void (*withdraw)(void *opaque);       /* takes the permission back */
+    void (*eoi)(void *opaque, u8 vector); /* an interrupt has ended */
+    void (*requested)(void *opaque);      /* a vector was entered into IRR */
+    void *opaque;
+};
+
 extern const struct device_type lapic_type; /* config: struct lapic_config */
 /* The register page; self is the struct lapic. */
 extern const struct io_ops lapic_mmio_ops;
@@ -62,7 +77,7 @@ u8 lapic_acknowledge(struct lapic *lapic);
 u8 lapic_get_tpr(const struct lapic *lapic);
 void lapic_set_tpr(struct lapic *lapic, u8 cr8);
 /* MSRs 800h-8FFh. false: #GP(0), nothing changed. */
-MUST_USE bool lapic_msr_read(const struct lapic *lapic, u32 msr, u64 *value);
+MUST_USE bool lapic_msr_read(struct lapic *lapic, u32 msr, u64 *value);
 MUST_USE bool lapic_msr_write(struct lapic *lapic, u32 msr, u64 value);
 /* IA32_APIC_BASE (1Bh). false: #GP(0), nothing changed. */
 u64 lapic_base_read(const struct lapic *lapic);
@@ -72,6 +87,20 @@ u64 lapic_tsc_deadline_read(const struct lapic *lapic);
 void lapic_tsc_deadline_write(struct lapic *lapic, u64 tsc);
 /* The relation between TSC and clock changed (WRMSR to IA32_TSC or IA32_TSC_ADJUST). */
 void lapic_tsc_changed(struct lapic *lapic);
+/* Connects a hypervisor interface; all callbacks must be set. Not while the vCPU runs. */
+void lapic_set_assist(struct lapic *lapic, const struct lapic_assist *assist);
+/* Performs the EOI that the guest has skipped; withdraws the permission to skip it if another
+ * interrupt waits. lapic_acknowledge() and register accesses do it; the vCPU's thread only. */
+void lapic_settle(struct lapic *lapic);
+/* EOI, ICR (destination in 63:32 as the current mode has it) and TPR in either mode, as registers
+ * of a hypervisor interface. */
+void lapic_end_of_interrupt(struct lapic *lapic);
+u64 lapic_icr_read(const struct lapic *lapic);
+void lapic_icr_write(struct lapic *lapic, u64 value);
+u8 lapic_tpr_read(const struct lapic *lapic);
+void lapic_tpr_write(struct lapic *lapic, u8 value);
+/* Whether any interrupt is requested, whatever its priority. */
+bool lapic_requested(const struct lapic *lapic);
 /* CPUID.1:EDX.APIC follows the global enable bit. */
 bool lapic_enabled(const struct lapic *lapic);
 /* The effect of INIT: registers to reset values; IA32_APIC_BASE and the ID stay (10.4.7.3). */

@@ -76,9 +76,11 @@ struct lapic {
     bool error_armed;
     u64 icr;
     u32 lvt[LVT_COUNT];
-    u8 lint_level;       /* bit per pin */
-    bool extint_latched; /* an ExtINT message waits for its INTA */
-    bool intr_level;     /* what the sink was told last */
+    u8 lint_level;              /* bit per pin */
+    bool extint_latched;        /* an ExtINT message waits for its INTA */
+    bool intr_level;            /* what the sink was told last */
+    bool offered;               /* the guest may skip the EOI of what is highest in service */
+    struct lapic_assist assist; /* auto_eoi NULL: none */
 
     /* The counter: count_start counts at start_ns, going down. */
     u32 divide;
@@ -107,6 +109,8 @@ void lapic_fire_lvt(struct lapic *l, enum lapic_lvt entry);
 void lapic_write_lvt(struct lapic *l, enum lapic_lvt entry, u32 value);
 void lapic_write_svr(struct lapic *l, u32 value);
 void lapic_eoi(struct lapic *l);
+void lapic_write_tpr(struct lapic *l, u32 value);
+void lapic_write_icr(struct lapic *l, u64 value);
 u32 lapic_ppr(const struct lapic *l);
 /* The APR register (SDM 3A 10.6.2.4). */
 u32 lapic_apr(const struct lapic *l);

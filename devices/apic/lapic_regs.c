@@ -66,11 +66,8 @@ static void write_esr(struct lapic *l)
 static void write_common(struct lapic *l, unsigned reg, u32 value)
 {
     switch (reg) {
-    case REG_TPR:
-        __atomic_store_n(&l->tpr, value, __ATOMIC_RELAXED);
-        lapic_update_intr(l);
-        break;
-    case REG_EOI: lapic_eoi(l); break;
+    case REG_TPR: lapic_write_tpr(l, value); break;
+    case REG_EOI: lapic_end_of_interrupt(l); break;
     case REG_SVR: lapic_write_svr(l, value); break;
     case REG_ESR: write_esr(l); break;
     case REG_LVT ... REG_LVT + LVT_COUNT - 1: lapic_write_lvt(l, reg - REG_LVT, value); break;
@@ -123,10 +120,7 @@ static void xapic_write(struct lapic *l, unsigned reg, u32 value)
     case REG_ESR:
     case REG_LVT ... REG_LVT + LVT_COUNT - 1:
     case REG_INITIAL_COUNT: write_common(l, reg, value); break;
-    case REG_ICR:
-        l->icr = (l->icr >> 32 << 32) | (value & ICR_LOW_MASK);
-        lapic_send_icr(l);
-        break;
+    case REG_ICR: lapic_write_icr(l, (l->icr >> 32 << 32) | value); break;
     case REG_ICR2: l->icr = (u64)(value & LDR_MASK) << 32 | (u32)l->icr; break;
     default: lapic_error(l, ESR_ILLEGAL_REGISTER); break;
     }
@@ -146,6 +140,7 @@ static u64 mmio_read(void *self, u64 offset, unsigned size)
     (void)size;
     if (!xapic_mapped(l))
         return ~0ull;
+    lapic_settle(l);
     if ((offset & 0xf) >= 4)
         return 0;
     return (u64)xapic_read(l, (unsigned)(offset >> 4)) >> (offset & 3) * 8;
@@ -162,17 +157,20 @@ static void mmio_write(void *self, u64 offset, u64 value, unsigned size)
                   size, (unsigned)offset);
         return;
     }
+    lapic_settle(l);
     xapic_write(l, (unsigned)(offset >> 4), (u32)value);
+    lapic_settle(l); /* an IPI to itself may wait for the EOI now */
 }
 
 const struct io_ops lapic_mmio_ops = {mmio_read, mmio_write, SIZE_ANY};
 
 /* -- x2APIC ---------------------------------------------------------------------------------- */
 
-bool lapic_msr_read(const struct lapic *l, u32 msr, u64 *value)
+bool lapic_msr_read(struct lapic *l, u32 msr, u64 *value)
 {
     u32 low;
 
+    lapic_settle(l);
     if (!lapic_x2apic(l) || !read_common(l, msr - 0x800, &low))
         return false;
     *value = msr - 0x800 == REG_ICR ? l->icr : low;
@@ -208,13 +206,44 @@ bool lapic_msr_write(struct lapic *l, u32 msr, u64 value)
 
     if (!lapic_x2apic(l) || !x2apic_writable(l, reg, &mask) || (value & ~mask))
         return false;
+    lapic_settle(l);
     switch (reg) {
-    case REG_ICR:
-        l->icr = (value >> 32 << 32) | (value & ICR_LOW_MASK);
-        lapic_send_icr(l);
-        break;
+    case REG_ICR: lapic_write_icr(l, value); break;
     case REG_SELF_IPI: lapic_send_self(l, (u8)value); break;
     default: write_common(l, reg, (u32)value); break;
     }
+    lapic_settle(l);
     return true;
+}
+
+/* -- A hypervisor interface's view ------------------------------------------------------------ */
+
+u64 lapic_icr_read(const struct lapic *l)
+{
+    return l->icr;
+}
+
+void lapic_write_icr(struct lapic *l, u64 value)
+{
+    l->icr = (value >> 32 << 32) | (value & ICR_LOW_MASK);
+    lapic_send_icr(l);
+}
+
+void lapic_icr_write(struct lapic *l, u64 value)
+{
+    lapic_settle(l);
+    if (!lapic_x2apic(l))
+        value &= (u64)LDR_MASK << 32 | 0xffffffff;
+    lapic_write_icr(l, value);
+    lapic_settle(l);
+}
+
+u8 lapic_tpr_read(const struct lapic *l)
+{
+    return (u8)l->tpr;
+}
+
+void lapic_tpr_write(struct lapic *l, u8 value)
+{
+    lapic_write_tpr(l, value);
 }

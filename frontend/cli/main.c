@@ -324,6 +324,7 @@ static int help(enum cli_action action)
     case CLI_HELP: cli_help(stdout); break;
     case CLI_VERSION: puts("lockstep " LOCKSTEP_VERSION); break;
     case CLI_CPU_HELP: cpu_model_help(stdout); break;
+    case CLI_HV_HELP: machine_hv_help(stdout); break;
     case CLI_DEVICE_HELP: cli_device_help(stdout); break;
     case CLI_JIT_HELP: cli_jit_help(stdout); break;
     case CLI_LOG_HELP: cli_log_help(stdout); break;

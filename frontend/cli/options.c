@@ -175,6 +175,15 @@ static enum status opt_cpu(struct cli_options *o, const char *value, struct erro
     return ST_OK;
 }
 
+static enum status opt_hv(struct cli_options *o, const char *value, struct error *err)
+{
+    (void)err;
+    if (!strcmp(value, "help"))
+        o->action = CLI_HV_HELP;
+    o->machine.hv = value;
+    return ST_OK;
+}
+
 static enum status opt_kernel(struct cli_options *o, const char *value, struct error *err)
 {
     (void)err;
@@ -306,6 +315,12 @@ static enum status opt_device(struct cli_options *o, const char *value, struct e
         *comma++ = 0;
     if (!strcmp(text, "isa-debug-exit"))
         return debug_exit_properties(&o->machine, comma, err);
+    if (!strcmp(text, "hyperv-testdev")) {
+        o->machine.hv_testdev = true;
+        if (comma)
+            return error_set(err, ST_INVALID, "-device hyperv-testdev takes no properties.");
+        return ST_OK;
+    }
     return error_set(err, ST_NOT_FOUND, "-device %s is not known; see -device help.", text);
 }
 
@@ -444,6 +459,7 @@ static const struct {
     {"cpu", LOG_CPU, "the registers before each executed instruction"},
     {"int", LOG_INT, "exceptions and interrupts as they are delivered"},
     {"mmio", LOG_MMIO, "every access to a device register"},
+    {"hv1", LOG_HV1, "Hv#1's CPUID leaves, MSRs and hypercalls by name"},
     {"guest_errors", LOG_GUEST, "misuse of devices by the guest"},
 };
 
@@ -497,6 +513,8 @@ static const struct option option_table[] = {
     {"m", "SIZE", opt_m, "guest memory, in megabytes or with a unit (default 512M)"},
     {"smp", "N[,sockets=,cores=,threads=]", opt_smp, "virtual processors (default 1)"},
     {"cpu", "MODEL[,+F,-F,ignore-msrs]", opt_cpu, "processor (default max); -cpu help lists all"},
+    {"hv", "full|min|off[,+S,-S,vendor=V]", opt_hv,
+     "Microsoft's Hv#1 interface (default full); -hv help lists all"},
     {"kernel", "FILE", opt_kernel, "boot a Linux bzImage or a multiboot 1 image"},
     {"initrd", "FILE", opt_initrd, "initial ramdisk, or multiboot module"},
     {"append", "TEXT", opt_append, "kernel command line"},
@@ -554,7 +572,8 @@ void cli_log_help(FILE *out)
 void cli_device_help(FILE *out)
 {
     fputs("isa-debug-exit   iobase=PORT (0x501), iosize=1..4 (2): a write of N ends Lockstep with "
-          "status 2N+1\n",
+          "status 2N+1\n"
+          "hyperv-testdev   SynIC routes and connections for test kernels, at port 0x3000\n",
           out);
 }
 

@@ -17,6 +17,7 @@ enum cli_action {
     CLI_CPU_HELP,
     CLI_DEVICE_HELP,
     CLI_JIT_HELP,
+    CLI_HV_HELP,
     CLI_LOG_HELP
 };
 

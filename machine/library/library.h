@@ -39,7 +39,7 @@ enum { SERIAL_PORTS = 4 };
 /* A PC with what the machine borrows from its maker. */
 struct pc {
     struct machine *machine;
-    char *strings[5]; /* model, kernel, initrd, append, bios */
+    char *strings[6]; /* model, kernel, initrd, append, bios, hv */
     struct chardev *serial[SERIAL_PORTS];
 };
 

@@ -40,7 +40,7 @@ static enum status check_config(const struct lockstep_pc_config *c, struct error
 static enum status copy_strings(struct pc *pc, const struct lockstep_pc_config *c,
                                 struct error *err)
 {
-    const char *from[] = {c->model, c->kernel, c->initrd, c->append, c->bios};
+    const char *from[] = {c->model, c->kernel, c->initrd, c->append, c->bios, c->hv};
 
     for (unsigned n = 0; n < ARRAY_SIZE(from); n++) {
         if (!from[n])
@@ -65,6 +65,7 @@ static struct machine_config machine_config(const struct pc *pc, const struct lo
     config.initrd = pc->strings[2];
     config.append = pc->strings[3];
     config.bios = pc->strings[4];
+    config.hv = pc->strings[5];
     for (unsigned n = 0; n < SERIAL_PORTS; n++)
         config.serial[n] = pc->serial[n];
     config.debug_exit = c->debug_exit;

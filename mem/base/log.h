@@ -20,6 +20,7 @@ enum log_category {
     LOG_GUEST = 1u << 4,   /* guest_errors: misuse of devices by the guest */
     LOG_EXEC = 1u << 5,    /* exec: the address of each executed instruction */
     LOG_OUT_ASM = 1u << 6, /* out_asm: guest and host code of each block when it is translated */
+    LOG_HV1 = 1u << 7,     /* hv1: Hv#1's CPUID leaves, MSRs and hypercalls by name */
 };
 
 struct log {

@@ -82,6 +82,31 @@ linux() {
     refuse 'unchecked MSR|Kernel panic'
 }
 
+# enlightened KERNEL SECONDS OPTION...: Linux as a client of Hv#1: it finds everything it can use, calibrates nothing,
+# and the trace shows that it does use it.
+enlightened() {
+    local trace=$work/trace
+    linux "$@" -d hv1 -D "$trace"
+    expect 'Hypervisor detected: Microsoft Hyper-V'
+    expect 'Hyper-V: privilege flags low 0xeff, high 0x0, hints 0xe2c, misc 0xc4530'
+    expect 'Hyper-V: Host Build 10.0.14393'
+    expect 'Hyper-V: LAPIC Timer Frequency'
+    expect 'Hyper-V: Using hypercall for remote TLB flush'
+    expect 'Hyper-V: PV spinlocks enabled'
+    expect 'Hyper-V: Using IPI hypercalls'
+    expect 'Hyper-V: Using enlightened APIC'
+    expect 'Switched to clocksource hyperv_clocksource_tsc_page'
+    expect 'clock: hyperv_clocksource_tsc_page'
+    refuse 'TSC: .*[Cc]alibrat|tsc: .*[Cc]alibrat|APIC timer.*calibrat|[Cc]alibrating APIC|Refined TSC'
+    for used in 'writes STIMER' 'writes REFERENCE_TSC' 'writes VP_ASSIST_PAGE' 'writes EOI'; do
+        grep -q "$used" "$trace" || fail "the guest never $used"
+    done
+    [[ $* != *-smp* ]] || for used in HvSendSyntheticClusterIpi 'HvFlushVirtualAddress(List|Space)'; do
+        grep -qE "calls $used.* -> [0-9a-f]*0000\$" "$trace" || fail "the guest never calls $used with success"
+    done
+    ! grep -E -- '-> #GP|unknown' "$trace" || fail "the guest uses something that is not there"
+}
+
 # Two engines, from power-on to power-off: the same instructions, the same memory in the end.
 counted() {
     local report=$work/report
@@ -181,6 +206,11 @@ amd64) linux linux-image-amd64 240 -m 1G ;;
 cloud-16g) append="memory=15000" linux linux-image-cloud-amd64 240 -m 16G ;;
 cloud-baseline) linux linux-image-cloud-amd64 200 -m 512M -cpu x86-64 ;;
 cloud-smp2) append="cpus=2" linux linux-image-cloud-amd64 300 -m 512M -smp 2 ;;
+cloud-hv1) enlightened linux-image-cloud-amd64 200 -m 512M ;;
+cloud-hv1-smp2) append="cpus=2" enlightened linux-image-cloud-amd64 300 -m 512M -smp 2 ;;
+cloud-hv1-smp8) append="cpus=8" enlightened linux-image-cloud-amd64 480 -m 512M -smp 8 ;;
+cloud-hv1-min) linux linux-image-cloud-amd64 200 -m 512M -hv min && expect 'Microsoft Hyper-V' ;;
+cloud-hv1-off) linux linux-image-cloud-amd64 200 -m 512M -hv off && refuse 'Hyper-V' ;;
 cloud-direct) linux linux-image-cloud-amd64 200 -m 512M -bios none ;;
 # In counted time, which passes no faster than the code that is translated again and again.
 cloud-small-cache) linux linux-image-cloud-amd64 600 -m 512M -clock counted -jit cache=256K ;;

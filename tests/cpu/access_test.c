@@ -253,6 +253,38 @@ START_TEST(read_modify_write_faults_as_a_write)
 }
 END_TEST
 
+/* TLFS: stores to the hypercall page are #GP(0), whatever stores, and change nothing. */
+START_TEST(stores_to_read_only_memory_are_gp)
+{
+    const struct region page = {.name = "page",
+                                .kind = REGION_RAM,
+                                .access = REGION_RW,
+                                .base = MACHINE_DATA,
+                                .size = PAGE_SIZE,
+                                .priority = PRIO_OVERLAY,
+                                .ram_offset = 0x3000,
+                                .write_faults = true};
+    u64 before = machine_get(&machine, 0x3000, 8), value;
+    unsigned id;
+
+    machine_start(&machine, MACHINE_LONG);
+    ck_assert_int_eq(physmap_add(machine.map, &page, &id), ST_OK);
+    tlb_flush_all(&machine.v->tlb);
+    ck_assert_int_eq(read_fault(SEG_DS, MACHINE_DATA, 8), 0);
+    ck_assert_int_eq(write_fault(SEG_DS, MACHINE_DATA, 8), VEC_GP);
+    ck_assert_int_eq(write_fault(SEG_DS, MACHINE_DATA - 4, 8), VEC_GP);
+    machine.v->fault.pending = false;
+    ck_assert(!sys_write(machine.v, MACHINE_DATA, 4, 0));
+    ck_assert_int_eq(body_fault(&machine), VEC_GP);
+    machine.v->fault.pending = false;
+    machine.v->gpr[RBX] = MACHINE_DATA;
+    ck_assert(!BODY(&machine, 0xf0, 0xff, 0x03)); /* LOCK INC dword [RBX] */
+    ck_assert_int_eq(body_fault(&machine), VEC_GP);
+    ck_assert(reads(SEG_DS, MACHINE_DATA, 8, &value));
+    ck_assert_uint_eq(value, before);
+}
+END_TEST
+
 /* -- devices -- */
 
 struct counter {
@@ -367,6 +399,7 @@ int main(void)
     tcase_add_test(tests, implicit_accesses_are_supervisor_accesses);
     tcase_add_test(tests, read_modify_write_faults_as_a_write);
     tcase_add_test(tests, device_registers_are_touched_once);
+    tcase_add_test(tests, stores_to_read_only_memory_are_gp);
     tcase_add_test(tests, fetch_stops_at_limit_and_page);
     suite_add_tcase(suite, tests);
     return suite_run(suite);

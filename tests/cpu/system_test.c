@@ -43,6 +43,45 @@ static void expect_gp0(void)
     ck_assert_uint_eq(machine_stack(&m, 0, m.v->long_mode ? 8 : 4), 0);
 }
 
+/* -- VMCALL, VMMCALL -- */
+
+static unsigned hypercalls;
+
+static bool take_hypercall(void *opaque, struct vcpu *v)
+{
+    (void)opaque;
+    hypercalls++;
+    v->gpr[RAX] = 7;
+    return true;
+}
+
+/* The platform's; #UD where there is none, and without the hypervisor bit. */
+START_TEST(hypercalls_go_to_the_platform)
+{
+    static const u8 last[] = {0xc1, 0xd9};
+
+    for (unsigned n = 0; n < 2; n++) {
+        START(MACHINE_LONG, 0x0f, 0x01, last[n]);
+        ck_assert_int_eq(go(), VEC_UD);
+        m.platform.hypercall = take_hypercall;
+        START(MACHINE_LONG, 0x0f, 0x01, last[n]);
+        ck_assert_int_eq(go(), -1);
+        ck_assert_uint_eq(hypercalls, n + 1);
+        ck_assert_uint_eq(m.v->gpr[RAX], 7);
+        START(MACHINE_LONG, 0xf3, 0x0f, 0x01, last[n]);
+        ck_assert_int_eq(go(), VEC_UD);
+        m.platform.hypercall = NULL;
+    }
+    m.platform.hypercall = take_hypercall;
+    feature_remove(&m.model.features, FEAT_HYPERVISOR);
+    START(MACHINE_LONG, 0x0f, 0x01, 0xd9);
+    ck_assert_int_eq(go(), VEC_UD);
+    ck_assert_uint_eq(hypercalls, 2);
+    feature_add(&m.model.features, FEAT_HYPERVISOR);
+    m.platform.hypercall = NULL;
+}
+END_TEST
+
 /* -- RDMSR, WRMSR -- */
 
 START_TEST(msr_instructions_need_cpl_0)
@@ -757,6 +796,7 @@ static Suite *make_suite(void)
     tcase_add_test(tc, wrpkru_works_on_the_next_access);
     tcase_add_test(tc, wrpkru_without_a_change_keeps_the_tlb);
     tcase_add_test(tc, fsgsbase_reads_and_writes);
+    tcase_add_test(tc, hypercalls_go_to_the_platform);
     tcase_add_test(tc, fsgsbase_refusals);
     suite_add_tcase(suite, tc);
     return suite;

@@ -2,6 +2,8 @@
  *
  * Local APIC: interrupt queue and priorities, LVT and pins, modes of IA32_APIC_BASE.
  */
+#include <string.h>
+
 #include "tests/devices/apic_fixture.h"
 #include "tests/suite.h"
 
@@ -330,6 +332,195 @@ START_TEST(init_keeps_base_and_id)
 }
 END_TEST
 
+/* -- what a hypervisor interface adds -- */
+
+static struct {
+    bool auto_eoi, page; /* answers */
+    u32 word;            /* of the assist page: bit 0 */
+    unsigned eois, requests;
+    u8 eoi_vector;
+} hv;
+
+static bool hv_auto_eoi(void *opaque, u8 vector)
+{
+    (void)opaque, (void)vector;
+    return hv.auto_eoi;
+}
+
+static bool hv_offer(void *opaque)
+{
+    (void)opaque;
+    hv.word = hv.page;
+    return hv.page;
+}
+
+static bool hv_skipped(void *opaque)
+{
+    (void)opaque;
+    return !hv.word;
+}
+
+static void hv_withdraw(void *opaque)
+{
+    (void)opaque;
+    hv.word = 0;
+}
+
+static void hv_eoi(void *opaque, u8 vector)
+{
+    (void)opaque;
+    hv.eois++;
+    hv.eoi_vector = vector;
+}
+
+static void hv_requested(void *opaque)
+{
+    (void)opaque;
+    hv.requests++;
+}
+
+static struct lapic *with_assist(void)
+{
+    const struct lapic_assist assist = {hv_auto_eoi, hv_offer,     hv_skipped, hv_withdraw,
+                                        hv_eoi,      hv_requested, NULL};
+
+    memset(&hv, 0, sizeof(hv));
+    hv.page = true;
+    lapic_set_assist(f.cpus[0].lapic, &assist);
+    return f.cpus[0].lapic;
+}
+
+/* What the vCPU does for an interrupt; -1: nothing to take. */
+static int take(struct lapic *l)
+{
+    lapic_settle(l);
+    return lapic_has_interrupt(l) ? lapic_acknowledge(l) : -1;
+}
+
+START_TEST(a_skipped_eoi_is_performed_when_it_matters)
+{
+    struct lapic *l = with_assist();
+
+    fixture_interrupt(&f, 0, 0x41, false);
+    ck_assert_uint_eq(hv.requests, 1);
+    ck_assert_int_eq(take(l), 0x41);
+    ck_assert_uint_eq(hv.word, 1);
+    hv.word = 0; /* the guest's BTR in place of an EOI */
+    ck_assert_uint_eq(hv.eois, 0);
+    fixture_interrupt(&f, 0, 0x41, false);
+    ck_assert(f.cpus[0].intr);
+    ck_assert_int_eq(take(l), 0x41);
+    ck_assert_uint_eq(hv.eois, 1);
+    ck_assert_uint_eq(hv.eoi_vector, 0x41);
+    hv.word = 0;
+    ck_assert(!in_service(&f, 0, 0x41)); /* a look at ISR settles, too */
+    ck_assert_uint_eq(hv.eois, 2);
+}
+END_TEST
+
+START_TEST(an_offer_ends_when_something_waits)
+{
+    struct lapic *l = with_assist();
+
+    fixture_interrupt(&f, 0, 0x51, false);
+    fixture_interrupt(&f, 0, 0x41, false);
+    ck_assert_int_eq(take(l), 0x51);
+    ck_assert_uint_eq(hv.word, 0); /* 41h waits for the EOI */
+    lapic_end_of_interrupt(l);
+    ck_assert_int_eq(take(l), 0x41);
+    ck_assert_uint_eq(hv.word, 1);
+    fixture_interrupt(&f, 0, 0x31, false); /* arrives later, lower */
+    ck_assert(f.cpus[0].intr);             /* so that the vCPU looks */
+    ck_assert_int_eq(take(l), -1);
+    ck_assert_uint_eq(hv.word, 0);
+    ck_assert(!f.cpus[0].intr);
+    lapic_end_of_interrupt(l);
+    ck_assert_int_eq(take(l), 0x31);
+    ck_assert_uint_eq(hv.eois, 2);
+}
+END_TEST
+
+START_TEST(only_the_innermost_eoi_is_skipped)
+{
+    struct lapic *l = with_assist();
+
+    fixture_interrupt(&f, 0, 0x41, false);
+    take(l);
+    fixture_interrupt(&f, 0, 0x51, false);
+    ck_assert_int_eq(take(l), 0x51);
+    ck_assert_uint_eq(hv.word, 1); /* now for 51h */
+    hv.word = 0;
+    lapic_end_of_interrupt(l); /* a conventional EOI for 41h */
+    ck_assert_uint_eq(hv.eois, 2);
+    ck_assert(!in_service(&f, 0, 0x41) && !in_service(&f, 0, 0x51));
+    fixture_interrupt(&f, 0, 0x41, false);
+    take(l);
+    ck_assert_uint_eq(hv.word, 1);
+    reg_write(&f, 0, 0xb0, 0); /* an EOI is always taken */
+    ck_assert_uint_eq(hv.word, 0);
+    ck_assert_uint_eq(hv.eois, 3);
+}
+END_TEST
+
+START_TEST(no_offer_for_levels_and_without_a_page)
+{
+    struct lapic *l = with_assist();
+
+    fixture_interrupt(&f, 0, 0x41, true);
+    ck_assert_int_eq(take(l), 0x41);
+    ck_assert_uint_eq(hv.word, 0);
+    lapic_end_of_interrupt(l);
+    hv.page = false;
+    fixture_interrupt(&f, 0, 0x41, false);
+    ck_assert_int_eq(take(l), 0x41);
+    ck_assert(in_service(&f, 0, 0x41));
+    hv.page = true;
+    lapic_end_of_interrupt(l);
+    fixture_interrupt(&f, 0, 0x41, false);
+    take(l);
+    lapic_init_reset(l);
+    hv.word = 0;
+    lapic_settle(l);
+    ck_assert_uint_eq(hv.eois, 2);
+}
+END_TEST
+
+START_TEST(auto_eoi_never_enters_service)
+{
+    struct lapic *l = with_assist();
+
+    hv.auto_eoi = true;
+    fixture_interrupt(&f, 0, 0x41, false);
+    ck_assert_int_eq(take(l), 0x41);
+    ck_assert(!in_service(&f, 0, 0x41));
+    ck_assert_uint_eq(hv.word, 0);
+    fixture_interrupt(&f, 0, 0x41, false);
+    ck_assert_int_eq(take(l), 0x41);
+}
+END_TEST
+
+START_TEST(registers_for_a_hypervisor)
+{
+    struct lapic *l = f.cpus[0].lapic;
+
+    lapic_tpr_write(l, 0x55);
+    ck_assert_uint_eq(reg_read(&f, 0, 0x80), 0x55);
+    ck_assert_uint_eq(lapic_tpr_read(l), 0x55);
+    ck_assert(!lapic_requested(l));
+    lapic_icr_write(l, 0x0100000000000041ull);
+    ck_assert_uint_eq(lapic_icr_read(l), 0x0100000000000041ull);
+    ck_assert_uint_eq(reg_read(&f, 0, 0x310), 0x01000000);
+    ck_assert(requested(&f, 1, 0x41));
+    lapic_icr_write(l, 0x41);
+    ck_assert(lapic_requested(l) && !lapic_has_interrupt(l));
+    fixture_x2apic(&f, 0);
+    fixture_x2apic(&f, 1);
+    lapic_icr_write(l, 0x100000042ull);
+    ck_assert_uint_eq(msr_read(&f, 0, 0x830), 0x100000042ull);
+    ck_assert_uint_eq(msr_read(&f, 1, 0x822) >> 2 & 1, 1);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("lapic");
@@ -352,6 +543,12 @@ static Suite *suite(void)
     tcase_add_test(tc, apic_base_transitions);
     tcase_add_test(tc, apic_base_reserved_bits_and_relocation);
     tcase_add_test(tc, init_keeps_base_and_id);
+    tcase_add_test(tc, a_skipped_eoi_is_performed_when_it_matters);
+    tcase_add_test(tc, an_offer_ends_when_something_waits);
+    tcase_add_test(tc, only_the_innermost_eoi_is_skipped);
+    tcase_add_test(tc, no_offer_for_levels_and_without_a_page);
+    tcase_add_test(tc, auto_eoi_never_enters_service);
+    tcase_add_test(tc, registers_for_a_hypervisor);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -85,6 +85,17 @@ refused '-cpu max: .*flux' "${common[@]}" -cpu max,+flux
 refused '-cpu max: .*fast' "${common[@]}" -cpu max,fast
 refused '-cpu max: .*la57' "${common[@]}" -cpu max,+la57
 refused '-cpu x86-64: avx' "${common[@]}" -cpu x86-64,+avx
+refused '-hv fully is no profile' "${common[@]}" -hv fully
+refused '-hv does not know -flux' "${common[@]}" -hv full,-flux
+refused '-hv off takes no switches' "${common[@]}" -hv off,+time
+refused '-hv: stimer does not work without synic' "${common[@]}" -hv full,-synic
+refused '-hv: stimer does not work without' "${common[@]}" -hv min,+stimer
+refused '-hv vendor=' "${common[@]}" -hv full,vendor=
+refused '-hv: tlbflush names no more than 64 processors' "${common[@]}" -smp 65 -hv full,+tlbflush
+refused '-hv: ipi names more than 64 processors' "${common[@]}" -smp 65 -hv full,-ex-masks
+refused '-hv is too long' "${common[@]}" -hv "full,$(head -c 5000 /dev/zero | tr '\0' x)"
+refused 'hyperv-testdev needs' "${common[@]}" -hv min -device hyperv-testdev
+refused 'hyperv-testdev takes no properties' "${common[@]}" -device hyperv-testdev,iobase=1
 refused '-engine' "${common[@]}" -engine turbo
 refused '-jit nonsense' "${common[@]}" -jit stats,nonsense
 refused "-jit cache=1K" "${common[@]}" -jit cache=1K

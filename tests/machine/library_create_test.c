@@ -77,6 +77,10 @@ START_TEST(pc_config_is_checked)
     refuse_pc(&c, LOCKSTEP_INVALID, "no kernel");
     c.instructions_per_second = 5;
     refuse_pc(&c, LOCKSTEP_INVALID, "instructions_per_second");
+    c.instructions_per_second = 0;
+    c.hv = "fully";
+    refuse_pc(&c, LOCKSTEP_INVALID, "-hv fully");
+    c.hv = NULL;
     c.bios = "/nonexistent/bios";
     refuse_pc(&c, LOCKSTEP_NOT_FOUND, "/nonexistent/bios");
     c.model = "i8008";

@@ -675,6 +675,35 @@ static void *lookups(void *arg)
     return NULL;
 }
 
+/* A page of Hv#1: loads see it, stores find no memory and what is below stays. */
+START_TEST(read_only_memory_swallows_stores)
+{
+    struct region below = ram_region(0, MIB(1), 0), page = ram_region(0x5000, PAGE_SIZE, MIB(2));
+    struct phys_page found;
+    unsigned id;
+
+    page.priority = PRIO_OVERLAY;
+    page.write_faults = true;
+    add(&below);
+    ram.hva[0x5000] = 1;
+    ram.hva[MIB(2)] = 2;
+    id = add(&page);
+    ck_assert_uint_eq(physmap_read_uint(map, 0x5000, 1), 2);
+    ck_assert(physmap_write(map, 0x5000, "x", 1));
+    ck_assert_uint_eq(ram.hva[MIB(2)], 2);
+    ck_assert_uint_eq(ram.hva[0x5000], 1);
+    physmap_lookup(map, 0x5000, true, &found);
+    ck_assert(!found.hva && found.region->write_faults);
+    ck_assert_ptr_null(physmap_ram_pointer(map, 0x5000, 8));
+    page.write_faults = false;
+    ck_assert_int_eq(physmap_change(map, id, &page), ST_OK);
+    ck_assert(physmap_write(map, 0x5000, "x", 1));
+    ck_assert_uint_eq(ram.hva[MIB(2)], 'x');
+    physmap_remove(map, id);
+    ck_assert_uint_eq(physmap_read_uint(map, 0x5000, 1), 1);
+}
+END_TEST
+
 START_TEST(lookups_beside_changes_see_whole_views)
 {
     struct region r = ram_region(PAGE_SIZE, PAGE_SIZE, 9 * PAGE_SIZE);
@@ -722,6 +751,7 @@ int main(void)
     tcase_add_test(tc, region_pointers_outlive_changes);
     tcase_add_test(tc, traces_mmio);
     tcase_add_test(tc, random_layouts_match_the_model);
+    tcase_add_test(tc, read_only_memory_swallows_stores);
     tcase_add_test(tc, lookups_beside_changes_see_whole_views);
     suite_add_tcase(suite, tc);
     return suite_run(suite);

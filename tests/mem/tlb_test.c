@@ -388,6 +388,15 @@ static void invpcid_2(void)
     tlb_flush_page_pcid(&tlb, 2, WORLD);
 }
 
+static void flush_everywhere(void)
+{
+    tlb_flush_page_everywhere(&tlb, WORLD + 5);
+}
+static void flush_everywhere_next(void)
+{
+    tlb_flush_page_everywhere(&tlb, gla_of(1));
+}
+
 /* SDM 3A 4.10.4.1: what each invalidation does to a page of PCID 1, plain and global. */
 START_TEST(invalidation_table)
 {
@@ -395,10 +404,18 @@ START_TEST(invalidation_table)
         void (*run)(void);
         bool plain_kept, global_kept;
     } rows[] = {
-        {nothing, true, true},       {flush_all, false, false},   {flush_non_global, false, true},
-        {flush_pcid_1, false, true}, {flush_pcid_2, true, true},  {invlpg_1, false, false},
-        {invlpg_2, true, false},     {invlpg_1_next, true, true}, {invpcid_1, false, true},
+        {nothing, true, true},
+        {flush_all, false, false},
+        {flush_non_global, false, true},
+        {flush_pcid_1, false, true},
+        {flush_pcid_2, true, true},
+        {invlpg_1, false, false},
+        {invlpg_2, true, false},
+        {invlpg_1_next, true, true},
+        {invpcid_1, false, true},
         {invpcid_2, true, true},
+        {flush_everywhere, false, false},
+        {flush_everywhere_next, true, true},
     };
 
     for (unsigned global = 0; global < 2; global++) {
@@ -408,6 +425,24 @@ START_TEST(invalidation_table)
         ck_assert_int_eq(kept_after(0, 0, rows[_i].run),
                          global ? rows[_i].global_kept : rows[_i].plain_kept);
         tlb_flush_all(&tlb);
+    }
+}
+END_TEST
+
+/* Hv#1's flush names an address space, not a PCID. */
+START_TEST(a_page_is_flushed_of_every_pcid)
+{
+    for (u16 pcid = 1; pcid < 4; pcid++) {
+        use_pcid(pcid, 0);
+        *pte(0, 0) = 0x100000 | P;
+        touch(WORLD, ACCESS_READ);
+    }
+    *pte(0, 0) = 0x200000 | P;
+    flush_everywhere();
+    for (u16 pcid = 1; pcid < 4; pcid++) {
+        use_pcid(pcid, 0);
+        tlb_switch(&tlb);
+        ck_assert_uint_eq(touch(WORLD, ACCESS_READ), 0x200000);
     }
 }
 END_TEST
@@ -777,7 +812,8 @@ int main(void)
     tcase_add_test(tc, second_level_spares_walks);
     tcase_add_test(tc, permission_registers_apply_to_kept_entries);
     tcase_add_test(tc, denied_by_an_old_entry_walks_again);
-    tcase_add_loop_test(tc, invalidation_table, 0, 10);
+    tcase_add_loop_test(tc, invalidation_table, 0, 12);
+    tcase_add_test(tc, a_page_is_flushed_of_every_pcid);
     tcase_add_test(tc, pcids_are_apart);
     tcase_add_test(tc, global_needs_pge);
     tcase_add_loop_test(tc, invlpg_drops_all_pieces_of_a_large_page, 0, 2);
