@@ -74,6 +74,7 @@ void jit_cache_flush(struct jit *j)
 {
     memset(j->buckets, 0, sizeof(j->buckets));
     jit_unlink_all(j);
+    jit_forget_code_segments(j);
     j->cell_count = 0;
     j->arena_used = 0;
     j->emit.at = j->code_start;
@@ -96,30 +97,29 @@ void jit_unlink_all(struct jit *j)
     for (u32 n = 0; n < j->armed_count; n++)
         j->cells[j->armed[n]] = j->cell_link[j->armed[n]]->stub;
     j->armed_count = 0;
-    memset(j->jump_cache_of, 0, sizeof(j->jump_cache_of));
     j->jump_cache_count = 0;
 }
 
 /* Modes are few at a time; if there are more than caches, all start anew. */
 struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode)
 {
-    if (unlikely(!j->jump_cache_of[mode])) {
-        if (j->jump_cache_count == JUMP_CACHES) {
-            memset(j->jump_cache_of, 0, sizeof(j->jump_cache_of));
-            j->jump_cache_count = 0;
-        }
-        jump_cache_clear(j->jump_cache[j->jump_cache_count]);
-        j->jump_cache_of[mode] = (u8)++j->jump_cache_count;
-    }
-    return j->jump_cache[j->jump_cache_of[mode] - 1];
+    mode &= MODES - 1;
+    for (unsigned n = 0; n < j->jump_cache_count; n++)
+        if (likely(j->jump_cache_mode[n] == mode))
+            return j->jump_cache[n];
+    if (j->jump_cache_count == JUMP_CACHES)
+        j->jump_cache_count = 0;
+    jump_cache_clear(j->jump_cache[j->jump_cache_count]);
+    j->jump_cache_mode[j->jump_cache_count] = mode;
+    return j->jump_cache[j->jump_cache_count++];
 }
 
 void jit_jump_cache_enter(struct jit *j, const struct jit_block *block)
 {
     u32 slot = ((u32)block->rip >> 4 ^ (u32)block->rip) & (JUMP_CACHE - 1);
 
-    jit_jump_cache(j, block->mode)[slot] =
-        (struct jump_cache_entry){.tag = block->rip, .code = block->entry_guarded};
+    jit_jump_cache(j, block->mode)[slot] = (struct jump_cache_entry){
+        .tag = block->rip | jit_jump_tag(block->mode), .code = block->entry_guarded};
 }
 
 void jit_arena_trim(struct jit *j, const void *last, size_t size)
@@ -129,7 +129,8 @@ void jit_arena_trim(struct jit *j, const void *last, size_t size)
 
 static struct jit_block **bucket_of(struct jit *j, u64 key, u64 rip, u32 mode)
 {
-    return &j->buckets[(key ^ key >> 15 ^ rip >> 12 ^ mode << 5) & (BLOCK_BUCKETS - 1)];
+    return &j->buckets[(key ^ key >> 15 ^ rip >> 12 ^ mode << 5 ^ mode >> MODE_CODE_SHIFT) &
+                       (BLOCK_BUCKETS - 1)];
 }
 
 struct jit_block *jit_block_find(struct jit *j, u64 key, u64 rip, u32 mode)

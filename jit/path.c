@@ -54,8 +54,9 @@ bool jit_follow_path(struct jit *j, struct jit_block *block, u64 end, enum vcpu_
     u32 generation = block->generation;
     struct jit_path path;
 
-    j->hot = 0;
-    if (watch(j->v, &path, end, why) && !j->v->careful && block->generation == generation &&
+    j->hot = HOT_NONE;
+    if (watch(j->v, &path, end, why) && !j->v->careful && jit_mode(j->v) == block->mode &&
+        block->generation == generation &&
         __atomic_load_n(&block->page->generation, __ATOMIC_ACQUIRE) == generation)
         jit_translate_path(j, block, &path);
     return *why != EXIT_BUDGET;

@@ -92,7 +92,9 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
         j->avx && (options->optimisations & JIT_AVX512) && __builtin_cpu_supports("avx512bw");
     j->xsave = (options->optimisations & JIT_XSAVE) && host_has_xsave();
     j->scan = (options->optimisations & JIT_SCAN) && host_scans_as_we_do();
+    j->hot = HOT_NONE;
     v->jit.host_mxcsr = 0x1f80;
+    jit_forget_code_segments(j);
     jit_emit_stubs(j);
     v->jit.self = v;
     v->jit.owner = j;
@@ -164,13 +166,6 @@ static void flags_from_jf(struct vcpu *v)
 
 /* -- modes -- */
 
-static bool flat_data(const struct segment *s)
-{
-    const u32 care = ATTR_CODE | ATTR_WRITE | ATTR_EXPAND_DOWN | ATTR_S | ATTR_P | ATTR_NULL;
-
-    return !s->base && s->limit == ~0u && (s->attr & care) == (ATTR_WRITE | ATTR_S | ATTR_P);
-}
-
 /* Which SIMD instructions run as they are: their registers are enabled (SDM 3A 13, 2.5) and no
  * floating-point exception can be raised. */
 static u32 simd_mode(const struct vcpu *v)
@@ -191,7 +186,7 @@ static u32 simd_mode(const struct vcpu *v)
     return mode;
 }
 
-static u32 mode_of(const struct vcpu *v)
+u32 jit_mode(const struct vcpu *v)
 {
     u32 context =
         (u32)(v->tlb_now - v->tlb.tables) << MODE_CONTEXT_SHIFT | simd_mode(v) | jit_x87_mode(v);
@@ -199,12 +194,8 @@ static u32 mode_of(const struct vcpu *v)
     if (v->align_check || (v->cr4 & CR4_LA57))
         return MODE_NONE;
     if (v->code_size == 8)
-        return context | MODE_CODE64 | MODE_STACK64 | MODE_PROTECTED;
-    if (v->code_size != 4 || v->stack_size != 4 || !vcpu_protected(v) || v->seg[SEG_CS].base ||
-        v->seg[SEG_CS].limit != ~0u || !flat_data(&v->seg[SEG_SS]) || !flat_data(&v->seg[SEG_DS]) ||
-        !flat_data(&v->seg[SEG_ES]))
-        return MODE_NONE;
-    return context | MODE_PROTECTED;
+        return context | MODE_CODE64 | MODE_PROTECTED;
+    return context | jit_segment_mode(jit_of(v), v); /* MODE_NONE has all bits */
 }
 
 /* -- called by translated code -- */
@@ -229,7 +220,7 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
         v->jit.budget += ji->behind + 1;
         return 1;
     }
-    v->next_rip = v->code_size == 8 ? ji->rip + i->len : (u32)(ji->rip + i->len);
+    v->next_rip = (ji->rip + i->len) & jit_rip_mask(v->jit.mode);
     ok = i->body(v, i);
     flags_to_jf(v);
     if (ok && !v->repeat)
@@ -242,7 +233,7 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
     if (!retired || v->tlb.flushes != flushes ||
         __atomic_load_n(&v->events, __ATOMIC_RELAXED) != v->jit.seen ||
         __atomic_load_n(&v->ram->code_epoch, __ATOMIC_RELAXED) != j->code_epoch || v->shadow ||
-        mode_of(v) != v->jit.mode) {
+        jit_mode(v) != v->jit.mode) {
         v->jit.budget += ji->behind + 1 - retired;
         return 1;
     }
@@ -276,7 +267,7 @@ u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
 
 static u64 fetch_address(const struct vcpu *v)
 {
-    return v->code_size == 8 ? v->rip : (u32)v->rip;
+    return v->code_size == 8 ? v->rip : (u32)(v->seg[SEG_CS].base + v->rip);
 }
 
 /* The block at RIP; NULL: one instruction for the interpreter (it leaves its page or RAM, or the
@@ -335,7 +326,7 @@ void jit_enter(struct jit *j, const struct jit_block *block, u64 end)
     v->jit.budget = end - v->icount;
     flags_to_jf(v);
     if (!(block->mode & MODE_CODE64))
-        jit_update_bounds(v);
+        jit_update_bounds(v, block->mode);
     v->jit.mode = block->mode;
     v->jit.cache = jit_jump_cache(j, block->mode);
     j->enter(block->entry_saved);
@@ -356,7 +347,7 @@ static void note_left(struct jit *j, struct vcpu *v, struct jit_block *block)
 
     block->leaves = now - j->last_left < LEAVES_APART ? block->leaves + 1 : 0;
     j->last_left = now;
-    if (block->one_by_one || block->leaves < LEAVES_MAX || mode_of(v) != block->mode)
+    if (block->one_by_one || block->leaves < LEAVES_MAX || jit_mode(v) != block->mode)
         return;
     block->leaves = 0;
     run = decode_cache_lookup(v, block->rip);
@@ -407,9 +398,11 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         v->repeat = false;
         if (j->options.counted && v->icount == end)
             return EXIT_BUDGET;
-        mode = wants_steps(v) ? MODE_NONE : mode_of(v);
+        mode = wants_steps(v) ? MODE_NONE : jit_mode(v);
         if (mode == MODE_NONE) {
             link = NULL;
+            if (unlikely(j->code_segment_count == CODE_SEGMENTS))
+                jit_cache_flush(j);
             if (interpret(v, at_most(wants_steps(v) ? 1 : INTERPRETED_SLICE, j, v, end), &why))
                 return why;
             continue;

@@ -53,14 +53,15 @@ static void emit_leave(struct translator *t, u8 *const from[], unsigned count)
 static void emit_guard(struct translator *t, const u8 *hva)
 {
     unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
-    size_t table = offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table) +
-                   8 * tlb_index(t->block->rip);
+    u64 gla = jit_linear(t->block, t->block->rip);
+    size_t table =
+        offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table) + 8 * tlb_index(gla);
     struct emit_mem tag = emit_gs((i32)(table + offsetof(struct tlb_table, exec_tag)));
     struct emit_mem page = emit_gs((i32)(table + offsetof(struct tlb_table, page)));
     u8 *elsewhere[2];
 
     t->block->entry_guarded = emit_here(t->e);
-    emit_mov_imm(t->e, T0, t->block->rip & PAGE_MASK);
+    emit_mov_imm(t->e, T0, gla & PAGE_MASK);
     emit_op_mem(t->e, EMIT_W, 0x3b, &tag, T0); /* cmp */
     elsewhere[0] = emit_jcc(t->e, CC_NE, 0);
     emit_mov_imm(t->e, T0, (u64)hva & PAGE_MASK);
@@ -82,22 +83,25 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
 {
     unsigned first = t->site_count;
     bool ends = insn_row(&ji->insn)->traits & T_ENDS;
+    bool loads = lower_segment_load(t->j, t->block, &ji->insn);
     struct reg_effects effects;
     struct mem_ref ref;
     u64 next;
 
     lower_describe(t, ji, &ref, &effects);
     lower_keep_recipe(t, &ji->insn, &effects);
-
-    if (ji->behind && ends &&
-        (t->block->path || lower_continues(t->block, &ji->insn, ji->rip, &next))) {
+    if (ji->behind && ends && !loads &&
+        (t->block->path || lower_continues(t->j, t->block, &ji->insn, ji->rip, &next))) {
         if (insn_row(&ji->insn)->flags_read)
             lower_side_exit(t, ji);
         return t->failed;
     }
-    if (ends && (lower_branch(t, ji) || lower_loop(t, ji) || lower_system_end(t, ji)))
+    if (loads) {
+        lower_load_segment(t, ji);
+        ends = false;
+    } else if (ends && (lower_branch(t, ji) || lower_loop(t, ji) || lower_system_end(t, ji)))
         return true;
-    if (ends || !lower_inside(t, ji))
+    if (!loads && (ends || !lower_inside(t, ji)))
         lower_call(t, ji);
     if (ends) {
         lower_exit_lookup(t);
@@ -116,7 +120,7 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
 static void lower_all(struct translator *t, struct jit_insn *insns, unsigned count)
 {
     const struct jit_insn *last = &insns[count - 1];
-    u64 mask = t->block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
+    u64 mask = jit_rip_mask(t->block->mode);
 
     for (unsigned n = 0; n < count; n++) {
         if (!t->loop.second)
@@ -129,17 +133,23 @@ static void lower_all(struct translator *t, struct jit_insn *insns, unsigned cou
 
 /* -- which instructions -- */
 
-/* Appends a run; returns where the block may go on, or false. */
-static bool append_run(struct jit_insn *insns, unsigned *count, const struct jit_block *block,
-                       const struct decode_run *run, u64 *rip)
+/* How many fit into BLOCK_CODE_MAX. */
+static unsigned most_insns(const struct jit_block *block)
 {
-    u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull, at = *rip;
+    return block->mode & MODE_SEGMENTED ? BLOCK_INSNS / 2 : BLOCK_INSNS;
+}
 
-    for (unsigned n = 0; n < run->count && *count < BLOCK_INSNS; n++) {
+/* Appends a run; returns where the block may go on, or false. */
+static bool append_run(const struct jit *j, struct jit_insn *insns, unsigned *count,
+                       const struct jit_block *block, const struct decode_run *run, u64 *rip)
+{
+    u64 mask = jit_rip_mask(block->mode), at = *rip;
+
+    for (unsigned n = 0; n < run->count && *count < most_insns(block); n++) {
         const struct insn *i = &run->insns[n];
 
         insns[(*count)++] = (struct jit_insn){.insn = *i, .rip = at};
-        if (lower_continues(block, i, at, rip))
+        if (lower_continues(j, block, i, at, rip))
             return true;
         at = (at + i->len) & mask;
     }
@@ -154,7 +164,7 @@ static unsigned collect(struct jit *j, const struct decode_run *run, const struc
     u64 rip = block->rip;
     unsigned count = 0;
 
-    while (append_run(insns, &count, block, run, &rip) && count < BLOCK_INSNS &&
+    while (append_run(j, insns, &count, block, run, &rip) && count < most_insns(block) &&
            (j->options.optimisations & JIT_EXTEND)) {
         run = decode_cache_lookup(j->v, rip);
         if (!run)
@@ -171,8 +181,10 @@ static unsigned collect(struct jit *j, const struct decode_run *run, const struc
 static bool collect_path(struct jit *j, const struct jit_path *path, const struct jit_block *block,
                          struct jit_insn *insns)
 {
-    u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
+    u64 mask = jit_rip_mask(block->mode);
 
+    if (path->count > most_insns(block))
+        return false;
     for (unsigned n = 0; n < path->count; n++) {
         u64 rip = path->rip[n], next = path->rip[n + 1], target;
         const struct decode_run *run = decode_cache_lookup(j->v, rip);
@@ -186,9 +198,11 @@ static bool collect_path(struct jit *j, const struct jit_path *path, const struc
             return false;
         i = &run->insns[0];
         insns[n] = (struct jit_insn){.insn = *i, .rip = rip, .behind = path->count - n - 1};
-        if (next == ((rip + i->len) & mask) && !(insn_row(i)->traits & T_ENDS))
+        if (next == ((rip + i->len) & mask) &&
+            (!(insn_row(i)->traits & T_ENDS) || lower_segment_load(j, block, i)))
             continue;
-        if (!lower_is_direct(block, i, rip, &target) || target >> PAGE_SHIFT != rip >> PAGE_SHIFT)
+        if (!lower_is_direct(block, i, rip, &target) ||
+            jit_linear(block, target) >> PAGE_SHIFT != jit_linear(block, rip) >> PAGE_SHIFT)
             return false;
         insns[n].taken = next == target;
         if (next != target && next != ((rip + i->len) & mask))
@@ -214,6 +228,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run, 
     *block = (struct jit_block){.key = key,
                                 .rip = rip,
                                 .mode = mode,
+                                .cs = j->code_segment[mode >> MODE_CODE_SHIFT],
                                 .code = emit_here(&j->emit),
                                 .generation = run->generation,
                                 .page = run->page,

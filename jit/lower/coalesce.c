@@ -29,7 +29,8 @@ void lower_describe(const struct translator *t, const struct jit_insn *ji, struc
         lower_generic_describe(t, ji, ref, effects) || lower_stack_describe(t, ji, ref, effects) ||
         lower_divide_describe(t, ji, ref, effects) || lower_string_describe(t, ji, ref, effects) ||
         lower_special_describe(t, ji, ref, effects) || lower_system_describe(t, ji, ref, effects) ||
-        lower_x87_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects));
+        lower_x87_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects) ||
+        lower_segment_describe(t, ji, ref, effects));
 }
 
 static void follow(struct values *values, const struct reg_effects *effects)
@@ -47,7 +48,7 @@ static bool groupable(const struct translator *t, const struct mem_ref *ref)
 {
     unsigned width = t->block->mode & MODE_CODE64 ? 8 : 4;
 
-    return ref->size && ref->seg == SEG_DS && ref->asz == width &&
+    return ref->size && ref->seg == REF_FLAT && ref->asz == width &&
            (!ref->aligned || ref->size == 16);
 }
 
