@@ -238,17 +238,20 @@ static void pop_memory(struct translator *t, const struct jit_insn *ji)
     lower_stack_move(t, (i32)size);
 }
 
-/* Level 0. The place that the frame ends at must be writable, too (SDM 2A ENTER). */
+/* Level 0. The place that the frame ends at must be writable, too (SDM 2A ENTER), but that is
+ * looked at behind the push. */
 static void enter(struct translator *t, const struct jit_insn *ji)
 {
     i32 size = (i32)lower_stack_bytes(t), locals = (u16)ji->insn.imm;
-    struct emit_mem slot;
+    struct emit_mem host = VCPU_AT(jit.entry), slot = emit_at(T0, 0);
     struct mem_ref ref;
 
+    kind_ref(t, STACK_ENTER, (unsigned)size, &ref);
+    lower_access_alone(t, ji, &ref);
+    emit_store(t->e, &host, T0, 8);
     lower_stack_ref(t, RSP, -size - locals, (unsigned)size, true, &ref);
     lower_access_alone(t, ji, &ref);
-    kind_ref(t, STACK_ENTER, (unsigned)size, &ref);
-    slot = lower_access_alone(t, ji, &ref);
+    emit_load(t->e, T0, &host, 8);
     emit_store(t->e, &slot, HOST_RBP, (unsigned)size);
     lower_stack_move(t, -size);
     move(t, HOST_RBP, HOST_GUEST_RSP, (unsigned)size);

@@ -245,6 +245,24 @@ START_TEST(the_largest_blocks_fit)
 }
 END_TEST
 
+/* -- order of faults -- */
+
+/* The push of ENTER faults by the limit: the page of the frame's end is not even looked at. */
+START_TEST(enter_pushes_first)
+{
+    const u32 base = 0x800000;
+    const u64 entry = MACHINE_PML4 + 0x2000 + (base >> 21) * 8;
+    struct machine *both[] = {&pair.interp, &pair.jit};
+
+    pair_start(&pair, MACHINE_COMPAT);
+    for (unsigned n = 0; n < 2; n++)
+        machine_put_uint(both[n], entry, base | 0x87, 8); /* neither accessed nor dirty */
+    set_segment(SEG_SS, base, 0xfff, DATA);
+    pair_set(&pair, RSP, 0x1002);
+    ck_assert_int_eq(PAIR_EXECUTE(&pair, 0xc8, 0x00, 0x08, 0x00), VEC_SS);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("segment");
@@ -260,6 +278,7 @@ static Suite *suite(void)
     tcase_add_test(c, jumps_look_at_the_limit);
     tcase_add_test(c, far_pointer_wraps);
     tcase_add_test(c, x87_pointer_keeps_its_selector);
+    tcase_add_test(c, enter_pushes_first);
     tcase_add_loop_test(c, the_largest_blocks_fit, 0, 4);
     suite_add_tcase(s, c);
     return s;
