@@ -295,6 +295,15 @@ static struct jit_block *block_here(struct jit *j, struct vcpu *v, u32 mode)
     return block ? block : jit_translate(j, run, (u64)(hva - v->ram->hva), mode);
 }
 
+/* How many instructions the interpreter does where there is no block: one that leaves its page or
+ * whose fetch faults, or more of what is not in RAM. */
+static u64 without_block(const struct vcpu *v)
+{
+    const u8 *hva = tlb_exec_ptr(v->tlb_now, fetch_address(v));
+
+    return hva && !ram_contains(v->ram, hva) ? INTERPRETED_SLICE : 1;
+}
+
 static void link_to(struct jit *j, struct jit_link *link, const struct jit_block *block)
 {
     if (link->rel32) {
@@ -412,7 +421,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         follow_epoch(j, v);
         if (!block || (j->options.counted && block->count > end - v->icount)) {
             link = NULL;
-            if (interpret(v, block ? end - v->icount : 1, &why))
+            if (interpret(v, block ? end - v->icount : at_most(without_block(v), j, v, end), &why))
                 return why;
             continue;
         }
