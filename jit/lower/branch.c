@@ -493,6 +493,8 @@ bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji
         lower_stack_ref(t, RSP, 0, i->osz, false, ref);
     } else if (indirect(t, i) && (i->flags & I_MEM)) {
         lower_ref(t, ji, i->osz, false, ref);
+    } else if (i->id == INSN_LOOP_Jb || i->id == INSN_LOOPE_Jb || i->id == INSN_LOOPNE_Jb) {
+        effects->written = (u32)BIT(RCX);
     }
     return true;
 }
