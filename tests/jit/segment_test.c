@@ -263,6 +263,20 @@ START_TEST(enter_pushes_first)
 }
 END_TEST
 
+/* movdqa [ebx], xmm0 misaligned: its page becomes neither accessed nor dirty. */
+START_TEST(alignment_comes_before_the_page)
+{
+    const u64 entry = MACHINE_PML4 + 0x2000 + 4 * 8;
+    struct machine *both[] = {&pair.interp, &pair.jit};
+
+    pair_start(&pair, MACHINE_COMPAT);
+    for (unsigned n = 0; n < 2; n++)
+        machine_put_uint(both[n], entry, 0x800087, 8);
+    pair_set(&pair, RBX, 0x800008);
+    ck_assert_int_eq(PAIR_EXECUTE(&pair, 0x66, 0x0f, 0x7f, 0x03), VEC_GP);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("segment");
@@ -279,6 +293,7 @@ static Suite *suite(void)
     tcase_add_test(c, far_pointer_wraps);
     tcase_add_test(c, x87_pointer_keeps_its_selector);
     tcase_add_test(c, enter_pushes_first);
+    tcase_add_test(c, alignment_comes_before_the_page);
     tcase_add_loop_test(c, the_largest_blocks_fit, 0, 4);
     suite_add_tcase(s, c);
     return s;
