@@ -190,7 +190,9 @@ struct vcpu {
         u8 x87;
         u32 x87_insn, x87_data;
         u64 x87_fdp;
-        u64 bound[2][2]; /* FS, GS outside 64-bit mode: where loads and stores must end */
+        /* Segments outside 64-bit mode: where loads and stores must end; where expand-down ones
+         * begin. */
+        u64 bound[SEG_COUNT][2], low[SEG_COUNT];
         u8 x87_image[576] ALIGNED(64);
         struct jit *owner;
     } jit;

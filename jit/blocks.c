@@ -21,18 +21,28 @@ static void jump_cache_clear(struct jump_cache_entry *cache)
         cache[n].tag = BIT(63) | !n; /* BIT(63) belongs into entry 0 */
 }
 
+/* The cache of a mode, or NULL: it has none. */
+static struct jump_cache_entry *cache_of(struct jit *j, u32 mode)
+{
+    mode &= MODES - 1;
+    for (unsigned n = 0; n < j->jump_cache_count; n++)
+        if (likely(j->jump_cache_mode[n] == mode))
+            return j->jump_cache[n];
+    return NULL;
+}
+
 /* Modes are few at a time; if there are more than caches, all start anew. */
 struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode)
 {
-    if (unlikely(!j->jump_cache_of[mode])) {
-        if (j->jump_cache_count == JUMP_CACHES) {
-            memset(j->jump_cache_of, 0, sizeof(j->jump_cache_of));
-            j->jump_cache_count = 0;
-        }
-        jump_cache_clear(j->jump_cache[j->jump_cache_count]);
-        j->jump_cache_of[mode] = (u8)++j->jump_cache_count;
-    }
-    return j->jump_cache[j->jump_cache_of[mode] - 1];
+    struct jump_cache_entry *cache = cache_of(j, mode);
+
+    if (likely(cache))
+        return cache;
+    if (j->jump_cache_count == JUMP_CACHES)
+        j->jump_cache_count = 0;
+    jump_cache_clear(j->jump_cache[j->jump_cache_count]);
+    j->jump_cache_mode[j->jump_cache_count] = mode & (MODES - 1);
+    return j->jump_cache[j->jump_cache_count++];
 }
 
 struct jump_cache_entry *jit_jump_cache_slot(struct jit *j, u32 mode, u64 rip)
@@ -42,20 +52,17 @@ struct jump_cache_entry *jit_jump_cache_slot(struct jit *j, u32 mode, u64 rip)
 
 void jit_jump_cache_enter(struct jit *j, const struct jit_block *block)
 {
-    *jit_jump_cache_slot(j, block->mode, block->rip) =
-        (struct jump_cache_entry){.tag = block->rip, .code = block->entry_guarded};
+    *jit_jump_cache_slot(j, block->mode, block->rip) = (struct jump_cache_entry){
+        .tag = block->rip | jit_jump_tag(block->mode), .code = block->entry_guarded};
 }
 
 static void jump_cache_leave(struct jit *j, const struct jit_block *block)
 {
+    struct jump_cache_entry *cache = cache_of(j, block->mode);
     u32 slot = jump_slot(block->rip);
-    struct jump_cache_entry *entry;
 
-    if (!j->jump_cache_of[block->mode])
-        return;
-    entry = &jit_jump_cache(j, block->mode)[slot];
-    if (entry->tag == block->rip && entry->code == block->entry_guarded)
-        entry->tag = BIT(63) | !slot;
+    if (cache && cache[slot].code == block->entry_guarded)
+        cache[slot].tag = BIT(63) | !slot;
 }
 
 /* -- links -- */
@@ -88,7 +95,8 @@ void jit_link_to(struct jit *j, struct jit_link *link, struct jit_block *block)
 
 static struct jit_block **bucket_of(struct jit *j, u64 key, u64 rip, u32 mode)
 {
-    return &j->buckets[(key ^ key >> 15 ^ rip >> 12 ^ mode << 5) & (BLOCK_BUCKETS - 1)];
+    return &j->buckets[(key ^ key >> 15 ^ rip >> 12 ^ mode << 5 ^ mode >> MODE_CODE_SHIFT) &
+                       (BLOCK_BUCKETS - 1)];
 }
 
 static struct jit_block **page_bucket(struct jit *j, u64 page)
@@ -233,7 +241,7 @@ static bool bytes_same(const struct jit *j, const struct jit_block *block)
     for (unsigned n = 0; n < block->count; n++) {
         const struct jit_insn *ji = &block->insns[n];
 
-        if (memcmp(page + (ji->rip & ~PAGE_MASK), ji->insn.bytes, ji->insn.len))
+        if (memcmp(page + (jit_linear(block, ji->rip) & ~PAGE_MASK), ji->insn.bytes, ji->insn.len))
             return false;
     }
     return true;

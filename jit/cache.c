@@ -93,6 +93,7 @@ void jit_cache_flush(struct jit *j)
 {
     for (unsigned n = 0; n < REGIONS; n++)
         evict(j, n);
+    jit_forget_code_segments(j);
     j->stats.flushes++;
     jit_cache_use(j, 0);
 }

@@ -186,7 +186,7 @@ static bool replay_one(struct vcpu *v)
     i = run->insns;
     do {
         v->repeat = false;
-        v->next_rip = v->code_size == 8 ? v->rip + i->len : (u32)(v->rip + i->len);
+        v->next_rip = (v->rip + i->len) & jit_rip_mask(v->jit.mode);
         if (!i->body(v, i))
             return false;
     } while (v->repeat);
@@ -352,7 +352,8 @@ static bool narrow(struct jit *j)
 static const struct jit_block *block_at(struct jit *j, u64 rip)
 {
     struct vcpu *v = j->v;
-    const u8 *hva = tlb_exec_ptr(v->tlb_now, v->code_size == 8 ? rip : (u32)rip);
+    const u8 *hva =
+        tlb_exec_ptr(v->tlb_now, v->code_size == 8 ? rip : (u32)(v->seg[SEG_CS].base + rip));
 
     if (!hva || !ram_contains(v->ram, hva))
         return NULL;

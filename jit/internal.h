@@ -58,17 +58,29 @@ enum jit_mode_bits {
     MODE_CODE64 = 1u << 0,
     MODE_CONTEXT = 3u << 1, /* enum tlb_context */
     MODE_PROTECTED = 1u << 3,
-    MODE_STACK64 = 1u << 4,
+    MODE_SEGMENTED = 1u << 4, /* DS, ES or SS is not flat: every access is judged (bound.c) */
     /* SIMD registers may be used, and MXCSR masks all exceptions. */
     MODE_SSE = 1u << 5,
     MODE_AVX = 1u << 6,
     MODE_AVX512 = 1u << 7,
     /* x87 and MMX may be used, all x87 exceptions are masked. */
     MODE_X87 = 1u << 8,
-    MODES = 1u << 9
+    MODE_CODE16 = 1u << 9,
+    MODE_STACK16 = 1u << 10,
+    MODE_EXPAND_DOWN = 1u << 11, /* a segment has a lower bound */
+    MODES = 1u << 12,
+    /* Above them: the number of the code segment, 0 for a flat one. */
+    CODE_SEGMENTS = 1 << 12
 };
+#define HOT_NONE           (~0ull) /* 0 is where many 16-bit programs begin */
 #define MODE_CONTEXT_SHIFT 1
+#define MODE_CODE_SHIFT    12
 #define MODE_NONE          (~0u) /* the interpreter's */
+
+/* Base and limit of CS, which are constants of blocks. */
+struct code_segment {
+    u32 base, limit;
+};
 
 /* vcpu.jit.x87: where the guest's x87 state is. */
 enum jit_x87 {
@@ -103,9 +115,10 @@ struct jit_block {
     u64 key; /* byte offset in RAM */
     u64 rip;
     u32 mode;
-    u32 generation; /* of the page, when it was translated or found again */
-    bool dead;      /* its bytes have changed */
-    u64 granules;   /* of the page that its instructions lie in */
+    u32 generation;         /* of the page, when it was translated or found again */
+    bool dead;              /* its bytes have changed */
+    u64 granules;           /* of the page that its instructions lie in */
+    struct code_segment cs; /* outside 64-bit mode */
     const struct ram_page *page;
     u64 entry_host;    /* code address, flags in the host's flags */
     u64 entry_saved;   /* flags in JF */
@@ -163,10 +176,13 @@ struct jit {
     struct jit_block *buckets[BLOCK_BUCKETS];
     struct jit_block *pages[PAGE_BUCKETS];
     struct jump_cache_entry jump_cache[JUMP_CACHES][JUMP_CACHE];
-    u8 jump_cache_of[MODES]; /* 1 + index, or 0 */
+    u32 jump_cache_mode[JUMP_CACHES]; /* whose each is, without the code segment */
     unsigned jump_cache_count;
+    struct code_segment code_segment[CODE_SEGMENTS];
+    u16 code_segment_hash[2 * CODE_SEGMENTS]; /* numbers, open addressing; 0: empty */
+    u32 code_segment_count, code_segment_last;
     struct jit_sample samples[SAMPLES];
-    u64 hot;        /* RIP that a path is wanted from, 0: none */
+    u64 hot;        /* RIP that a path is wanted from, or HOT_NONE */
     u64 last_left;  /* TSC when a shared check last made a block leave */
     u64 code_epoch; /* hits before this one have been followed */
 
@@ -185,6 +201,18 @@ struct jit {
 };
 
 enum { ARENA_SIZE = 64 << 20 };
+
+/* The linear address of RIP in the code of a block. */
+static inline u64 jit_linear(const struct jit_block *block, u64 rip)
+{
+    return block->mode & MODE_CODE64 ? rip : (u32)(block->cs.base + rip);
+}
+
+/* What is left of an instruction pointer that goes on behind an instruction. */
+static inline u64 jit_rip_mask(u32 mode)
+{
+    return mode & MODE_CODE64 ? ~0ull : mode & MODE_CODE16 ? 0xffff : 0xffffffff;
+}
 
 static inline struct jit *jit_of(const struct vcpu *v)
 {
@@ -220,6 +248,11 @@ void jit_link_to(struct jit *j, struct jit_link *link, struct jit_block *block);
 /* A jump goes to its stub again. */
 void jit_link_cut(struct jit *j, struct jit_link *link);
 
+/* Code segments of one mode share a jump cache; tags of all but the flat one differ in this. */
+static inline u64 jit_jump_tag(u32 mode)
+{
+    return (u64)(mode >> MODE_CODE_SHIFT) << 32;
+}
 /* The jump cache of a mode. */
 struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode);
 /* The entry of that cache where rip belongs. */
@@ -255,14 +288,21 @@ void jit_x87_settle(struct vcpu *v);
 u32 jit_x87_mode(const struct vcpu *v);
 
 /* -- bound.c -- */
-/* After FS or GS changed, before translated code outside 64-bit mode is entered. */
-void jit_update_bounds(struct vcpu *v);
+/* The mode bits that segments decide outside 64-bit mode, with the number of the code segment.
+ * MODE_NONE: the interpreter's, or no number is left until the next flush. */
+u32 jit_segment_mode(struct jit *j, const struct vcpu *v);
+/* After segments changed, before translated code of a mode (not 64-bit) is entered. */
+void jit_update_bounds(struct vcpu *v, u32 mode);
+/* Forgets the numbers of code segments. */
+void jit_forget_code_segments(struct jit *j);
 /* -- trace.c -- */
 /* Guest and host code side by side. */
 void jit_trace_block(const struct jit *j, FILE *out, const struct jit_block *block);
 void jit_trace_insn(const struct jit *j, FILE *out, u64 rip, const struct insn *i);
 
 /* -- run.c -- */
+/* What blocks at RIP depend on now: enum jit_mode_bits, or MODE_NONE. */
+u32 jit_mode(const struct vcpu *v);
 /* Runs translated code from block until it leaves; counted: not beyond end. */
 void jit_enter(struct jit *j, const struct jit_block *block, u64 end);
 

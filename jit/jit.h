@@ -3,8 +3,8 @@
  * The translator: guest blocks to host code, and the engine that runs them.
  *
  * Code the translator does not know calls the interpreter's body for that one instruction; whole
- * modes it does not know (16-bit code, segments that are not flat, alignment checks, single steps)
- * run in the interpreter. So coverage is complete, and what is executed is always the same.
+ * modes it does not know (alignment checks, single steps) run in the interpreter. So coverage is
+ * complete, and what is executed is always the same.
  */
 #pragma once
 

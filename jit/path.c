@@ -55,8 +55,8 @@ bool jit_follow_path(struct jit *j, struct jit_block *block, u64 end, enum vcpu_
     u64 before = __atomic_load_n(epoch, __ATOMIC_ACQUIRE);
     struct jit_path path;
 
-    j->hot = 0;
-    if (watch(j->v, &path, end, why) && !j->v->careful &&
+    j->hot = HOT_NONE;
+    if (watch(j->v, &path, end, why) && !j->v->careful && jit_mode(j->v) == block->mode &&
         __atomic_load_n(epoch, __ATOMIC_ACQUIRE) == before)
         jit_translate_path(j, block, &path);
     return *why != EXIT_BUDGET;

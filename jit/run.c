@@ -92,7 +92,9 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
         j->avx && (options->optimisations & JIT_AVX512) && __builtin_cpu_supports("avx512bw");
     j->xsave = (options->optimisations & JIT_XSAVE) && host_has_xsave();
     j->scan = (options->optimisations & JIT_SCAN) && host_scans_as_we_do();
+    j->hot = HOT_NONE;
     v->jit.host_mxcsr = 0x1f80;
+    jit_forget_code_segments(j);
     jit_emit_stubs(j);
     v->jit.self = v;
     v->jit.owner = j;
@@ -163,13 +165,6 @@ static void flags_from_jf(struct vcpu *v)
 
 /* -- modes -- */
 
-static bool flat_data(const struct segment *s)
-{
-    const u32 care = ATTR_CODE | ATTR_WRITE | ATTR_EXPAND_DOWN | ATTR_S | ATTR_P | ATTR_NULL;
-
-    return !s->base && s->limit == ~0u && (s->attr & care) == (ATTR_WRITE | ATTR_S | ATTR_P);
-}
-
 /* Which SIMD instructions run as they are: their registers are enabled (SDM 3A 13, 2.5) and no
  * floating-point exception can be raised. */
 static u32 simd_mode(const struct vcpu *v)
@@ -190,7 +185,7 @@ static u32 simd_mode(const struct vcpu *v)
     return mode;
 }
 
-static u32 mode_of(const struct vcpu *v)
+u32 jit_mode(const struct vcpu *v)
 {
     u32 context =
         (u32)(v->tlb_now - v->tlb.tables) << MODE_CONTEXT_SHIFT | simd_mode(v) | jit_x87_mode(v);
@@ -198,19 +193,15 @@ static u32 mode_of(const struct vcpu *v)
     if (v->align_check || (v->cr4 & CR4_LA57))
         return MODE_NONE;
     if (v->code_size == 8)
-        return context | MODE_CODE64 | MODE_STACK64 | MODE_PROTECTED;
-    if (v->code_size != 4 || v->stack_size != 4 || !vcpu_protected(v) || v->seg[SEG_CS].base ||
-        v->seg[SEG_CS].limit != ~0u || !flat_data(&v->seg[SEG_SS]) || !flat_data(&v->seg[SEG_DS]) ||
-        !flat_data(&v->seg[SEG_ES]))
-        return MODE_NONE;
-    return context | MODE_PROTECTED;
+        return context | MODE_CODE64 | MODE_PROTECTED;
+    return context | jit_segment_mode(jit_of(v), v); /* MODE_NONE has all bits */
 }
 
 /* -- blocks -- */
 
 static u64 fetch_address(const struct vcpu *v)
 {
-    return v->code_size == 8 ? v->rip : (u32)v->rip;
+    return v->code_size == 8 ? v->rip : (u32)(v->seg[SEG_CS].base + v->rip);
 }
 
 /* The host address of the instruction at RIP, in RAM, or NULL: the slow way finds out more. After
@@ -274,6 +265,15 @@ static struct jit_block *block_here(struct jit *j, struct vcpu *v, u32 mode)
     return block ? block : jit_translate(j, key, mode);
 }
 
+/* How many instructions the interpreter does where there is no block: one that leaves its page or
+ * whose fetch faults, or more of what is not in RAM. */
+static u64 without_block(const struct vcpu *v)
+{
+    const u8 *hva = tlb_exec_ptr(v->tlb_now, fetch_address(v));
+
+    return hva && !ram_contains(v->ram, hva) ? INTERPRETED_SLICE : 1;
+}
+
 /* After IRET from a fault's handler RF holds instruction breakpoints off for one instruction (SDM
  * 3B 17.3.1.1). Where there are none and nothing comes in between, that is all the same as RF = 0:
  * what this instruction pushes if it faults has RF set anyway. Counted runs may end at any
@@ -303,14 +303,14 @@ static u32 mode_to_go_on(const struct jit *j, struct vcpu *v)
         __atomic_load_n(&v->ram->code_epoch, __ATOMIC_RELAXED) != j->code_epoch)
         return MODE_NONE;
     forget_rf(j, v);
-    return wants_steps(v) ? MODE_NONE : mode_of(v);
+    return wants_steps(v) ? MODE_NONE : jit_mode(v);
 }
 
 /* What jit_enter() does for a mode. Nothing is pending. */
 static void enter_mode(struct jit *j, struct vcpu *v, u32 mode)
 {
     if (!(mode & MODE_CODE64))
-        jit_update_bounds(v);
+        jit_update_bounds(v, mode);
     v->jit.mode = mode;
     v->jit.cache = jit_jump_cache(j, mode);
     v->jit.seen = 0;
@@ -346,7 +346,7 @@ static u64 entry_here(struct jit *j, struct vcpu *v)
     if (mode == MODE_NONE)
         return JIT_LEAVE;
     cached = jit_jump_cache_slot(j, mode, v->rip);
-    if (unlikely(cached->tag != v->rip))
+    if (unlikely(cached->tag != (v->rip | jit_jump_tag(mode))))
         return jit_lookup(v);
     enter_mode(j, v, mode);
     return cached->code;
@@ -396,7 +396,7 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
         v->jit.budget += ji->behind + 1;
         return JIT_LEAVE;
     }
-    v->next_rip = v->code_size == 8 ? ji->rip + i->len : (u32)(ji->rip + i->len);
+    v->next_rip = (ji->rip + i->len) & jit_rip_mask(v->jit.mode);
     if (!i->body(v, i) || v->repeat)
         return not_retired(j, v, ji);
     flags_to_jf(v);
@@ -405,7 +405,7 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
     if ((insn_row(i)->traits & T_ENDS) || v->tlb.flushes != flushes ||
         __atomic_load_n(&v->events, __ATOMIC_RELAXED) != v->jit.seen ||
         __atomic_load_n(&v->ram->code_epoch, __ATOMIC_RELAXED) != j->code_epoch || v->shadow ||
-        mode_of(v) != v->jit.mode)
+        jit_mode(v) != v->jit.mode)
         return go_elsewhere(j, v, ji->behind);
     return 0;
 }
@@ -451,7 +451,7 @@ void jit_enter(struct jit *j, const struct jit_block *block, u64 end)
     v->jit.budget = end - v->icount;
     flags_to_jf(v);
     if (!(block->mode & MODE_CODE64))
-        jit_update_bounds(v);
+        jit_update_bounds(v, block->mode);
     v->jit.mode = block->mode;
     v->jit.cache = jit_jump_cache(j, block->mode);
     j->enter(block->entry_saved);
@@ -471,7 +471,7 @@ static void note_left(struct jit *j, struct vcpu *v, struct jit_block *block)
 
     block->leaves = now - j->last_left < LEAVES_APART ? block->leaves + 1 : 0;
     j->last_left = now;
-    if (block->one_by_one || block->leaves < LEAVES_MAX || mode_of(v) != block->mode)
+    if (block->one_by_one || block->leaves < LEAVES_MAX || jit_mode(v) != block->mode)
         return;
     block->leaves = 0;
     jit_retranslate(j, block);
@@ -514,9 +514,11 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         if (j->options.counted && v->icount == end)
             return EXIT_BUDGET;
         forget_rf(j, v);
-        mode = wants_steps(v) ? MODE_NONE : mode_of(v);
+        mode = wants_steps(v) ? MODE_NONE : jit_mode(v);
         if (mode == MODE_NONE) {
             link = NULL;
+            if (unlikely(j->code_segment_count == CODE_SEGMENTS))
+                jit_cache_flush(j);
             if (interpret(v, at_most(wants_steps(v) ? 1 : INTERPRETED_SLICE, j, v, end), &why))
                 return why;
             continue;
@@ -529,7 +531,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
             continue;
         if (!block || (j->options.counted && block->count > end - v->icount)) {
             link = NULL;
-            if (interpret(v, block ? end - v->icount : 1, &why))
+            if (interpret(v, block ? end - v->icount : at_most(without_block(v), j, v, end), &why))
                 return why;
             continue;
         }

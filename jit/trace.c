@@ -60,7 +60,7 @@ static void trace_host(const struct jit *j, FILE *out, u64 from, u64 to, const c
 
 void jit_trace_block(const struct jit *j, FILE *out, const struct jit_block *block)
 {
-    unsigned code_size = block->mode & MODE_CODE64 ? 8 : 4;
+    unsigned code_size = block->mode & MODE_CODE64 ? 8 : block->mode & MODE_CODE16 ? 2 : 4;
     u64 at = block->code, end = block->code + block->code_size;
     char text[TEXT + 20];
 

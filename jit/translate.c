@@ -57,14 +57,15 @@ static void emit_leave(struct translator *t, u8 *const from[], unsigned count, u
 static void emit_guard(struct translator *t, const u8 *hva)
 {
     unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
-    size_t table = offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table) +
-                   8 * tlb_index(t->block->rip);
+    u64 gla = jit_linear(t->block, t->block->rip);
+    size_t table =
+        offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table) + 8 * tlb_index(gla);
     struct emit_mem tag = emit_gs((i32)(table + offsetof(struct tlb_table, exec_tag)));
     struct emit_mem page = emit_gs((i32)(table + offsetof(struct tlb_table, page)));
     u8 *elsewhere[2];
 
     t->block->entry_guarded = emit_here(t->e);
-    emit_mov_imm(t->e, T0, t->block->rip & PAGE_MASK);
+    emit_mov_imm(t->e, T0, gla & PAGE_MASK);
     emit_op_mem(t->e, EMIT_W, 0x3b, &tag, T0); /* cmp */
     elsewhere[0] = emit_jcc(t->e, CC_NE, 0);
     emit_mov_imm(t->e, T0, (u64)hva & PAGE_MASK);
@@ -86,6 +87,7 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
 {
     unsigned first = t->site_count;
     bool ends = insn_row(&ji->insn)->traits & T_ENDS;
+    bool loads = lower_segment_load(t->j, t->block, &ji->insn);
     struct reg_effects effects;
     struct mem_ref ref;
     u64 next;
@@ -93,7 +95,7 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
     lower_describe(t, ji, &ref, &effects);
     lower_keep_recipe(t, &ji->insn, &effects);
 
-    if (ji->behind && ends &&
+    if (ji->behind && ends && !loads &&
         (t->block->path || lower_continues(t->j, t->block, &ji->insn, ji->rip, &next))) {
         if (lower_masks_interrupts(t->j, &ji->insn))
             lower_mask_interrupts(t, ji);
@@ -101,9 +103,12 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
             lower_side_exit(t, ji);
         return t->failed;
     }
-    if (ends && (lower_branch(t, ji) || lower_loop(t, ji) || lower_system_end(t, ji)))
+    if (loads) {
+        lower_load_segment(t, ji);
+        ends = false;
+    } else if (ends && (lower_branch(t, ji) || lower_loop(t, ji) || lower_system_end(t, ji)))
         return true;
-    if (ends || !lower_inside(t, ji))
+    if (!loads && (ends || !lower_inside(t, ji)))
         lower_call(t, ji);
     if (ends) {
         lower_exit_lookup(t);
@@ -122,7 +127,7 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
 static void lower_all(struct translator *t, struct jit_insn *insns, unsigned count)
 {
     const struct jit_insn *last = &insns[count - 1];
-    u64 mask = t->block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
+    u64 mask = jit_rip_mask(t->block->mode);
 
     for (unsigned n = 0; n < count; n++) {
         if (!t->loop.second)
@@ -135,13 +140,19 @@ static void lower_all(struct translator *t, struct jit_insn *insns, unsigned cou
 
 /* -- which instructions -- */
 
+/* How many a block may have: accesses of segmented code are long. */
+static unsigned most_insns(const struct jit_block *block)
+{
+    return block->mode & MODE_SEGMENTED ? BLOCK_INSNS / 2 : BLOCK_INSNS;
+}
+
 /* Appends a run; returns where the block may go on, or false. */
 static bool append_run(const struct jit *j, struct jit_insn *insns, unsigned *count,
                        const struct jit_block *block, const struct decode_run *run, u64 *rip)
 {
-    u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull, at = *rip;
+    u64 mask = jit_rip_mask(block->mode), at = *rip;
 
-    for (unsigned n = 0; n < run->count && *count < BLOCK_INSNS; n++) {
+    for (unsigned n = 0; n < run->count && *count < most_insns(block); n++) {
         const struct insn *i = &run->insns[n];
 
         insns[(*count)++] = (struct jit_insn){.insn = *i, .rip = at};
@@ -160,6 +171,7 @@ static unsigned collect(struct jit *j, const struct decode_run *run, struct jit_
     u64 rip = block->rip;
     unsigned count = 0;
 
+    limit = limit < most_insns(block) ? limit : most_insns(block);
     while (append_run(j, insns, &count, block, run, &rip) && count < limit &&
            (j->options.optimisations & JIT_EXTEND)) {
         run = decode_cache_lookup(j->v, rip);
@@ -171,7 +183,8 @@ static unsigned collect(struct jit *j, const struct decode_run *run, struct jit_
     count = count < limit ? count : limit;
     for (unsigned n = 0; n < count; n++) {
         insns[n].behind = count - n - 1;
-        block->granules |= ram_granules(insns[n].rip & ~PAGE_MASK, insns[n].insn.len);
+        block->granules |=
+            ram_granules(jit_linear(block, insns[n].rip) & ~PAGE_MASK, insns[n].insn.len);
     }
     return count;
 }
@@ -181,8 +194,10 @@ static unsigned collect(struct jit *j, const struct decode_run *run, struct jit_
 static unsigned collect_path(struct jit *j, const struct jit_path *path, struct jit_block *block,
                              struct jit_insn *insns)
 {
-    u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
+    u64 mask = jit_rip_mask(block->mode);
 
+    if (path->count > most_insns(block))
+        return 0;
     for (unsigned n = 0; n < path->count; n++) {
         u64 rip = path->rip[n], next = path->rip[n + 1], target;
         const struct decode_run *run = decode_cache_lookup(j->v, rip);
@@ -196,10 +211,12 @@ static unsigned collect_path(struct jit *j, const struct jit_path *path, struct 
             return 0;
         i = &run->insns[0];
         insns[n] = (struct jit_insn){.insn = *i, .rip = rip, .behind = path->count - n - 1};
-        block->granules |= ram_granules(rip & ~PAGE_MASK, i->len);
-        if (next == ((rip + i->len) & mask) && !(insn_row(i)->traits & T_ENDS))
+        block->granules |= ram_granules(jit_linear(block, rip) & ~PAGE_MASK, i->len);
+        if (next == ((rip + i->len) & mask) &&
+            (!(insn_row(i)->traits & T_ENDS) || lower_segment_load(j, block, i)))
             continue;
-        if (!lower_is_direct(block, i, rip, &target) || target >> PAGE_SHIFT != rip >> PAGE_SHIFT)
+        if (!lower_is_direct(block, i, rip, &target) ||
+            jit_linear(block, target) >> PAGE_SHIFT != jit_linear(block, rip) >> PAGE_SHIFT)
             return 0;
         insns[n].taken = next == target;
         if (next != target && next != ((rip + i->len) & mask))
@@ -305,7 +322,8 @@ static struct jit_block *translate_somehow(struct jit *j, const struct jit_block
 
 struct jit_block *jit_translate(struct jit *j, u64 key, u32 mode)
 {
-    const struct jit_block like = {.key = key, .rip = j->v->rip, .mode = mode};
+    const struct jit_block like = {
+        .key = key, .rip = j->v->rip, .mode = mode, .cs = j->code_segment[mode >> MODE_CODE_SHIFT]};
 
     return translate_somehow(j, &like);
 }
@@ -313,7 +331,7 @@ struct jit_block *jit_translate(struct jit *j, u64 key, u32 mode)
 void jit_retranslate(struct jit *j, struct jit_block *old)
 {
     const struct jit_block like = {
-        .key = old->key, .rip = old->rip, .mode = old->mode, .one_by_one = true};
+        .key = old->key, .rip = old->rip, .mode = old->mode, .cs = old->cs, .one_by_one = true};
 
     jit_block_kill(j, old, false);
     translate_somehow(j, &like);
@@ -324,6 +342,7 @@ bool jit_translate_path(struct jit *j, struct jit_block *old, const struct jit_p
     const struct jit_block like = {.key = old->key,
                                    .rip = old->rip,
                                    .mode = old->mode,
+                                   .cs = old->cs,
                                    .one_by_one = old->one_by_one,
                                    .path = true};
     const struct decode_run *run = decode_cache_lookup(j->v, old->rip);

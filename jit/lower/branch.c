@@ -4,9 +4,16 @@
  */
 #include "jit/lower/lower.h"
 
-static u64 code_mask(const struct translator *t)
+/* The instruction behind. */
+static u64 next_of(const struct jit_block *block, const struct insn *i, u64 rip)
 {
-    return t->block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
+    return (rip + i->len) & jit_rip_mask(block->mode);
+}
+
+/* A target is cut to the operand size. */
+static u64 target_mask(const struct insn *i)
+{
+    return i->osz == 8 ? ~0ull : i->osz == 4 ? 0xffffffffull : 0xffffull;
 }
 
 static bool canonical(u64 address)
@@ -14,9 +21,24 @@ static bool canonical(u64 address)
     return (u64)((i64)(address << 16) >> 16) == address;
 }
 
+/* Where a jump may go; else its body raises the exception. */
+static bool allowed(const struct jit_block *block, u64 target)
+{
+    return block->mode & MODE_CODE64 ? canonical(target) : target <= block->cs.limit;
+}
+
+bool lower_target(const struct jit_block *block, const struct insn *i, u64 rip, u64 *target)
+{
+    *target = (next_of(block, i, rip) + (u64)i->imm) & target_mask(i);
+    return allowed(block, *target);
+}
+
 static u64 target_of(const struct translator *t, const struct jit_insn *ji)
 {
-    return (ji->rip + ji->insn.len + (u64)ji->insn.imm) & code_mask(t);
+    u64 target;
+
+    lower_target(t->block, &ji->insn, ji->rip, &target);
+    return target;
 }
 
 /* -- leaving -- */
@@ -37,9 +59,14 @@ void lower_leave_at(struct translator *t, u64 rip, u64 exit)
 }
 
 /* What is mapped beyond the page may change: only a jump inside it goes on unguarded. */
+static bool in_page(const struct jit_block *block, u64 target)
+{
+    return jit_linear(block, target) >> PAGE_SHIFT == jit_linear(block, block->rip) >> PAGE_SHIFT;
+}
+
 static bool same_page(const struct translator *t, u64 target)
 {
-    return target >> PAGE_SHIFT == t->block->rip >> PAGE_SHIFT;
+    return in_page(t->block, target);
 }
 
 /* An exit that continues at target; NULL: no memory. Flags as they are now. */
@@ -202,7 +229,7 @@ void lower_side_exit(struct translator *t, const struct jit_insn *ji)
 {
     bool turned = ji->taken && ji->behind; /* the block goes on where it jumps to */
     unsigned cc = (insn_row(&ji->insn)->key.opcode & 15) ^ turned;
-    u64 target = turned ? (ji->rip + ji->insn.len) & code_mask(t) : target_of(t, ji);
+    u64 target = turned ? next_of(t->block, &ji->insn, ji->rip) : target_of(t, ji);
     bool back = jumps_back(ji, target);
     struct exit_site *x;
 
@@ -228,34 +255,38 @@ static void jump_if(struct translator *t, const struct jit_insn *ji)
 {
     lower_side_exit(t, ji);
     if (!t->failed)
-        lower_exit_to(t, (ji->rip + ji->insn.len) & code_mask(t), false);
+        lower_exit_to(t, next_of(t->block, &ji->insn, ji->rip), false);
+}
+
+bool lower_usual_size(const struct jit_block *block, const struct insn *i)
+{
+    return block->mode & MODE_CODE64 ? i->osz == 8 : i->osz == 2 || i->osz == 4;
 }
 
 bool lower_is_direct(const struct jit_block *block, const struct insn *i, u64 rip, u64 *target)
 {
-    u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
-
-    if (insn_row(i)->jit != CLASS_BRANCH || i->osz != (block->mode & MODE_CODE64 ? 8 : 4))
+    if (insn_row(i)->jit != CLASS_BRANCH || !lower_usual_size(block, i))
         return false;
-    *target = (rip + i->len + (u64)i->imm) & mask;
-    return canonical(*target) && (i->id == INSN_JMP_Jb || i->id == INSN_JMP_Jz || conditional(i));
+    return lower_target(block, i, rip, target) &&
+           (i->id == INSN_JMP_Jb || i->id == INSN_JMP_Jz || conditional(i));
 }
 
 bool lower_continues(const struct jit *j, const struct jit_block *block, const struct insn *i,
                      u64 rip, u64 *next)
 {
-    u64 mask = block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull, target;
+    u64 target;
 
-    if (lower_masks_interrupts(j, i)) {
-        *next = (rip + i->len) & mask;
-        return *next >> PAGE_SHIFT == block->rip >> PAGE_SHIFT;
-    }
+    *next = next_of(block, i, rip);
+    if (lower_masks_interrupts(j, i) || lower_segment_load(j, block, i))
+        return in_page(block, *next);
     if (!lower_is_direct(block, i, rip, &target))
         return false;
-    *next = conditional(i) ? (rip + i->len) & mask : target;
-    if (!conditional(i) && target <= rip)
-        return false;
-    return *next >> PAGE_SHIFT == block->rip >> PAGE_SHIFT;
+    if (!conditional(i)) {
+        *next = target;
+        if (target <= rip)
+            return false;
+    }
+    return in_page(block, *next);
 }
 
 /* The slot that a call pushes to, or the one a return pops. */
@@ -263,23 +294,23 @@ static struct emit_mem access_stack(struct translator *t, const struct jit_insn 
 {
     struct mem_ref ref;
 
-    lower_stack_ref(t, RSP, push ? -(i32)lower_stack_bytes(t) : 0, push, &ref);
+    lower_stack_ref(t, RSP, push ? -(i32)ji->insn.osz : 0, ji->insn.osz, push, &ref);
     return lower_access(t, ji, &ref);
 }
 
 static void call_to(struct translator *t, const struct jit_insn *ji, u64 target)
 {
-    u64 next = (ji->rip + ji->insn.len) & code_mask(t);
-    bool wide = t->block->mode & MODE_STACK64;
+    u64 next = next_of(t->block, &ji->insn, ji->rip);
+    unsigned size = ji->insn.osz;
     struct emit_mem slot = access_stack(t, ji, true);
 
-    if (wide && next != (u64)(i64)(i32)next) {
+    if (size == 8 && next != (u64)(i64)(i32)next) {
         emit_mov_imm(t->e, T1, next);
         emit_store(t->e, &slot, T1, 8);
     } else {
-        emit_store_imm(t->e, &slot, (i32)next, wide ? 8 : 4);
+        emit_store_imm(t->e, &slot, (i32)next, size);
     }
-    lower_stack_move(t, wide ? -8 : -4);
+    lower_stack_move(t, -(i32)size);
     lower_exit_to(t, target, jumps_back(ji, target));
 }
 
@@ -290,8 +321,13 @@ static void call_to(struct translator *t, const struct jit_insn *ji, u64 target)
 static u8 *find_target(struct translator *t)
 {
     struct emit_mem cache = VCPU_AT(jit.cache), tag = emit_at(T1, 0);
+    u64 segment = jit_jump_tag(t->block->mode);
     struct emit *e = t->e;
 
+    if (segment) {
+        emit_mov_imm(e, T1, segment);
+        emit_op_reg(e, EMIT_W, 0x0b, T1, T0); /* or t0, t1 */
+    }
     emit_mov32(e, T1, T0);
     emit_op_reg(e, 0, 0xc1, T1, 5); /* shr t1d, 4 */
     emit_value(e, 4, 1);
@@ -336,6 +372,8 @@ static void load_target(struct translator *t, const struct jit_insn *ji)
         emit_load(t->e, T0, &at, i->osz);
     } else if (i->osz == 8) {
         emit_mov(t->e, T0, lower_use(t, i->rm, T0));
+    } else if (i->osz == 2) {
+        lower_cut16(t, T0, host_of(i->rm));
     } else {
         emit_mov32(t->e, T0, lower_use(t, i->rm, T0));
     }
@@ -357,8 +395,8 @@ static void call_indirect(struct translator *t, const struct jit_insn *ji)
 {
     struct emit_mem entry = VCPU_AT(jit.entry), code = emit_at(T1, 8), slot;
     struct mem_ref ref;
-    u64 next = (ji->rip + ji->insn.len) & code_mask(t);
-    bool wide = t->block->mode & MODE_STACK64;
+    u64 next = next_of(t->block, &ji->insn, ji->rip);
+    unsigned size = ji->insn.osz;
     u8 *from[2];
 
     lower_save_flags(t);
@@ -367,11 +405,11 @@ static void call_indirect(struct translator *t, const struct jit_insn *ji)
     from[1] = find_target(t);
     emit_load(t->e, T1, &code, 8);
     emit_store(t->e, &entry, T1, 8);
-    lower_stack_ref(t, RSP, wide ? -8 : -4, true, &ref);
+    lower_stack_ref(t, RSP, -(i32)size, size, true, &ref);
     slot = lower_access_alone(t, ji, &ref);
     emit_mov_imm(t->e, T1, next);
-    emit_store(t->e, &slot, T1, wide ? 8 : 4);
-    lower_stack_move(t, wide ? -8 : -4);
+    emit_store(t->e, &slot, T1, size);
+    lower_stack_move(t, -(i32)size);
     emit_jmp_mem(t->e, &entry);
     by_body(t, ji, from, 2);
 }
@@ -379,7 +417,7 @@ static void call_indirect(struct translator *t, const struct jit_insn *ji)
 static void return_near(struct translator *t, const struct jit_insn *ji, unsigned release)
 {
     struct emit_mem top;
-    unsigned size = t->block->mode & MODE_STACK64 ? 8 : 4;
+    unsigned size = ji->insn.osz;
     u8 *from[2];
 
     lower_save_flags(t);
@@ -396,9 +434,9 @@ static void return_near(struct translator *t, const struct jit_insn *ji, unsigne
 
 static bool lower_direct(struct translator *t, const struct jit_insn *ji)
 {
-    u64 target = target_of(t, ji);
+    u64 target;
 
-    if (!canonical(target))
+    if (!lower_target(t->block, &ji->insn, ji->rip, &target))
         return false;
     switch (ji->insn.id) {
     case INSN_JMP_Jb:
@@ -432,16 +470,17 @@ bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji
 {
     const struct insn *i = &ji->insn;
 
-    if (insn_row(i)->jit != CLASS_BRANCH || i->osz != (t->block->mode & MODE_CODE64 ? 8 : 4))
+    if (insn_row(i)->jit != CLASS_BRANCH || !lower_usual_size(t->block, i))
         return false;
     if (i->id == INSN_CALL_Jz && (t->j->options.optimisations & JIT_MEMORY)) {
-        lower_stack_ref(t, RSP, -(i32)lower_stack_bytes(t), true, ref);
-        effects->adjusted = RSP;
-        effects->by = -(i32)lower_stack_bytes(t);
+        lower_stack_ref(t, RSP, -(i32)i->osz, i->osz, true, ref);
+        lower_stack_moved(t, -(i32)i->osz, effects);
     } else if (indirect(t, i) && (i->id == INSN_RET || i->id == INSN_RET_Iw)) {
-        lower_stack_ref(t, RSP, 0, false, ref);
+        lower_stack_ref(t, RSP, 0, i->osz, false, ref);
     } else if (indirect(t, i) && (i->flags & I_MEM)) {
         lower_ref(t, ji, i->osz, false, ref);
+    } else if (i->id == INSN_LOOP_Jb || i->id == INSN_LOOPE_Jb || i->id == INSN_LOOPNE_Jb) {
+        effects->written = (u32)BIT(RCX);
     }
     return true;
 }
@@ -450,7 +489,7 @@ bool lower_branch(struct translator *t, const struct jit_insn *ji)
 {
     const struct insn *i = &ji->insn;
 
-    if (insn_row(i)->jit != CLASS_BRANCH || i->osz != (t->block->mode & MODE_CODE64 ? 8 : 4))
+    if (insn_row(i)->jit != CLASS_BRANCH || !lower_usual_size(t->block, i))
         return false;
     if (i->id == INSN_LOOP_Jb || i->id == INSN_JCXZ_Jb)
         return false;

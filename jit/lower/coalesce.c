@@ -29,7 +29,8 @@ void lower_describe(const struct translator *t, const struct jit_insn *ji, struc
         lower_generic_describe(t, ji, ref, effects) || lower_stack_describe(t, ji, ref, effects) ||
         lower_divide_describe(t, ji, ref, effects) || lower_string_describe(t, ji, ref, effects) ||
         lower_special_describe(t, ji, ref, effects) || lower_system_describe(t, ji, ref, effects) ||
-        lower_x87_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects));
+        lower_x87_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects) ||
+        lower_segment_describe(t, ji, ref, effects));
 }
 
 static void follow(struct values *values, const struct reg_effects *effects)
@@ -47,7 +48,7 @@ static bool groupable(const struct translator *t, const struct mem_ref *ref)
 {
     unsigned width = t->block->mode & MODE_CODE64 ? 8 : 4;
 
-    return ref->size && ref->seg == SEG_DS && ref->asz == width &&
+    return ref->size && ref->seg == REF_FLAT && ref->asz == width &&
            (!ref->aligned || ref->size == 16);
 }
 
@@ -213,6 +214,8 @@ static void fill_slot(struct translator *t, const struct mem_ref *ref, unsigned 
     emit_store(e, &slot, T1, 8);
 }
 
+/* Of the address in T0, before its page is looked at, which would mark that accessed or dirty (SDM
+ * 3A 4.8) for an instruction that faults. */
 static void check_alignment(struct translator *t, const struct jit_insn *ji, unsigned size,
                             i64 offset, bool leaves)
 {
@@ -237,9 +240,9 @@ struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *
         lower_bounded_address(t, ji, ref);
     else
         lower_address(t, ref, 0);
-    lower_check(t, ji, ref->size, ref->write);
     if (ref->aligned && ref->size > 1)
         check_alignment(t, ji, ref->size, 0, false);
+    lower_check(t, ji, ref->size, ref->write);
     return emit_at(T0, 0);
 }
 
@@ -253,11 +256,11 @@ static struct emit_mem access_head(struct translator *t, const struct jit_insn *
 
     lower_release_flags(t);
     lower_address(t, ref, by);
+    if (g->residue >= 0)
+        check_alignment(t, ji, 16, (g->residue - g->lo) & 15, true);
     site = lower_check(t, ji, (unsigned)(g->hi - g->lo), g->write);
     site->leaves = true;
     site->if_dirty = g->loads_first;
-    if (g->residue >= 0)
-        check_alignment(t, ji, 16, (g->residue - g->lo) & 15, true);
     fill_slot(t, ref, (unsigned)a->group, by);
     return emit_at(T0, (i32)-by);
 }

@@ -210,8 +210,6 @@ static bool make_plan(const struct translator *t, const struct insn *i, struct p
     for (unsigned n = 0; n < 4; n++)
         if (!plan_operand(p, i, n))
             return false;
-    if (i->id == INSN_LEA_GvM && i->asz == 2)
-        return false;
     return high_possible(p, i) && (!p->memory || lower_can_address(t, i));
 }
 
@@ -245,7 +243,8 @@ static u32 prefixes_of(const struct plan *p, const struct insn *i)
 {
     u32 prefixes = 0;
 
-    if (i->osz == 2 || p->row->key.prefix == PFX_66)
+    /* In 16-bit code the fences have this size without the prefix, which they do not allow. */
+    if ((i->osz == 2 && p->row->key.prefix != PFX_NP) || p->row->key.prefix == PFX_66)
         prefixes |= EMIT_66;
     if (wide(p, i))
         prefixes |= EMIT_W;
@@ -368,7 +367,7 @@ static void lower_no_access(struct translator *t, const struct jit_insn *ji)
     if (i->id != INSN_LEA_GvM)
         return;
     lower_ref(t, ji, 0, false, &ref);
-    ref.seg = SEG_DS;
+    ref.seg = REF_FLAT;
     lower_address(t, &ref, 0);
     host = host_of(i->reg) == HOST_NONE ? T1 : host_of(i->reg);
     if (i->osz == 2) {

@@ -4,15 +4,12 @@
  */
 #include "jit/lower/lower.h"
 
-static unsigned code_bytes(const struct translator *t)
-{
-    return t->block->mode & MODE_CODE64 ? 8 : 4;
-}
-
 /* rCX of the address size against zero. */
 static void test_counter(struct translator *t, const struct insn *i)
 {
-    emit_op_reg(t->e, i->asz == 8 ? EMIT_W : 0, 0x85, HOST_RCX, HOST_RCX);
+    u32 prefix = i->asz == 8 ? EMIT_W : i->asz == 2 ? EMIT_66 : 0u;
+
+    emit_op_reg(t->e, prefix, 0x85, HOST_RCX, HOST_RCX);
 }
 
 /* LOOPE and LOOPNE look at ZF, which LAHF put into bit 6 of AH. */
@@ -27,24 +24,22 @@ static void test_zero_flag(struct translator *t)
 bool lower_loop(struct translator *t, const struct jit_insn *ji)
 {
     const struct insn *i = &ji->insn;
-    u64 mask = code_bytes(t) == 8 ? ~0ull : 0xffffffffull;
-    u64 next = (ji->rip + i->len) & mask, target = (next + (u64)i->imm) & mask;
-    struct emit_mem less = emit_at(HOST_RCX, -1);
+    u64 next = (ji->rip + i->len) & jit_rip_mask(t->block->mode), target;
     u8 *stays[2] = {NULL, NULL};
 
     if (i->id != INSN_LOOP_Jb && i->id != INSN_LOOPE_Jb && i->id != INSN_LOOPNE_Jb &&
         i->id != INSN_JCXZ_Jb)
         return false;
-    if (i->osz != code_bytes(t) || i->asz == 2 || (i->flags & (I_REP | I_REPNE)) ||
-        (u64)((i64)(target << 16) >> 16) != target)
+    if (!lower_usual_size(t->block, i) || (i->flags & (I_REP | I_REPNE)) ||
+        !lower_target(t->block, i, ji->rip, &target))
         return false;
     lower_save_flags(t);
     if (i->id == INSN_LOOPE_Jb || i->id == INSN_LOOPNE_Jb) {
         test_zero_flag(t);
-        emit_lea(t->e, HOST_RCX, &less, i->asz);
+        lower_advance(t, RCX, -1, i->asz);
         stays[1] = emit_jcc(t->e, i->id == INSN_LOOPE_Jb ? CC_E : CC_NE, 0);
     } else if (i->id == INSN_LOOP_Jb) {
-        emit_lea(t->e, HOST_RCX, &less, i->asz);
+        lower_advance(t, RCX, -1, i->asz);
     }
     test_counter(t, i);
     stays[0] = emit_jcc(t->e, i->id == INSN_JCXZ_Jb ? CC_NE : CC_E, 0);

@@ -45,11 +45,13 @@ enum {
     LOOP_EDGES = 8
 };
 
+enum { REF_FLAT = 0xff };
+
 /* One access to guest memory by its registers. */
 struct mem_ref {
     u8 base, index, scale; /* guest registers or REG_NONE */
     u8 asz;                /* bytes of the address */
-    u8 seg;                /* SEG_DS: no base to add */
+    u8 seg;                /* REF_FLAT: no base to add */
     u8 size;
     bool write;
     bool aligned; /* a misaligned operand is for the interpreter (SSE) */
@@ -205,11 +207,21 @@ struct emit_mem lower_access(struct translator *t, const struct jit_insn *ji,
 /* The same for an access that never shares a check. */
 struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *ji,
                                    const struct mem_ref *ref);
-/* FS and GS outside 64-bit mode need a look at the segment (segment.c): lower_address() with it.
- * Flags are saved. */
+/* What an access by a segment register needs: itself, or REF_FLAT where it has no base. */
+u8 lower_segment_of(const struct translator *t, unsigned seg);
+/* Outside 64-bit mode that also is a look at the segment (segment.c). Flags are saved. */
 bool lower_bounded(const struct translator *t, const struct mem_ref *ref);
+/* lower_address() with it. */
 void lower_bounded_address(struct translator *t, const struct jit_insn *ji,
                            const struct mem_ref *ref);
+/* The same for an offset in T0, cut to the address size; seg as from lower_segment_of(). */
+void lower_bounded_offset(struct translator *t, const struct jit_insn *ji, unsigned seg,
+                          unsigned size, bool write);
+/* Zero-extends 16 bits. */
+void lower_cut16(struct translator *t, unsigned to, unsigned from);
+/* A guest register that has a host register grows by a constant in as many bytes. Uses T0; keeps
+ * flags. */
+void lower_advance(struct translator *t, unsigned guest, i32 by, unsigned size);
 /* The jump that rel32 belongs to hands the instruction to the interpreter. */
 struct miss_site *lower_give_up(struct translator *t, const struct jit_insn *ji, u8 *rel32);
 /* Loads the guest's vectors if they are not in the host's registers. Saves flags. */
@@ -244,6 +256,8 @@ bool lower_system_describe(const struct translator *t, const struct jit_insn *ji
                            struct mem_ref *ref, struct reg_effects *effects);
 bool lower_x87_describe(const struct translator *t, const struct jit_insn *ji, struct mem_ref *ref,
                         struct reg_effects *effects);
+bool lower_segment_describe(const struct translator *t, const struct jit_insn *ji,
+                            struct mem_ref *ref, struct reg_effects *effects);
 bool lower_branch_describe(const struct translator *t, const struct jit_insn *ji,
                            struct mem_ref *ref, struct reg_effects *effects);
 
@@ -271,12 +285,23 @@ bool lower_continues(const struct jit *j, const struct jit_block *block, const s
                      u64 rip, u64 *next);
 /* Whether it is a direct jump, conditional or not, of this block's mode; target: its RIP. */
 bool lower_is_direct(const struct jit_block *block, const struct insn *i, u64 rip, u64 *target);
+/* Where a relative jump at rip leads; false: it faults. */
+bool lower_target(const struct jit_block *block, const struct insn *i, u64 rip, u64 *target);
+/* Whether this load of a segment register is inline (segment.c); the block may go on. */
+bool lower_segment_load(const struct jit *j, const struct jit_block *block, const struct insn *i);
+void lower_load_segment(struct translator *t, const struct jit_insn *ji);
 /* The access of a stack operation: offset from RSP (or another base). */
-void lower_stack_ref(const struct translator *t, unsigned base, i32 offset, bool write,
-                     struct mem_ref *ref);
-/* RSP += bytes. */
+void lower_stack_ref(const struct translator *t, unsigned base, i32 offset, unsigned size,
+                     bool write, struct mem_ref *ref);
+/* RSP += bytes. Uses T0. */
 void lower_stack_move(struct translator *t, i32 bytes);
+/* The same for lower_describe(). */
+void lower_stack_moved(const struct translator *t, i32 bytes, struct reg_effects *effects);
+/* Width of the stack pointer. */
 unsigned lower_stack_bytes(const struct translator *t);
+/* Whether the operand size is one that stack operations and near branches are inline with: in
+ * 64-bit mode only 64. */
+bool lower_usual_size(const struct jit_block *block, const struct insn *i);
 /* The interpreter's body. */
 void lower_call(struct translator *t, const struct jit_insn *ji);
 

@@ -26,9 +26,16 @@ bool lower_can_address(const struct translator *t, const struct insn *i)
 {
     if (!(t->j->options.optimisations & JIT_MEMORY))
         return false;
-    if (t->block->mode & MODE_CODE64)
-        return true;
-    return i->asz == 4 && i->seg != SEG_CS;
+    (void)i;
+    return true;
+}
+
+u8 lower_segment_of(const struct translator *t, unsigned seg)
+{
+    u32 mode = t->block->mode;
+    bool flat = mode & (MODE_CODE64 | MODE_SEGMENTED) ? mode & MODE_CODE64 : seg != SEG_CS;
+
+    return seg < SEG_FS && flat ? REF_FLAT : (u8)seg;
 }
 
 void lower_ref(const struct translator *t, const struct jit_insn *ji, unsigned size, bool write,
@@ -37,12 +44,11 @@ void lower_ref(const struct translator *t, const struct jit_insn *ji, unsigned s
     const struct insn *i = &ji->insn;
     u64 next = ji->rip + i->len;
 
-    (void)t;
     *ref = (struct mem_ref){.base = i->base,
                             .index = i->index,
                             .scale = i->scale,
                             .asz = i->asz,
-                            .seg = i->seg >= SEG_FS ? i->seg : SEG_DS,
+                            .seg = lower_segment_of(t, i->seg),
                             .size = (u8)size,
                             .write = write,
                             .disp = i->disp};
@@ -52,25 +58,61 @@ void lower_ref(const struct translator *t, const struct jit_insn *ji, unsigned s
     }
 }
 
+void lower_cut16(struct translator *t, unsigned to, unsigned from)
+{
+    emit_op_reg(t->e, 0, EMIT_0F | 0xb7, from, to); /* movzx */
+}
+
+void lower_advance(struct translator *t, unsigned guest, i32 by, unsigned size)
+{
+    unsigned host = host_of(guest);
+    struct emit_mem next = emit_at(host, by);
+
+    if (size != 2) {
+        emit_lea(t->e, host, &next, size);
+        return;
+    }
+    emit_lea(t->e, T0, &next, 4);
+    emit_op_reg(t->e, EMIT_66, 0x8b, T0, host); /* mov, the upper bits stay */
+}
+
+/* An address without registers. */
+static u64 absolute(const struct mem_ref *ref, i64 disp)
+{
+    return ref->asz == 8 ? (u64)disp : ref->asz == 4 ? (u32)disp : (u16)disp;
+}
+
+/* T0 = the sum of m, of which one register at least is there, cut to the address size. */
+static void sum_registers(struct translator *t, const struct mem_ref *ref, const struct emit_mem *m)
+{
+    if (m->index == HOST_NONE && !m->disp && ref->asz != 4) {
+        if (ref->asz == 8)
+            emit_mov(t->e, T0, m->base);
+        else
+            lower_cut16(t, T0, m->base);
+        return;
+    }
+    emit_lea(t->e, T0, m, ref->asz);
+    if (ref->asz == 2)
+        lower_cut16(t, T0, T0);
+}
+
 void lower_address(struct translator *t, const struct mem_ref *ref, i64 by)
 {
     struct emit_mem m = {.base = HOST_NONE, .index = HOST_NONE, .scale = ref->scale};
     i64 disp = ref->disp + by;
 
     if (ref->base == REG_NONE && ref->index == REG_NONE) {
-        emit_mov_imm(t->e, T0, ref->asz == 8 ? (u64)disp : (u32)disp);
+        emit_mov_imm(t->e, T0, absolute(ref, disp));
     } else {
         if (ref->base != REG_NONE)
             m.base = (u8)lower_use(t, ref->base, T0);
         if (ref->index != REG_NONE)
             m.index = (u8)lower_use(t, ref->index, T1);
         m.disp = (i32)disp;
-        if (m.index == HOST_NONE && !m.disp && ref->asz == 8)
-            emit_mov(t->e, T0, m.base);
-        else
-            emit_lea(t->e, T0, &m, ref->asz);
+        sum_registers(t, ref, &m);
     }
-    if (ref->seg >= SEG_FS) {
+    if (ref->seg != REF_FLAT) {
         struct emit_mem base =
             emit_gs((i32)(offsetof(struct vcpu, seg) + ref->seg * sizeof(struct segment) +
                           offsetof(struct segment, base)));

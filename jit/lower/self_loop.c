@@ -11,12 +11,12 @@
 static bool jumps_to_start(const struct translator *t, const struct jit_insn *ji)
 {
     const struct insn *i = &ji->insn;
-    u64 mask = t->block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
     bool relative = i->id == INSN_JMP_Jb || i->id == INSN_JMP_Jz || i->id == INSN_LOOP_Jb ||
                     (insn_row(i)->flags_read & F_OSZAPC);
+    u64 target;
 
-    return insn_row(i)->jit == CLASS_BRANCH && relative && i->osz == (mask == ~0ull ? 8 : 4) &&
-           ((ji->rip + i->len + (u64)i->imm) & mask) == t->block->rip;
+    return insn_row(i)->jit == CLASS_BRANCH && relative && lower_usual_size(t->block, i) &&
+           lower_target(t->block, i, ji->rip, &target) && target == t->block->rip;
 }
 
 void lower_loop_find(struct translator *t, const struct jit_insn *insns, unsigned count)

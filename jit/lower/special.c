@@ -41,6 +41,8 @@ static void move_to_operand(struct translator *t, const struct insn *i)
     emit_op_reg(t->e, EMIT_W, 0xc1, T1, 7); /* sar */
     emit_value(t->e, log2_bits[i->osz], 1);
     emit_lea(t->e, T0, &at, i->asz);
+    if (i->asz == 2)
+        lower_cut16(t, T0, T0);
 }
 
 /* Only CF changes, so it goes into JF from where it is. */
@@ -64,8 +66,17 @@ static void lower_bit_string(struct translator *t, const struct jit_insn *ji)
 
     lower_save_flags(t);
     lower_ref(t, ji, i->osz, write, &ref);
-    lower_address(t, &ref, 0);
-    move_to_operand(t, i);
+    if (lower_bounded(t, &ref)) {
+        unsigned seg = ref.seg;
+
+        ref.seg = REF_FLAT;
+        lower_address(t, &ref, 0);
+        move_to_operand(t, i);
+        lower_bounded_offset(t, ji, seg, i->osz, write);
+    } else {
+        lower_address(t, &ref, 0);
+        move_to_operand(t, i);
+    }
     lower_check(t, ji, i->osz, write);
     emit_mov32(t->e, T1, lower_use(t, i->reg, T1));
     emit_op_reg(t->e, 0, 0x83, T1, 4); /* and t1d, bits - 1 */
@@ -83,12 +94,12 @@ static bool direct_offset(const struct insn *i)
            i->id == INSN_MOV_OvrAX;
 }
 
-static void direct_ref(const struct insn *i, struct mem_ref *ref)
+static void direct_ref(const struct translator *t, const struct insn *i, struct mem_ref *ref)
 {
     *ref = (struct mem_ref){.base = REG_NONE,
                             .index = REG_NONE,
                             .asz = i->asz,
-                            .seg = i->seg >= SEG_FS ? i->seg : SEG_DS,
+                            .seg = lower_segment_of(t, i->seg),
                             .size = i->osz,
                             .write = i->id == INSN_MOV_ObAL || i->id == INSN_MOV_OvrAX,
                             .disp = i->imm};
@@ -101,7 +112,7 @@ static void lower_direct_offset(struct translator *t, const struct jit_insn *ji)
     struct emit_mem at;
     struct mem_ref ref;
 
-    direct_ref(i, &ref);
+    direct_ref(t, i, &ref);
     at = lower_access(t, ji, &ref);
     emit_op_mem(t->e, prefixes, (ref.write ? 0x88u : 0x8au) | (i->osz > 1), &at, HOST_RAX);
 }
@@ -109,11 +120,16 @@ static void lower_direct_offset(struct translator *t, const struct jit_insn *ji)
 static void lower_xlat(struct translator *t, const struct jit_insn *ji)
 {
     struct emit_mem sum = {.base = T0, .index = T1}, at = emit_at(T0, 0);
+    unsigned seg = lower_segment_of(t, ji->insn.seg);
 
     lower_save_flags(t);
     emit_op_reg(t->e, 0, EMIT_0F | 0xb6, HOST_RAX, T1); /* movzx t1d, al */
     emit_mov(t->e, T0, HOST_RBX);
     emit_lea(t->e, T0, &sum, ji->insn.asz);
+    if (ji->insn.asz == 2)
+        lower_cut16(t, T0, T0);
+    if (seg != REF_FLAT)
+        lower_bounded_offset(t, ji, seg, 1, false);
     lower_check(t, ji, 1, false);
     emit_op_mem(t->e, 0, 0x8a, &at, HOST_RAX);
 }
@@ -146,10 +162,12 @@ static bool ours(const struct translator *t, const struct insn *i)
 {
     struct insn operand = {.asz = i->asz, .seg = i->seg};
 
+    bool code64 = t->block->mode & MODE_CODE64;
+
     if (bit_string(i))
-        return lower_can_address(t, i) && i->asz != 2 && (i->asz == 8 || i->seg < SEG_FS);
+        return lower_can_address(t, i) && (!code64 || i->asz == 8 || i->seg < SEG_FS);
     if (i->id == INSN_XLAT)
-        return lower_can_address(t, &operand) && i->seg < SEG_FS;
+        return lower_can_address(t, &operand) && (!code64 || i->seg < SEG_FS);
     return (direct_offset(i) || i->id == INSN_CMPXCHG16B_Mdq) && lower_can_address(t, &operand);
 }
 
@@ -164,7 +182,7 @@ bool lower_special_describe(const struct translator *t, const struct jit_insn *j
         return true;
     effects->written = BIT(RAX);
     if (direct_offset(i))
-        direct_ref(i, ref);
+        direct_ref(t, i, ref);
     if (i->id == INSN_CMPXCHG16B_Mdq) {
         cmpxchg16b_ref(t, ji, ref);
         effects->written = (u32)(BIT(RAX) | BIT(RDX));

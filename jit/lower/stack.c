@@ -1,31 +1,41 @@
 /* SPDX-License-Identifier: MIT
  *
- * PUSH, POP, PUSHF, ENTER and LEAVE on a flat stack as wide as the code.
+ * PUSH, POP, PUSHF, ENTER and LEAVE. The stack pointer has the width of the stack; outside 64-bit
+ * mode the operand may have another one.
  */
 #include "jit/lower/lower.h"
 
 unsigned lower_stack_bytes(const struct translator *t)
 {
-    return t->block->mode & MODE_STACK64 ? 8 : 4;
+    return t->block->mode & MODE_CODE64 ? 8 : t->block->mode & MODE_STACK16 ? 2 : 4;
 }
 
-void lower_stack_ref(const struct translator *t, unsigned base, i32 offset, bool write,
-                     struct mem_ref *ref)
+void lower_stack_ref(const struct translator *t, unsigned base, i32 offset, unsigned size,
+                     bool write, struct mem_ref *ref)
 {
     *ref = (struct mem_ref){.base = (u8)base,
                             .index = REG_NONE,
                             .asz = (u8)lower_stack_bytes(t),
-                            .seg = SEG_DS,
-                            .size = (u8)lower_stack_bytes(t),
+                            .seg = lower_segment_of(t, SEG_SS),
+                            .size = (u8)size,
                             .write = write,
                             .disp = offset};
 }
 
 void lower_stack_move(struct translator *t, i32 bytes)
 {
-    struct emit_mem m = emit_at(HOST_GUEST_RSP, bytes);
+    lower_advance(t, RSP, bytes, lower_stack_bytes(t));
+}
 
-    emit_lea(t->e, HOST_GUEST_RSP, &m, lower_stack_bytes(t));
+/* A 16-bit stack pointer wraps. */
+void lower_stack_moved(const struct translator *t, i32 bytes, struct reg_effects *effects)
+{
+    if (t->block->mode & MODE_STACK16) {
+        effects->written |= (u32)BIT(RSP);
+        return;
+    }
+    effects->adjusted = RSP;
+    effects->by = bytes;
 }
 
 enum stack_kind {
@@ -34,15 +44,29 @@ enum stack_kind {
     STACK_PUSH_IMM,
     STACK_PUSH_MEM,
     STACK_PUSHF,
+    STACK_PUSH_SEG,
     STACK_POP,
     STACK_POP_MEM,
     STACK_ENTER,
     STACK_LEAVE
 };
 
+/* PUSHF in virtual-8086 mode depends on IOPL. */
+static bool virtual_8086(const struct translator *t)
+{
+    return !(t->block->mode & MODE_PROTECTED) &&
+           (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT == TLB_USER;
+}
+
+/* Frames, and addresses from the popped stack pointer, are inline where all has one width. */
+static bool one_width(const struct translator *t, const struct insn *i)
+{
+    return i->osz == lower_stack_bytes(t);
+}
+
 static enum stack_kind kind_of(const struct translator *t, const struct insn *i)
 {
-    if (i->osz != lower_stack_bytes(t) || !(t->j->options.optimisations & JIT_MEMORY) ||
+    if (!lower_usual_size(t->block, i) || !(t->j->options.optimisations & JIT_MEMORY) ||
         ((i->flags & I_MEM) && !lower_can_address(t, i)))
         return STACK_NONE;
     switch (i->id) {
@@ -50,87 +74,144 @@ static enum stack_kind kind_of(const struct translator *t, const struct insn *i)
     case INSN_PUSH_Ev: return i->flags & I_MEM ? STACK_PUSH_MEM : STACK_PUSH;
     case INSN_PUSH_Iz:
     case INSN_PUSH_Ibs: return STACK_PUSH_IMM;
-    case INSN_PUSHF: return STACK_PUSHF;
+    case INSN_PUSHF: return virtual_8086(t) ? STACK_NONE : STACK_PUSHF;
+    case INSN_PUSH_ES:
+    case INSN_PUSH_CS:
+    case INSN_PUSH_SS:
+    case INSN_PUSH_DS:
+    case INSN_PUSH_FS:
+    case INSN_PUSH_GS: return STACK_PUSH_SEG;
     case INSN_POP_Zv: return STACK_POP;
-    case INSN_POP_Ev: return i->flags & I_MEM ? STACK_POP_MEM : STACK_POP;
-    case INSN_ENTER_IwIb: return i->imm2 % 32 ? STACK_NONE : STACK_ENTER;
-    case INSN_LEAVE: return STACK_LEAVE;
+    case INSN_POP_Ev:
+        if (!(i->flags & I_MEM))
+            return STACK_POP;
+        return i->base == RSP && !one_width(t, i) ? STACK_NONE : STACK_POP_MEM;
+    case INSN_ENTER_IwIb: return i->imm2 % 32 || !one_width(t, i) ? STACK_NONE : STACK_ENTER;
+    case INSN_LEAVE: return one_width(t, i) ? STACK_LEAVE : STACK_NONE;
     default: return STACK_NONE;
     }
 }
 
-static void kind_ref(const struct translator *t, enum stack_kind kind, struct mem_ref *ref)
+static bool pops(enum stack_kind kind)
+{
+    return kind == STACK_POP || kind == STACK_POP_MEM;
+}
+
+static void kind_ref(const struct translator *t, enum stack_kind kind, unsigned size,
+                     struct mem_ref *ref)
 {
     if (kind == STACK_LEAVE)
-        lower_stack_ref(t, RBP, 0, false, ref);
-    else if (kind == STACK_POP || kind == STACK_POP_MEM)
-        lower_stack_ref(t, RSP, 0, false, ref);
+        lower_stack_ref(t, RBP, 0, size, false, ref);
+    else if (pops(kind))
+        lower_stack_ref(t, RSP, 0, size, false, ref);
     else
-        lower_stack_ref(t, RSP, -(i32)lower_stack_bytes(t), true, ref);
+        lower_stack_ref(t, RSP, -(i32)size, size, true, ref);
 }
 
 bool lower_stack_describe(const struct translator *t, const struct jit_insn *ji,
                           struct mem_ref *ref, struct reg_effects *effects)
 {
     enum stack_kind kind = kind_of(t, &ji->insn);
-    i32 bytes = (i32)lower_stack_bytes(t);
+    i32 bytes = ji->insn.osz;
 
     if (kind == STACK_NONE)
         return false;
     if (kind != STACK_PUSH_MEM && kind != STACK_POP_MEM && kind != STACK_ENTER)
-        kind_ref(t, kind, ref);
-    effects->adjusted = RSP;
-    effects->by = kind == STACK_POP || kind == STACK_POP_MEM ? bytes : -bytes;
+        kind_ref(t, kind, ji->insn.osz, ref);
+    lower_stack_moved(t, pops(kind) ? bytes : -bytes, effects);
     if (kind == STACK_POP)
-        effects->written = (u32)BIT(ji->insn.rm);
+        effects->written |= (u32)BIT(ji->insn.rm);
     if (kind == STACK_LEAVE || kind == STACK_ENTER)
-        effects->written = (u32)(BIT(RSP) | BIT(RBP));
+        effects->written |= (u32)(BIT(RSP) | BIT(RBP));
     if (effects->written & BIT(RSP))
         effects->adjusted = REG_NONE;
     return true;
 }
 
+/* -- code -- */
+
+/* The low bytes of a register; those above 2 stay, those above 4 are cleared. */
+static void move(struct translator *t, unsigned to, unsigned from, unsigned size)
+{
+    if (size == 2)
+        emit_op_reg(t->e, EMIT_66, 0x8b, from, to);
+    else if (size == 4)
+        emit_mov32(t->e, to, from);
+    else
+        emit_mov(t->e, to, from);
+}
+
 static void push(struct translator *t, const struct jit_insn *ji, const struct emit_mem *slot,
                  bool immediate)
 {
+    unsigned size = ji->insn.osz;
+
     if (immediate)
-        emit_store_imm(t->e, slot, (i32)ji->insn.imm, lower_stack_bytes(t));
+        emit_store_imm(t->e, slot, (i32)ji->insn.imm, size);
     else
-        emit_store(t->e, slot, lower_use(t, ji->insn.rm, T1), lower_stack_bytes(t));
-    lower_stack_move(t, -(i32)lower_stack_bytes(t));
+        emit_store(t->e, slot, lower_use(t, ji->insn.rm, T1), size);
+    lower_stack_move(t, -(i32)size);
+}
+
+static unsigned pushed_segment(const struct insn *i)
+{
+    switch (i->id) {
+    case INSN_PUSH_ES: return SEG_ES;
+    case INSN_PUSH_CS: return SEG_CS;
+    case INSN_PUSH_SS: return SEG_SS;
+    case INSN_PUSH_DS: return SEG_DS;
+    case INSN_PUSH_FS: return SEG_FS;
+    default: return SEG_GS;
+    }
+}
+
+/* Zero-extended to the operand size. */
+static void push_segment(struct translator *t, const struct insn *i, const struct emit_mem *slot)
+{
+    struct emit_mem selector =
+        emit_gs((i32)(offsetof(struct vcpu, seg) + pushed_segment(i) * sizeof(struct segment) +
+                      offsetof(struct segment, selector)));
+
+    emit_load(t->e, T1, &selector, 2);
+    emit_store(t->e, slot, T1, i->osz);
+    lower_stack_move(t, -(i32)i->osz);
 }
 
 /* POP RSP: the value, not its sum. */
 static void pop(struct translator *t, const struct jit_insn *ji, const struct emit_mem *slot)
 {
-    unsigned to = host_of(ji->insn.rm) == HOST_NONE ? T1 : host_of(ji->insn.rm);
+    unsigned host = host_of(ji->insn.rm), size = ji->insn.osz;
 
-    emit_load(t->e, T1, slot, lower_stack_bytes(t));
-    lower_stack_move(t, (i32)lower_stack_bytes(t));
-    emit_mov(t->e, to, T1);
-    lower_put(t, ji->insn.rm, to);
+    emit_load(t->e, T1, slot, size);
+    lower_stack_move(t, (i32)size);
+    if (host == HOST_NONE)
+        lower_put(t, ji->insn.rm, T1);
+    else
+        move(t, host, T1, size);
 }
 
 static void leave(struct translator *t, const struct emit_mem *slot)
 {
-    emit_load(t->e, T1, slot, lower_stack_bytes(t));
-    emit_mov(t->e, HOST_GUEST_RSP, HOST_RBP);
-    lower_stack_move(t, (i32)lower_stack_bytes(t));
-    emit_mov(t->e, HOST_RBP, T1);
+    unsigned size = lower_stack_bytes(t);
+
+    emit_load(t->e, T1, slot, size);
+    move(t, HOST_GUEST_RSP, HOST_RBP, size);
+    lower_stack_move(t, (i32)size);
+    move(t, HOST_RBP, T1, size);
 }
 
 /* The value waits in the vCPU while the other address is checked. */
 static void push_memory(struct translator *t, const struct jit_insn *ji)
 {
     struct emit_mem value = VCPU_AT(jit.entry), at;
-    unsigned size = lower_stack_bytes(t);
+    unsigned size = ji->insn.osz;
     struct mem_ref ref;
 
     lower_ref(t, ji, size, false, &ref);
     at = lower_access_alone(t, ji, &ref);
     emit_load(t->e, T0, &at, size);
     emit_store(t->e, &value, T0, 8);
-    kind_ref(t, STACK_PUSH_MEM, &ref);
+    kind_ref(t, STACK_PUSH_MEM, size, &ref);
     at = lower_access_alone(t, ji, &ref);
     emit_load(t->e, T1, &value, 8);
     emit_store(t->e, &at, T1, size);
@@ -141,10 +222,10 @@ static void push_memory(struct translator *t, const struct jit_insn *ji)
 static void pop_memory(struct translator *t, const struct jit_insn *ji)
 {
     struct emit_mem value = VCPU_AT(jit.entry), at;
-    unsigned size = lower_stack_bytes(t);
+    unsigned size = ji->insn.osz;
     struct mem_ref ref;
 
-    kind_ref(t, STACK_POP_MEM, &ref);
+    kind_ref(t, STACK_POP_MEM, size, &ref);
     at = lower_access_alone(t, ji, &ref);
     emit_load(t->e, T0, &at, size);
     emit_store(t->e, &value, T0, 8);
@@ -157,28 +238,28 @@ static void pop_memory(struct translator *t, const struct jit_insn *ji)
     lower_stack_move(t, (i32)size);
 }
 
-/* Level 0. The place that the frame ends at must be writable, too (SDM 2A ENTER). */
+/* Level 0. The place that the frame ends at must be writable, too (SDM 2A ENTER), but that is
+ * looked at behind the push. */
 static void enter(struct translator *t, const struct jit_insn *ji)
 {
     i32 size = (i32)lower_stack_bytes(t), locals = (u16)ji->insn.imm;
-    struct emit_mem slot;
+    struct emit_mem host = VCPU_AT(jit.entry), slot = emit_at(T0, 0);
     struct mem_ref ref;
 
-    lower_stack_ref(t, RSP, -size - locals, true, &ref);
+    kind_ref(t, STACK_ENTER, (unsigned)size, &ref);
     lower_access_alone(t, ji, &ref);
-    kind_ref(t, STACK_ENTER, &ref);
-    slot = lower_access_alone(t, ji, &ref);
+    emit_store(t->e, &host, T0, 8);
+    lower_stack_ref(t, RSP, -size - locals, (unsigned)size, true, &ref);
+    lower_access_alone(t, ji, &ref);
+    emit_load(t->e, T0, &host, 8);
     emit_store(t->e, &slot, HOST_RBP, (unsigned)size);
     lower_stack_move(t, -size);
-    if (size == 8)
-        emit_mov(t->e, HOST_RBP, HOST_GUEST_RSP);
-    else
-        emit_mov32(t->e, HOST_RBP, HOST_GUEST_RSP);
+    move(t, HOST_RBP, HOST_GUEST_RSP, (unsigned)size);
     lower_stack_move(t, -locals);
 }
 
 /* The arithmetic flags from JF among the others; VM and RF are pushed as 0. */
-static void pushf(struct translator *t, const struct emit_mem *slot)
+static void pushf(struct translator *t, const struct emit_mem *slot, unsigned size)
 {
     struct emit_mem rflags = VCPU_AT(rflags), jf = VCPU_AT(jit.flags), saved = VCPU_AT(jit.entry);
     struct emit *e = t->e;
@@ -200,8 +281,8 @@ static void pushf(struct translator *t, const struct emit_mem *slot)
     emit_value(e, (u32) ~(F_OSZAPC | F_VM | F_RF), 4);
     emit_op_reg(e, 0, 0x0b, HOST_RAX, T1);
     emit_load(e, HOST_RAX, &saved, 8);
-    emit_store(e, slot, T1, lower_stack_bytes(t));
-    lower_stack_move(t, -(i32)lower_stack_bytes(t));
+    emit_store(e, slot, T1, size);
+    lower_stack_move(t, -(i32)size);
 }
 
 bool lower_stack(struct translator *t, const struct jit_insn *ji)
@@ -219,14 +300,16 @@ bool lower_stack(struct translator *t, const struct jit_insn *ji)
     case STACK_PUSHF: lower_save_flags(t); break;
     default: break;
     }
-    kind_ref(t, kind, &ref);
+    kind_ref(t, kind, ji->insn.osz, &ref);
     slot = lower_access(t, ji, &ref);
     if (kind == STACK_POP)
         pop(t, ji, &slot);
     else if (kind == STACK_LEAVE)
         leave(t, &slot);
     else if (kind == STACK_PUSHF)
-        pushf(t, &slot);
+        pushf(t, &slot, ji->insn.osz);
+    else if (kind == STACK_PUSH_SEG)
+        push_segment(t, &ji->insn, &slot);
     else
         push(t, ji, &slot, kind == STACK_PUSH_IMM);
     return true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * String instructions upwards (DF = 0) in flat segments, one element inline. The rest (DF = 1, REP)
- * is the body's, which goes page by page.
+ * String instructions upwards (DF = 0), one element inline. The rest (DF = 1, REP) is the body's,
+ * which goes page by page.
  */
 #include "jit/lower/lower.h"
 
@@ -25,21 +25,26 @@ static void need_upwards(struct translator *t, const struct jit_insn *ji)
     lower_give_up(t, ji, emit_jcc(t->e, CC_NE, 0));
 }
 
-/* T0 = host address of the element at index, RSI or RDI. */
+/* T0 = host address of the element at index, RSI or RDI; the latter always is in ES. */
 static void element(struct translator *t, const struct jit_insn *ji, unsigned index, bool write)
 {
-    if (ji->insn.asz == 8)
+    const struct insn *i = &ji->insn;
+    unsigned seg = lower_segment_of(t, index == HOST_RDI ? SEG_ES : i->seg);
+
+    if (i->asz == 8)
         emit_mov(t->e, T0, index);
+    else if (i->asz == 2)
+        lower_cut16(t, T0, index);
     else
         emit_mov32(t->e, T0, index);
-    lower_check(t, ji, ji->insn.osz, write);
+    if (seg != REF_FLAT)
+        lower_bounded_offset(t, ji, seg, i->osz, write);
+    lower_check(t, ji, i->osz, write);
 }
 
 static void advance(struct translator *t, const struct insn *i, unsigned index)
 {
-    struct emit_mem next = emit_at(index, i->osz);
-
-    emit_lea(t->e, index, &next, i->asz);
+    lower_advance(t, index, i->osz, i->asz);
 }
 
 /* -- one element -- */
@@ -132,8 +137,9 @@ static string_lowering *find_lowering(const struct insn *i)
 
 static bool ours(const struct translator *t, const struct insn *i)
 {
-    return find_lowering(i) && lower_can_address(t, i) && i->seg < SEG_FS &&
-           i->asz == (t->block->mode & MODE_CODE64 ? 8 : 4);
+    if (!find_lowering(i) || !lower_can_address(t, i))
+        return false;
+    return !(t->block->mode & MODE_CODE64) || (i->asz == 8 && i->seg < SEG_FS);
 }
 
 bool lower_string_describe(const struct translator *t, const struct jit_insn *ji,

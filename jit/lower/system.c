@@ -254,7 +254,7 @@ bool lower_system(struct translator *t, const struct jit_insn *ji)
 
 bool lower_system_end(struct translator *t, const struct jit_insn *ji)
 {
-    u64 mask = t->block->mode & MODE_CODE64 ? ~0ull : 0xffffffffull;
+    u64 mask = jit_rip_mask(t->block->mode);
 
     if (ji->insn.id != INSN_CLI && ji->insn.id != INSN_PAUSE)
         return false;

@@ -47,6 +47,7 @@ static void compute_memory(struct translator *t, const struct jit_insn *ji)
     lower_ref(t, ji, insn_mem_size(i), insn_row(i)->traits & T_W, &ref);
     at = lower_access(t, ji, &ref);
     emit_op_mem(t->e, 0, i->opcode, &at, (i->modrm >> 3) & 7);
+    ref.seg = REF_FLAT; /* the offset */
     lower_address(t, &ref, 0);
     emit_store(t->e, &fdp, T0, 8);
     note(t, ji, VCPU_AT(jit.x87_data));
@@ -123,7 +124,6 @@ static bool ours(const struct translator *t, const struct insn *i)
     case INSN_FWAIT: return true;
     default: break;
     }
-    /* FDP is the offset, which the linear address is only with a base of 0. */
     return (row->traits & T_FPU) && row->jit == CLASS_NATIVE &&
            (!(i->flags & I_MEM) || (i->seg < SEG_FS && insn_mem_size(i)));
 }

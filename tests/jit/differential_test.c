@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * Random code in the interpreter and in translated code, from the same state, in slices of random
- * length: after each slice all registers and memory are the same. An argument is the number of
- * cases, a second one the first seed.
+ * length: after each slice all registers and memory are the same. Half of the cases are flat code
+ * that ends, the others 16-bit code and code in all kinds of segments (segmented_start.h). An
+ * argument is the number of cases of each, a second one the first seed.
  */
 #include "cpu/insn.h"
 #include "tests/jit/pair.h"
 #include "tests/jit/random_code.h"
+#include "tests/jit/segmented_start.h"
 #include "tests/suite.h"
 
 static u64 cases = 1500, first_seed = 1;
@@ -20,7 +22,7 @@ static const struct jit_options variants[] = {
     {.optimisations = JIT_ALL & ~(u32)JIT_INDIRECT, .counted = true},
     {.optimisations = JIT_ALL & ~(u32)JIT_SIMD, .counted = true},
     {.optimisations = JIT_ALL & ~(u32)JIT_MEMORY, .counted = true},
-    {.optimisations = 0, .counted = true},
+    {.optimisations = JIT_SEGMENTS, .counted = true},
     {.optimisations = JIT_ALL & ~(u32)JIT_AVX, .counted = true},
     {.optimisations = JIT_ALL & ~(u32)(JIT_AVX512 | JIT_XSAVE | JIT_FSGSBASE | JIT_SCAN),
      .counted = true},
@@ -28,6 +30,13 @@ static const struct jit_options variants[] = {
 };
 static const enum machine_mode modes[] = {MACHINE_LONG, MACHINE_USER64, MACHINE_PROT32,
                                           MACHINE_COMPAT, MACHINE_USER32};
+
+/* One random program: how it starts, and how far it is followed. */
+struct program {
+    enum machine_mode mode; /* flat code */
+    bool segmented;
+    unsigned slices; /* that may pass without an end */
+};
 
 /* The same random registers and data for one processor. */
 static void fill(struct machine *m, u64 seed, bool wide, bool unmasked)
@@ -57,18 +66,29 @@ static void make_absent(struct machine *m)
         machine_put_uint(m, MACHINE_PML4 + 0x2000 + (RANDOM_ABSENT >> 21) * 8, 0, 8);
 }
 
-static void start(struct pair *p, enum machine_mode mode, u64 seed, bool wide)
+static bool is_wide(enum machine_mode mode)
+{
+    return mode == MACHINE_LONG || mode == MACHINE_USER64;
+}
+
+static void start(struct pair *p, const struct program *program, u64 seed)
 {
     struct machine *both[] = {&p->interp, &p->jit};
     u64 dice = seed;
 
+    if (program->segmented) {
+        segmented_start(&p->interp, seed);
+        segmented_start(&p->jit, seed);
+        return;
+    }
+
     for (unsigned n = 0; n < 2; n++) {
         u64 icount = both[n]->v->icount;
 
-        machine_start(both[n], mode);
+        machine_start(both[n], program->mode);
         both[n]->v->icount = icount;
         make_absent(both[n]);
-        fill(both[n], seed, wide, random_next(&dice) % 16 == 0);
+        fill(both[n], seed, is_wide(program->mode), random_next(&dice) % 16 == 0);
         dice = seed;
     }
 }
@@ -81,9 +101,9 @@ static void print_code(const struct random_code *c)
 }
 
 /* Slices until both halt. */
-static bool run_slices(struct pair *p, u64 seed)
+static bool run_slices(struct pair *p, const struct program *program, u64 seed)
 {
-    for (unsigned n = 0; n < 100000; n++) {
+    for (unsigned n = 0; n < program->slices; n++) {
         u64 budget = n < 200 ? 1 + random_next(&seed) % 120 : PAIR_BUDGET;
         enum vcpu_exit a = interp_run(p->interp.v, budget), b = jit_run(p->jit.v, budget);
 
@@ -96,23 +116,26 @@ static bool run_slices(struct pair *p, u64 seed)
         if (a == EXIT_SHUTDOWN)
             break;
     }
+    if (program->segmented)
+        return true;
     printf("no end\n");
     return false;
 }
 
 /* The shortest run that differs ends with the instruction to look at. */
-static void narrow(struct pair *p, enum machine_mode mode, u64 seed, bool wide)
+static void narrow(struct pair *p, const struct program *program, u64 seed)
 {
     for (u64 n = 1; n < 20000; n++) {
-        u64 rip = p->interp.v->rip;
+        u64 rip;
         u8 at[48];
 
-        start(p, mode, seed, wide);
+        start(p, program, seed);
         interp_run(p->interp.v, n - 1);
         rip = p->interp.v->rip;
-        machine_start(&p->interp, mode);
+        if (program->segmented)
+            rip = (u32)(p->interp.v->seg[SEG_CS].base + rip);
         p->interp.v->icount = p->jit.v->icount = 0;
-        start(p, mode, seed, wide);
+        start(p, program, seed);
         interp_run(p->interp.v, n);
         jit_run(p->jit.v, n);
         if (!pair_difference(p)[0])
@@ -126,23 +149,44 @@ static void narrow(struct pair *p, enum machine_mode mode, u64 seed, bool wide)
     }
 }
 
-static void one_case(struct pair *p, u64 seed)
+/* Three times the same code from other states: it is linked from the second time on. */
+static void one_program(struct pair *p, const struct program *program, const struct random_code *c,
+                        u64 seed)
 {
-    enum machine_mode mode = modes[seed % ARRAY_SIZE(modes)];
-    bool wide = mode == MACHINE_LONG || mode == MACHINE_USER64;
-    struct random_code c;
+    for (unsigned again = 0; again < 3; again++) {
+        /* Segments and code belong together, registers do not. */
+        u64 state = program->segmented ? seed : seed + again * 1000003;
 
-    random_generate(&c, seed, wide, 10 + seed % 90);
-    pair_code(p, c.bytes, c.at);
-    for (unsigned again = 0; again < 3; again++) { /* linked from the second time on */
-        start(p, mode, seed + again * 1000003, wide);
-        if (!run_slices(p, seed + again)) {
-            printf("seed %lu, mode %d, round %u\n", seed, mode, again);
-            print_code(&c);
-            narrow(p, mode, seed + again * 1000003, wide);
+        start(p, program, state);
+        if (!run_slices(p, program, seed + again)) {
+            printf("seed %lu, mode %d, segmented %d, round %u\n", seed, program->mode,
+                   program->segmented, again);
+            print_code(c);
+            narrow(p, program, state);
             ck_abort_msg("seed %lu: the engines differ", seed);
         }
     }
+}
+
+static void flat_case(struct pair *p, u64 seed)
+{
+    struct program program = {.mode = modes[seed % ARRAY_SIZE(modes)], .slices = 100000};
+    struct random_code c;
+
+    random_generate(&c, seed, is_wide(program.mode), 10 + seed % 90);
+    pair_code(p, c.bytes, c.at);
+    one_program(p, &program, &c, seed);
+}
+
+static void segmented_case(struct pair *p, u64 seed)
+{
+    const struct program program = {.segmented = true, .slices = 30};
+    struct random16 g;
+
+    segmented_generate(&g, seed);
+    segmented_put(&p->interp, &g, seed);
+    segmented_put(&p->jit, &g, seed);
+    one_program(p, &program, &g.c, seed);
 }
 
 START_TEST(random_code_is_the_same_in_both_engines)
@@ -153,13 +197,28 @@ START_TEST(random_code_is_the_same_in_both_engines)
     pair_create(&p, &variants[_i]);
     for (u64 n = 0; n < cases; n++)
         if ((first_seed + n) % ARRAY_SIZE(variants) == (u64)_i)
-            one_case(&p, first_seed + n);
+            flat_case(&p, first_seed + n);
     stats = pair_stats(&p);
     ck_assert_uint_ge(stats.blocks, cases / ARRAY_SIZE(variants));
     if (variants[_i].cache_size && cases > 1000)
         ck_assert_uint_gt(stats.evictions, 0);
     printf("variant %d: %lu blocks, %lu evictions, %lu instructions by call\n", _i, stats.blocks,
            stats.evictions, stats.interpreted);
+    pair_destroy(&p);
+}
+END_TEST
+
+START_TEST(random_segmented_code_is_the_same_in_both_engines)
+{
+    struct pair p;
+
+    pair_create(&p, &variants[_i]);
+    for (u64 n = 0; n < cases; n++)
+        if ((first_seed + n) % ARRAY_SIZE(variants) == (u64)_i)
+            segmented_case(&p, first_seed + n);
+    ck_assert_uint_ge(pair_stats(&p).blocks, cases / ARRAY_SIZE(variants));
+    printf("variant %d, segments: %lu blocks, %lu instructions by call\n", _i,
+           pair_stats(&p).blocks, pair_stats(&p).interpreted);
     pair_destroy(&p);
 }
 END_TEST
@@ -175,6 +234,11 @@ int main(int argc, char **argv)
         first_seed = strtoull(argv[2], NULL, 0);
     tcase_set_timeout(c, argc > 1 ? 0 : 110);
     tcase_add_loop_test(c, random_code_is_the_same_in_both_engines, 0, ARRAY_SIZE(variants));
+    suite_add_tcase(suite, c);
+    c = tcase_create("segmented");
+    tcase_set_timeout(c, argc > 1 ? 0 : 110);
+    tcase_add_loop_test(c, random_segmented_code_is_the_same_in_both_engines, 0,
+                        ARRAY_SIZE(variants));
     suite_add_tcase(suite, c);
     return suite_run(suite);
 }

@@ -6,8 +6,9 @@
  *   golden FILE...            compares; prints what differs
  *   golden --rebase FILE...   writes the files anew
  *
- * A line "== 64 HEX" (or 32) is a block of guest code; what follows it is what became of it. What
- * varies between runs is named: addresses in the block (L+n), common code, places in the vCPU.
+ * A line "== 64 HEX" (or 32, or "real", "prot16", "seg32": 32-bit code with segments that are not
+ * flat) is a block of guest code; what follows it is what became of it. What varies between runs is
+ * named: addresses in the block (L+n), common code, places in the vCPU.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,15 @@ static const struct place places[] = {
     PLACE(rflags, "rflags"),
     PLACE(events, "events"),
     PLACE(cpl, "cpl"),
+    PLACE(seg[SEG_ES].base, "es.base"),
+    PLACE(seg[SEG_ES].attr, "es.attr"),
+    PLACE(seg[SEG_ES].selector, "es.selector"),
+    PLACE(seg[SEG_CS].base, "cs.base"),
+    PLACE(seg[SEG_CS].selector, "cs.selector"),
+    PLACE(seg[SEG_SS].base, "ss.base"),
+    PLACE(seg[SEG_DS].base, "ds.base"),
+    PLACE(seg[SEG_DS].attr, "ds.attr"),
+    PLACE(seg[SEG_DS].selector, "ds.selector"),
     PLACE(seg[SEG_FS].base, "fs.base"),
     PLACE(seg[SEG_GS].base, "gs.base"),
     PLACE(kernel_gs_base, "kernel_gs_base"),
@@ -61,7 +71,12 @@ static const struct place places[] = {
     PLACE(jit.vectors, "vectors"),
     PLACE(jit.flags, "flags"),
     PLACE(jit.x87, "x87"),
-    PLACE(jit.bound, "bound"),
+    PLACE(jit.bound[SEG_ES], "es.bound"),
+    PLACE(jit.bound[SEG_CS], "cs.bound"),
+    PLACE(jit.bound[SEG_SS], "ss.bound"),
+    PLACE(jit.bound[SEG_DS], "ds.bound"),
+    PLACE(jit.bound[SEG_FS], "fs.bound"),
+    PLACE(jit.bound[SEG_GS], "gs.bound"),
     PLACE(jit.x87_insn, "x87_insn"),
     PLACE(jit.x87_data, "x87_data"),
     PLACE(jit.x87_fdp, "x87_fdp"),
@@ -179,25 +194,41 @@ static void put_block(const struct golden *g, unsigned code_size)
     put_host(g, b->code + b->inline_size, b->code + b->code_size);
 }
 
-/* Translates guest code as in supervisor mode with everything switched on; it does not run. */
-static void one_block(FILE *out, unsigned bits, const u8 *code, size_t size)
+/* What a block is translated for: supervisor mode with everything switched on. */
+static const struct kind {
+    const char *name;
+    enum machine_mode start;
+    unsigned code_size;
+    u32 mode;
+} kinds[] = {
+    {"64", MACHINE_LONG, 8, MODE_PROTECTED | MODE_CODE64},
+    {"32", MACHINE_PROT32, 4, MODE_PROTECTED},
+    {"real", MACHINE_REAL, 2, MODE_CODE16 | MODE_STACK16 | MODE_SEGMENTED},
+    {"prot16", MACHINE_PROT16, 2, MODE_PROTECTED | MODE_CODE16 | MODE_STACK16 | MODE_SEGMENTED},
+    {"seg32", MACHINE_PROT32, 4, MODE_PROTECTED | MODE_SEGMENTED},
+};
+
+/* Translates guest code; it does not run. */
+static void one_block(FILE *out, const struct kind *kind, const u8 *code, size_t size)
 {
     /* Without what only some hosts can do. */
     const struct jit_options options = {.optimisations = JIT_ALL & ~(u32)JIT_SCAN,
                                         .disassemble = machine_disassemble};
     struct error err = {""};
-    const u32 simd = MODE_PROTECTED | MODE_SSE | MODE_AVX | MODE_AVX512 | MODE_X87;
-    const u32 mode = bits == 64 ? simd | MODE_CODE64 | MODE_STACK64 : simd;
+    const u32 simd = MODE_SSE | MODE_AVX | MODE_AVX512 | MODE_X87;
+    u32 mode = kind->mode | simd;
     struct golden g = {.out = out};
 
     machine_create(&g.m);
     check(!jit_create(g.m.v, &options, &err), "%s", err.text);
-    machine_start(&g.m, bits == 64 ? MACHINE_LONG : MACHINE_PROT32);
+    machine_start(&g.m, kind->start);
     machine_code(&g.m, code, size);
     g.j = g.m.v->jit.owner;
+    if (kind->code_size == 2) /* the number of the code segment */
+        mode |= jit_segment_mode(g.j, g.m.v);
     g.block = jit_translate(g.j, MACHINE_CODE, mode);
     check(g.block, "no code");
-    put_block(&g, bits / 8);
+    put_block(&g, kind->code_size);
     jit_destroy(g.m.v);
     machine_destroy(&g.m);
 }
@@ -220,14 +251,18 @@ static char *made_anew(FILE *file)
     char line[LINE], hex[2 * BLOCK_MAX + 1], *text = NULL;
     u8 bytes[BLOCK_MAX];
     size_t size;
-    unsigned bits;
+    char name[8];
     FILE *out = open_memstream(&text, &size);
 
-    while (fgets(line, sizeof(line), file))
-        if (sscanf(line, "== %u %256s", &bits, hex) == 2) {
-            fprintf(out, "== %u %s\n", bits, hex);
-            one_block(out, bits, bytes, hex_bytes(hex, bytes));
-        }
+    while (fgets(line, sizeof(line), file)) {
+        if (sscanf(line, "== %7s %256s", name, hex) != 2)
+            continue;
+        for (size_t n = 0; n < ARRAY_SIZE(kinds); n++)
+            if (!strcmp(kinds[n].name, name)) {
+                fprintf(out, "== %s %s\n", name, hex);
+                one_block(out, &kinds[n], bytes, hex_bytes(hex, bytes));
+            }
+    }
     fclose(out);
     return text;
 }

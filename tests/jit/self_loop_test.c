@@ -106,6 +106,25 @@ START_TEST(faults_in_a_later_turn)
 }
 END_TEST
 
+/* LOOP writes rCX, which flags and addresses of the next turn may not take for what it was: or ecx,
+ * 0; loop; then mov al, [rcx]; loop down into a page that is not there. */
+START_TEST(loop_changes_its_counter)
+{
+    static const u8 code[] = {0x8a, 0x01, 0xe2, 0xfc};
+    const u64 absent = MACHINE_PML4 + 0x2000 + 8; /* 200000h to 3fffffh */
+
+    SAME_LOOP(MACHINE_LONG, 0x83, 0xc9, 0x00, 0xe2, 0xfb, 0x9c, 0x58);
+    pair_code(&p, code, sizeof(code));
+    pair_start(&p, MACHINE_LONG);
+    machine_put_uint(&p.interp, absent, 0, 8);
+    machine_put_uint(&p.jit, absent, 0, 8);
+    pair_set(&p, RCX, 0x400010);
+    ck_assert_int_eq(pair_run(&p, PAIR_BUDGET), EXIT_IDLE);
+    ck_assert_str_eq(pair_difference(&p), "");
+    ck_assert_int_eq(machine_vector(&p.jit), VEC_PF);
+}
+END_TEST
+
 /* Vectors are loaded once: paddd xmm1, [rbx]; movdqu [rdi], xmm1; add rdi, 16; sub ecx, 1; jnz. */
 START_TEST(vectors_stay)
 {
@@ -155,6 +174,7 @@ int main(void)
     tcase_add_test(t, a_base_that_changes_is_checked_again);
     tcase_add_test(t, flags_live_round_the_loop);
     tcase_add_test(t, faults_in_a_later_turn);
+    tcase_add_test(t, loop_changes_its_counter);
     tcase_add_test(t, vectors_stay);
     tcase_add_test(t, writes_itself);
     tcase_add_test(t, looks_at_events);
