@@ -233,7 +233,7 @@ void jit_follow_hits(struct jit *j)
     }
 }
 
-/* Whether the bytes in memory are those that the block was made of. */
+/* Whether the bytes in memory, in the page of its start, are those that the block was made of. */
 static bool bytes_same(const struct jit *j, const struct jit_block *block)
 {
     const u8 *page = j->v->ram->hva + (block->key & PAGE_MASK);
@@ -241,7 +241,9 @@ static bool bytes_same(const struct jit *j, const struct jit_block *block)
     for (unsigned n = 0; n < block->count; n++) {
         const struct jit_insn *ji = &block->insns[n];
 
-        if (memcmp(page + (jit_linear(block, ji->rip) & ~PAGE_MASK), ji->insn.bytes, ji->insn.len))
+        u64 gla = jit_linear(block, ji->rip);
+
+        if (memcmp(page + (gla & ~PAGE_MASK), ji->insn.bytes, jit_bytes_in_page(gla, &ji->insn)))
             return false;
     }
     return true;
@@ -261,7 +263,8 @@ static bool mark_and_compare(struct jit *j, struct jit_block *block)
 struct jit_block *jit_block_revive(struct jit *j, u64 key, u64 rip, u32 mode)
 {
     for (struct jit_block *b = *bucket_of(j, key, rip, mode); b; b = b->next) {
-        if (!block_is(b, key, rip, mode) || !bytes_same(j, b) || !mark_and_compare(j, b))
+        if (!block_is(b, key, rip, mode) || !bytes_same(j, b) ||
+            (b->beyond && !jit_cross_same(j->v, b)) || !mark_and_compare(j, b))
             continue;
         page_enter(j, b);
         j->stats.revived++;

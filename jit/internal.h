@@ -20,6 +20,10 @@
  * looked for the one at RIP and before it enters it. Whoever stores to code of its own leaves the
  * block behind that instruction (jit_exec_one() compares the epoch), so the next one is new.
  *
+ * An instruction that lies in two pages is a block of its own. The granules of such a block are
+ * those in its first page. For the second one the code at all of its entries checks that it is
+ * still mapped there and has the same bytes, so it needs no marks.
+ *
  * Jumps go straight to their block: to its start inside a page, to its guarded entry from another
  * one, as mappings change. A block knows the jumps that lead to it; when it dies they get back
  * their stubs, so no code jumps into dead code. Dead blocks stay where they are, until their region
@@ -120,6 +124,7 @@ struct jit_block {
     u64 granules;           /* of the page that its instructions lie in */
     struct code_segment cs; /* outside 64-bit mode */
     const struct ram_page *page;
+    const u8 *beyond;  /* the host's page that its only instruction goes on in, or NULL (cross.c) */
     u64 entry_host;    /* code address, flags in the host's flags */
     u64 entry_saved;   /* flags in JF */
     u64 entry_guarded; /* the same, for who does not know that the page is mapped */
@@ -274,6 +279,28 @@ void jit_retranslate(struct jit *j, struct jit_block *block);
  * paths cannot. */
 bool jit_translate_path(struct jit *j, struct jit_block *old, const struct jit_path *path);
 
+/* -- cross.c -- */
+/* Makes like, whose place is set, one of this instruction at v->rip, which lies in two pages.
+ * false: it does not, one of them is no RAM, or the bytes have changed. */
+bool jit_cross_begin(struct jit *j, const struct insn *i, struct jit_block *like);
+/* Whether the instruction of a block that lies in two pages goes on as it was translated, in this
+ * vCPU's context. true: the check at the block's entries will pass. */
+bool jit_cross_same(struct vcpu *v, const struct jit_block *block);
+/* Where the page behind that of the block's start is. Linear addresses outside 64-bit mode wrap. */
+static inline u64 jit_page_beyond(const struct jit_block *block)
+{
+    u64 page = (jit_linear(block, block->rip) & PAGE_MASK) + PAGE_SIZE;
+
+    return block->mode & MODE_CODE64 ? page : (u32)page;
+}
+/* Bytes of an instruction at linear address gla that are in the page it begins in. */
+static inline unsigned jit_bytes_in_page(u64 gla, const struct insn *i)
+{
+    unsigned room = PAGE_SIZE - (unsigned)(gla & ~PAGE_MASK);
+
+    return i->len < room ? i->len : room;
+}
+
 /* -- path.c -- */
 /* Translated code was interrupted at v->rip. */
 void jit_sample(struct jit *j, u32 mode);
@@ -303,6 +330,9 @@ void jit_trace_insn(const struct jit *j, FILE *out, u64 rip, const struct insn *
 /* -- run.c -- */
 /* What blocks at RIP depend on now: enum jit_mode_bits, or MODE_NONE. */
 u32 jit_mode(const struct vcpu *v);
+/* The host address of code at gla that may be executed and is RAM, or NULL. The TLB maps it for
+ * fetches afterwards. */
+const u8 *jit_code_at(struct vcpu *v, u64 gla);
 /* Runs translated code from block until it leaves; counted: not beyond end. */
 void jit_enter(struct jit *j, const struct jit_block *block, u64 end);
 

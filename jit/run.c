@@ -204,11 +204,9 @@ static u64 fetch_address(const struct vcpu *v)
     return v->code_size == 8 ? v->rip : (u32)(v->seg[SEG_CS].base + v->rip);
 }
 
-/* The host address of the instruction at RIP, in RAM, or NULL: the slow way finds out more. After
- * the TLB was flushed the page comes from its second level. */
-static const u8 *code_here(struct vcpu *v)
+/* After the TLB was flushed the page comes from its second level. */
+const u8 *jit_code_at(struct vcpu *v, u64 gla)
 {
-    u64 gla = fetch_address(v);
     const u8 *hva = tlb_exec_ptr(v->tlb_now, gla);
     struct paging_ctx ctx;
     struct tlb_page page;
@@ -227,19 +225,29 @@ static const u8 *code_here(struct vcpu *v)
     return hva && ram_contains(v->ram, hva) ? hva : NULL;
 }
 
+/* Whether the check that a block of two pages begins with will pass. */
+static bool will_go(struct vcpu *v, const struct jit_block *block)
+{
+    return likely(!block->beyond) || jit_cross_same(v, block);
+}
+
 /* The block at RIP if there is one already. */
 static struct jit_block *block_known(struct jit *j, struct vcpu *v, u32 mode)
 {
-    const u8 *hva = code_here(v);
+    const u8 *hva = jit_code_at(v, fetch_address(v));
+    struct jit_block *block;
 
-    return hva ? jit_block_find(j, (u64)(hva - v->ram->hva), v->rip, mode) : NULL;
+    if (!hva)
+        return NULL;
+    block = jit_block_find(j, (u64)(hva - v->ram->hva), v->rip, mode);
+    return block && will_go(v, block) ? block : NULL;
 }
 
-/* The block at RIP; NULL: one instruction for the interpreter (it leaves its page or RAM, or the
- * fetch faults). */
+/* The block at RIP; NULL: one instruction for the interpreter (it leaves RAM, or the fetch faults).
+ */
 static struct jit_block *block_here(struct jit *j, struct vcpu *v, u32 mode)
 {
-    const u8 *hva = code_here(v);
+    const u8 *hva = jit_code_at(v, fetch_address(v));
     const struct decode_run *run;
     struct jit_block *block;
     u64 key;
@@ -247,6 +255,10 @@ static struct jit_block *block_here(struct jit *j, struct vcpu *v, u32 mode)
     if (likely(hva)) {
         key = (u64)(hva - v->ram->hva);
         block = jit_block_find(j, key, v->rip, mode);
+        if (block && unlikely(!will_go(v, block))) {
+            jit_block_kill(j, block, j->options.optimisations & JIT_REVIVE);
+            block = NULL;
+        }
         if (unlikely(!block))
             block = jit_block_revive(j, key, v->rip, mode);
         if (likely(block))
@@ -258,15 +270,15 @@ static struct jit_block *block_here(struct jit *j, struct vcpu *v, u32 mode)
         return NULL;
     }
     hva = tlb_exec_ptr(v->tlb_now, fetch_address(v));
-    if (!run->page || !hva)
+    if (!hva || !ram_contains(v->ram, hva))
         return NULL;
     key = (u64)(hva - v->ram->hva);
     block = jit_block_find(j, key, v->rip, mode);
     return block ? block : jit_translate(j, key, mode);
 }
 
-/* How many instructions the interpreter does where there is no block: one that leaves its page or
- * whose fetch faults, or more of what is not in RAM. */
+/* How many instructions the interpreter does where there is no block: one that is not decoded for
+ * more than one use or whose fetch faults, or more of what is not in RAM. */
 static u64 without_block(const struct vcpu *v)
 {
     const u8 *hva = tlb_exec_ptr(v->tlb_now, fetch_address(v));

@@ -10,6 +10,7 @@
 /* Less is too little for any block: what does not fit is found out as it is emitted, but what is
  * patched then must lie in the block. */
 enum { ROOM_MIN = 256 };
+enum { CROSS_JUMPS = 4 };
 
 void lower_call(struct translator *t, const struct jit_insn *ji)
 {
@@ -27,7 +28,7 @@ static void emit_entries(struct translator *t, const struct jit_insn *insns, uns
 
     for (unsigned n = 0; n < count && use == FLAG_NEUTRAL; n++)
         use = lower_first_use(t, &insns[n].insn);
-    if (use == FLAG_DESTROYS || t->j->options.counted) {
+    if (use == FLAG_DESTROYS || t->j->options.counted || t->block->beyond) {
         t->block->entry_host = emit_here(t->e);
         t->flags = FLAGS_HOST;
         lower_save_flags(t);
@@ -52,25 +53,62 @@ static void emit_leave(struct translator *t, u8 *const from[], unsigned count, u
     lower_leave_at(t, t->block->rip, exit);
 }
 
-/* The entry for who comes from another page: the TLB must map this one for fetches, to the memory
- * that was translated. */
-static void emit_guard(struct translator *t, const u8 *hva)
+/* The TLB must map a page of code for fetches, to this host page; else: two jumps, whose rel32 are
+ * stored. Flags are saved. T0 is the host page afterwards. */
+static void emit_mapped(struct translator *t, u64 page, const u8 *hva, u8 *elsewhere[2])
 {
     unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
-    u64 gla = jit_linear(t->block, t->block->rip);
-    size_t table =
-        offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table) + 8 * tlb_index(gla);
+    size_t table = offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table) +
+                   8 * tlb_index(page);
     struct emit_mem tag = emit_gs((i32)(table + offsetof(struct tlb_table, exec_tag)));
-    struct emit_mem page = emit_gs((i32)(table + offsetof(struct tlb_table, page)));
+    struct emit_mem host = emit_gs((i32)(table + offsetof(struct tlb_table, page)));
+
+    emit_mov_imm(t->e, T0, page);
+    emit_op_mem(t->e, EMIT_W, 0x3b, &tag, T0); /* cmp */
+    elsewhere[0] = emit_jcc(t->e, CC_NE, 0);
+    emit_mov_imm(t->e, T0, (u64)hva);
+    emit_op_mem(t->e, EMIT_W, 0x3b, &host, T0);
+    elsewhere[1] = emit_jcc(t->e, CC_NE, 0);
+}
+
+/* size (1, 2, 4, 8) bytes at offset from T0 must be these; else: a jump. Uses T1. */
+static u8 *emit_bytes_same(struct translator *t, unsigned offset, const u8 *bytes, unsigned size)
+{
+    struct emit_mem at = emit_at(T0, (i32)offset);
+    u32 prefixes = size == 8 ? EMIT_W : size == 2 ? EMIT_66 : 0u;
+
+    emit_mov_imm(t->e, T1, load_le(bytes, size));
+    emit_op_mem(t->e, prefixes, size == 1 ? 0x38 : 0x39, &at, T1); /* cmp */
+    return emit_jcc(t->e, CC_NE, 0);
+}
+
+/* The end of an instruction that lies in two pages must be where and what it was. Comes behind all
+ * entries of its block. Flags are saved. Returns the count of jumps elsewhere. */
+static unsigned emit_beyond(struct translator *t, const struct jit_insn *ji,
+                            u8 *elsewhere[CROSS_JUMPS])
+{
+    unsigned first = jit_bytes_in_page(jit_linear(t->block, ji->rip), &ji->insn);
+    unsigned left = ji->insn.len - first;
+    unsigned size = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    const u8 *bytes = ji->insn.bytes + first;
+
+    emit_mapped(t, jit_page_beyond(t->block), t->block->beyond, elsewhere);
+    elsewhere[2] = emit_bytes_same(t, 0, bytes, size);
+    if (size == left)
+        return 3;
+    elsewhere[3] = emit_bytes_same(t, left - size, bytes + left - size, size);
+    return 4;
+}
+
+/* The entry for who comes from another page: this one must be mapped, to the memory that was
+ * translated. */
+static void emit_guard(struct translator *t, const u8 *hva)
+{
     u8 *elsewhere[2];
 
     t->block->entry_guarded = emit_here(t->e);
-    emit_mov_imm(t->e, T0, gla & PAGE_MASK);
-    emit_op_mem(t->e, EMIT_W, 0x3b, &tag, T0); /* cmp */
-    elsewhere[0] = emit_jcc(t->e, CC_NE, 0);
-    emit_mov_imm(t->e, T0, (u64)hva & PAGE_MASK);
-    emit_op_mem(t->e, EMIT_W, 0x3b, &page, T0);
-    elsewhere[1] = emit_jcc(t->e, CC_NE, 0);
+    emit_mapped(t, jit_linear(t->block, t->block->rip) & PAGE_MASK,
+                (const u8 *)((u64)hva & PAGE_MASK), elsewhere);
     emit_jmp(t->e, t->block->entry_saved);
     emit_leave(t, elsewhere, 2, t->j->exit_lookup);
 }
@@ -182,9 +220,10 @@ static unsigned collect(struct jit *j, const struct decode_run *run, struct jit_
     }
     count = count < limit ? count : limit;
     for (unsigned n = 0; n < count; n++) {
+        u64 gla = jit_linear(block, insns[n].rip);
+
         insns[n].behind = count - n - 1;
-        block->granules |=
-            ram_granules(jit_linear(block, insns[n].rip) & ~PAGE_MASK, insns[n].insn.len);
+        block->granules |= ram_granules(gla & ~PAGE_MASK, jit_bytes_in_page(gla, &insns[n].insn));
     }
     return count;
 }
@@ -232,11 +271,15 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
 {
     struct jit_block *block = t->block;
     const u8 *start = t->e->at;
-    u8 *out = NULL;
+    u8 *out = NULL, *elsewhere[CROSS_JUMPS];
+    unsigned jumps = 0;
 
-    lower_loop_find(t, insns, block->count);
+    if (!block->beyond) /* the check is due in each turn */
+        lower_loop_find(t, insns, block->count);
     lower_group_accesses(t, insns, block->count);
     emit_entries(t, insns, block->count);
+    if (block->beyond)
+        jumps = emit_beyond(t, insns, elsewhere);
     if (t->j->options.counted)
         out = lower_budget(t);
     lower_all(t, insns, block->count);
@@ -251,6 +294,8 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
     emit_guard(t, t->j->v->ram->hva + block->key);
     if (out)
         emit_leave(t, &out, 1, t->j->exit_leave);
+    if (jumps)
+        emit_leave(t, elsewhere, jumps, t->j->exit_lookup);
     block->insns = insns;
     block->code_size = (u32)(t->e->at - start);
     return !t->e->overflow;
@@ -272,8 +317,6 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
     if (t.block && insns && j->emit.end - start > ROOM_MIN) {
         *t.block = *like;
         t.block->code = emit_here(&j->emit);
-        t.block->generation = run->generation;
-        t.block->page = run->page;
         t.block->count = (u16)(path ? collect_path(j, path, t.block, insns)
                                     : collect(j, run, t.block, insns, limit));
         jit_arena_trim(j, insns, t.block->count * sizeof(*insns));
@@ -296,9 +339,20 @@ static struct jit_block *add_block(struct jit *j, struct jit_block *block)
     return block;
 }
 
+/* Whether a block at like's place can begin with that run, and what follows from it. */
+static bool begin(struct jit *j, const struct decode_run *run, struct jit_block *like)
+{
+    like->page = &j->v->ram->pages[like->key >> PAGE_SHIFT];
+    if (!run->page)
+        return jit_cross_begin(j, &run->insns[0], like);
+    like->beyond = NULL;
+    like->generation = run->generation;
+    return run->page == like->page;
+}
+
 /* Translates until it fits: in this region, in the next, of fewer instructions. The run is looked
  * up each time, as a translation may make the decode cache forget it. */
-static struct jit_block *translate_somehow(struct jit *j, const struct jit_block *like)
+static struct jit_block *translate_somehow(struct jit *j, struct jit_block *like)
 {
     struct vcpu *v = j->v;
     struct jit_block *block = NULL;
@@ -310,10 +364,14 @@ static struct jit_block *translate_somehow(struct jit *j, const struct jit_block
             v->fault.pending = false; /* whoever gets there meets it */
             return NULL;
         }
-        if (run->page != &v->ram->pages[like->key >> PAGE_SHIFT])
+        if (!begin(j, run, like))
             return NULL;
         check(limit, "an instruction does not fit into an empty region");
-        block = translate(j, run, like, limit < BLOCK_INSNS ? limit : BLOCK_INSNS, NULL);
+        block = translate(j, run, like,
+                          like->beyond          ? 1
+                          : limit < BLOCK_INSNS ? limit
+                                                : BLOCK_INSNS,
+                          NULL);
         if (!block && limit > BLOCK_INSNS)
             jit_cache_advance(j);
     }
@@ -322,7 +380,7 @@ static struct jit_block *translate_somehow(struct jit *j, const struct jit_block
 
 struct jit_block *jit_translate(struct jit *j, u64 key, u32 mode)
 {
-    const struct jit_block like = {
+    struct jit_block like = {
         .key = key, .rip = j->v->rip, .mode = mode, .cs = j->code_segment[mode >> MODE_CODE_SHIFT]};
 
     return translate_somehow(j, &like);
@@ -330,7 +388,7 @@ struct jit_block *jit_translate(struct jit *j, u64 key, u32 mode)
 
 void jit_retranslate(struct jit *j, struct jit_block *old)
 {
-    const struct jit_block like = {
+    struct jit_block like = {
         .key = old->key, .rip = old->rip, .mode = old->mode, .cs = old->cs, .one_by_one = true};
 
     jit_block_kill(j, old, false);
@@ -339,12 +397,12 @@ void jit_retranslate(struct jit *j, struct jit_block *old)
 
 bool jit_translate_path(struct jit *j, struct jit_block *old, const struct jit_path *path)
 {
-    const struct jit_block like = {.key = old->key,
-                                   .rip = old->rip,
-                                   .mode = old->mode,
-                                   .cs = old->cs,
-                                   .one_by_one = old->one_by_one,
-                                   .path = true};
+    struct jit_block like = {.key = old->key,
+                             .rip = old->rip,
+                             .mode = old->mode,
+                             .cs = old->cs,
+                             .one_by_one = old->one_by_one,
+                             .path = true};
     const struct decode_run *run = decode_cache_lookup(j->v, old->rip);
     struct jit_block *block;
 
@@ -352,7 +410,7 @@ bool jit_translate_path(struct jit *j, struct jit_block *old, const struct jit_p
         j->v->fault.pending = false;
         return false;
     }
-    if (run->page != old->page)
+    if (!run->page || !begin(j, run, &like))
         return false;
     block = translate(j, run, &like, 0, path);
     if (!block)

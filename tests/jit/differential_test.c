@@ -26,6 +26,7 @@ static const struct jit_options variants[] = {
     {.optimisations = JIT_ALL & ~(u32)JIT_AVX, .counted = true},
     {.optimisations = JIT_ALL & ~(u32)(JIT_AVX512 | JIT_XSAVE | JIT_FSGSBASE | JIT_SCAN),
      .counted = true},
+    {.optimisations = JIT_ALL & ~(u32)JIT_CROSS, .counted = true},
     {.optimisations = JIT_ALL, .counted = true, .check = true},
 };
 static const enum machine_mode modes[] = {MACHINE_LONG, MACHINE_USER64, MACHINE_PROT32,
@@ -34,6 +35,7 @@ static const enum machine_mode modes[] = {MACHINE_LONG, MACHINE_USER64, MACHINE_
 /* One random program: how it starts, and how far it is followed. */
 struct program {
     enum machine_mode mode; /* flat code */
+    u64 base;               /* where it lies */
     bool segmented;
     unsigned slices; /* that may pass without an end */
 };
@@ -89,6 +91,7 @@ static void start(struct pair *p, const struct program *program, u64 seed)
         both[n]->v->icount = icount;
         make_absent(both[n]);
         fill(both[n], seed, is_wide(program->mode), random_next(&dice) % 16 == 0);
+        both[n]->v->rip = program->base;
         dice = seed;
     }
 }
@@ -173,8 +176,12 @@ static void flat_case(struct pair *p, u64 seed)
     struct program program = {.mode = modes[seed % ARRAY_SIZE(modes)], .slices = 100000};
     struct random_code c;
 
-    random_generate(&c, seed, is_wide(program.mode), 10 + seed % 90);
-    pair_code(p, c.bytes, c.at);
+    program.base = MACHINE_CODE;
+    if (seed >> 4 & 1) /* over the edge of a page */
+        program.base += PAGE_SIZE - 20 - seed / 32 % 200;
+    random_generate(&c, seed, program.base, is_wide(program.mode), 10 + seed % 90);
+    pair_put(p, program.base, c.bytes, c.at);
+    pair_put(p, program.base + c.at, "\xf4", 1); /* hlt */
     one_program(p, &program, &c, seed);
 }
 

@@ -7,8 +7,9 @@
  *   golden --rebase FILE...   writes the files anew
  *
  * A line "== 64 HEX" (or 32, or "real", "prot16", "seg32": 32-bit code with segments that are not
- * flat) is a block of guest code; what follows it is what became of it. What varies between runs is
- * named: addresses in the block (L+n), common code, places in the vCPU.
+ * flat) is a block of guest code; what follows it is what became of it. HEX may have a '|' where a
+ * page begins. What varies between runs is named: addresses in the block (L+n), common code, places
+ * in the vCPU.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,9 +209,11 @@ static const struct kind {
     {"seg32", MACHINE_PROT32, 4, MODE_PROTECTED | MODE_SEGMENTED},
 };
 
-/* Translates guest code; it does not run. */
-static void one_block(FILE *out, const struct kind *kind, const u8 *code, size_t size)
+/* Translates guest code; it does not run. It lies at the end of a page but for what is behind edge.
+ */
+static void one_block(FILE *out, const struct kind *kind, const u8 *code, size_t size, size_t edge)
 {
+    const u64 at = MACHINE_CODE + (edge < size ? PAGE_SIZE - edge : 0);
     /* Without what only some hosts can do. */
     const struct jit_options options = {.optimisations = JIT_ALL & ~(u32)JIT_SCAN,
                                         .disassemble = machine_disassemble};
@@ -222,11 +225,13 @@ static void one_block(FILE *out, const struct kind *kind, const u8 *code, size_t
     machine_create(&g.m);
     check(!jit_create(g.m.v, &options, &err), "%s", err.text);
     machine_start(&g.m, kind->start);
-    machine_code(&g.m, code, size);
+    machine_put(&g.m, at, code, size);
+    machine_put(&g.m, at + size, "\xf4", 1); /* hlt */
+    g.m.v->rip += at - MACHINE_CODE;
     g.j = g.m.v->jit.owner;
     if (kind->code_size == 2) /* the number of the code segment */
         mode |= jit_segment_mode(g.j, g.m.v);
-    g.block = jit_translate(g.j, MACHINE_CODE, mode);
+    g.block = jit_translate(g.j, at, mode);
     check(g.block, "no code");
     put_block(&g, kind->code_size);
     jit_destroy(g.m.v);
@@ -235,13 +240,20 @@ static void one_block(FILE *out, const struct kind *kind, const u8 *code, size_t
 
 /* -- files -- */
 
-static size_t hex_bytes(const char *hex, u8 *bytes)
+/* *edge: how many of them are before the '|', or BLOCK_MAX. */
+static size_t hex_bytes(const char *hex, u8 *bytes, size_t *edge)
 {
     size_t size = 0;
     unsigned byte;
 
-    for (; size < BLOCK_MAX && sscanf(hex, "%2x", &byte) == 1; hex += 2)
+    *edge = BLOCK_MAX;
+    for (; size < BLOCK_MAX && sscanf(hex, "%2x", &byte) == 1; hex += 2) {
         bytes[size++] = (u8)byte;
+        if (hex[2] == '|') {
+            *edge = size;
+            hex++;
+        }
+    }
     return size;
 }
 
@@ -250,7 +262,7 @@ static char *made_anew(FILE *file)
 {
     char line[LINE], hex[2 * BLOCK_MAX + 1], *text = NULL;
     u8 bytes[BLOCK_MAX];
-    size_t size;
+    size_t size, length, edge;
     char name[8];
     FILE *out = open_memstream(&text, &size);
 
@@ -260,7 +272,8 @@ static char *made_anew(FILE *file)
         for (size_t n = 0; n < ARRAY_SIZE(kinds); n++)
             if (!strcmp(kinds[n].name, name)) {
                 fprintf(out, "== %s %s\n", name, hex);
-                one_block(out, &kinds[n], bytes, hex_bytes(hex, bytes));
+                length = hex_bytes(hex, bytes, &edge);
+                one_block(out, &kinds[n], bytes, length, edge);
             }
     }
     fclose(out);

@@ -18,6 +18,7 @@ enum {
 
 struct random_code {
     u64 seed;
+    u64 base;  /* where it will lie */
     bool wide; /* 64-bit code */
     unsigned at, depth;
     u8 bytes[RANDOM_CODE_MAX + 200];
@@ -554,7 +555,7 @@ static inline void random_call(struct random_code *c)
         return;
     }
     random_put(c, 0xb8); /* mov eax, function; call rax */
-    random_imm(c, MACHINE_CODE + function, 4);
+    random_imm(c, c->base + function, 4);
     random_put(c, 0xff);
     random_put(c, 0xd0);
 }
@@ -563,7 +564,7 @@ static inline void random_call(struct random_code *c)
 static inline void random_indirect(struct random_code *c)
 {
     random_put(c, 0xb8);
-    random_imm(c, MACHINE_CODE + c->at + 7, 4);
+    random_imm(c, c->base + c->at + 7, 4);
     random_put(c, 0xff);
     random_put(c, 0xe0);
     random_put(c, 0xcc);
@@ -600,8 +601,9 @@ static inline void random_insns(struct random_code *c, unsigned count)
         random_insn(c);
 }
 
-static inline void random_generate(struct random_code *c, u64 seed, bool wide, unsigned count)
+static inline void random_generate(struct random_code *c, u64 seed, u64 base, bool wide,
+                                   unsigned count)
 {
-    *c = (struct random_code){.seed = seed, .wide = wide};
+    *c = (struct random_code){.seed = seed, .base = base, .wide = wide};
     random_insns(c, count);
 }
