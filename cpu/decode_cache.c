@@ -127,31 +127,34 @@ static void trace_insn(struct vcpu *v, u64 rip, const struct insn *i)
 }
 
 /* Bytes from hva on that a decoder may read: to the end of their granule, with more to the end of
- * the next, never past the page. Marks them as code. */
-static unsigned readable_bytes(struct vcpu *v, u8 *hva, bool more)
+ * the next, never past the page. Marks them as code, but for those before *marked, and moves that.
+ */
+static unsigned readable_bytes(struct vcpu *v, u8 *hva, bool more, u64 *marked)
 {
     u64 at = (u64)hva;
     u64 end = align_down(at, GRANULE) + (more ? 2 * GRANULE : GRANULE);
     u64 page_end = align_down(at, PAGE_SIZE) + PAGE_SIZE;
 
     end = end < page_end ? end : page_end;
-    physmap_protect_code(v->map, hva, (unsigned)(end - at));
+    if (end > *marked)
+        physmap_protect_code(v->map, hva, (unsigned)(end - at));
+    *marked = end > *marked ? end : *marked;
     return (unsigned)(end - at);
 }
 
 /* Decodes from RAM. DECODE_SHORT: the instruction runs into the next page. */
 static enum decode_result decode_in_page(struct vcpu *v, const struct decode_ctx *ctx, u8 *hva,
-                                         struct insn *i)
+                                         u64 *marked, struct insn *i)
 {
-    enum decode_result result = insn_decode(ctx, hva, readable_bytes(v, hva, false), i);
+    enum decode_result result = insn_decode(ctx, hva, readable_bytes(v, hva, false, marked), i);
 
     if (result != DECODE_SHORT)
         return result;
-    return insn_decode(ctx, hva, readable_bytes(v, hva, true), i);
+    return insn_decode(ctx, hva, readable_bytes(v, hva, true, marked), i);
 }
 
-/* Decodes as many instructions as belong into the run. The first has its granule marked already. */
-static void fill_run(struct vcpu *v, struct decode_run *run, u64 rip, u8 *hva)
+/* Decodes as many instructions as belong into the run. Bytes before marked are marked already. */
+static void fill_run(struct vcpu *v, struct decode_run *run, u64 rip, u8 *hva, u64 marked)
 {
     struct decode_ctx ctx = decode_ctx(v);
     u8 *page_end = (u8 *)align_down((u64)hva, PAGE_SIZE) + PAGE_SIZE;
@@ -159,7 +162,7 @@ static void fill_run(struct vcpu *v, struct decode_run *run, u64 rip, u8 *hva)
     run->count = run->bytes = 0;
     while (run->count < RUN_INSNS_MAX && hva < page_end) {
         struct insn *i = &run->insns[run->count];
-        enum decode_result result = decode_in_page(v, &ctx, hva, i);
+        enum decode_result result = decode_in_page(v, &ctx, hva, &marked, i);
 
         if (result == DECODE_SHORT || result == DECODE_TOO_LONG)
             return;
@@ -178,15 +181,16 @@ static struct decode_run *new_run(struct vcpu *v, u64 rip, u8 *hva, u64 key)
 {
     struct decode_cache *c = v->decode;
     struct decode_run *run, **bucket;
+    u64 marked = 0;
 
     if (ARENA_SIZE - c->used < RUN_SIZE_MAX)
         decode_cache_flush(c);
     run = (struct decode_run *)(c->arena + c->used);
     run->key = key;
     run->page = &v->ram->pages[ram_page_of(v->ram, hva)];
-    readable_bytes(v, hva, false);
+    readable_bytes(v, hva, false, &marked);
     run->generation = __atomic_load_n(&run->page->generation, __ATOMIC_ACQUIRE);
-    fill_run(v, run, rip, hva);
+    fill_run(v, run, rip, hva, marked);
     if (!run->count)
         return NULL;
     c->used += sizeof(*run) + run->count * sizeof(struct insn);
@@ -216,23 +220,37 @@ static const struct decode_run *single_run(struct vcpu *v, u64 rip, const u8 *bu
     return run;
 }
 
+/* The run at hva, found or made. NULL: hva is not in RAM (or NULL), or the run has bytes that are
+ * not in its page or not within the CS limit. */
+static const struct decode_run *run_at(struct vcpu *v, u64 rip, u8 *hva)
+{
+    struct decode_run *run;
+    u64 key;
+
+    if (!hva || !ram_contains(v->ram, hva))
+        return NULL;
+    key = (u64)(hva - v->ram->hva) | mode_key(v);
+    run = find_run(bucket_of(v->decode, key), key);
+    if (!run)
+        run = new_run(v, rip, hva, key);
+    return run && run_within_limit(v, run, rip) ? run : NULL;
+}
+
 static NOINLINE const struct decode_run *lookup_slow(struct vcpu *v, u64 rip)
 {
-    struct decode_run *run = NULL;
-    u8 buf[15], *hva;
+    u8 *hva = (u8 *)tlb_exec_ptr(v->tlb_now, fetch_address(v, rip));
+    const struct decode_run *run = run_at(v, rip, hva);
     unsigned count;
-    u64 gpa, key;
+    u8 buf[15];
+    u64 gpa;
 
+    if (run)
+        return run;
     if (!fetch_bytes(v, rip, buf, &count, &gpa, &hva))
         return NULL;
-    if (hva && ram_contains(v->ram, hva)) {
-        key = (u64)(hva - v->ram->hva) | mode_key(v);
-        run = find_run(bucket_of(v->decode, key), key);
-        if (!run)
-            run = new_run(v, rip, hva, key);
-        if (run && run_within_limit(v, run, rip))
-            return run;
-    }
+    run = run_at(v, rip, hva);
+    if (run)
+        return run;
     return single_run(v, rip, buf, count);
 }
 

@@ -95,8 +95,9 @@ void jit_link_to(struct jit *j, struct jit_link *link, struct jit_block *block)
 
 static struct jit_block **bucket_of(struct jit *j, u64 key, u64 rip, u32 mode)
 {
-    return &j->buckets[(key ^ key >> 15 ^ rip >> 12 ^ mode << 5 ^ mode >> MODE_CODE_SHIFT) &
-                       (BLOCK_BUCKETS - 1)];
+    u64 mixed = (key ^ rip >> PAGE_SHIFT << 30 ^ (u64)mode << 32) * 0x9e3779b97f4a7c15;
+
+    return &j->buckets[mixed >> (64 - BLOCK_BUCKET_BITS)];
 }
 
 static struct jit_block **page_bucket(struct jit *j, u64 page)

@@ -114,7 +114,7 @@ void *jit_arena(struct jit *j, size_t size)
 {
     void *p = j->arena + j->arena_used;
 
-    size = align_up(size, 64);
+    size = align_up(size, ARENA_ALIGN);
     if (j->arena_end - j->arena_used < size)
         return NULL;
     j->arena_used += size;
@@ -123,5 +123,5 @@ void *jit_arena(struct jit *j, size_t size)
 
 void jit_arena_trim(struct jit *j, const void *last, size_t size)
 {
-    j->arena_used = align_up((u64)((const u8 *)last - j->arena) + size, 64);
+    j->arena_used = align_up((u64)((const u8 *)last - j->arena) + size, ARENA_ALIGN);
 }

@@ -45,7 +45,8 @@
 enum { T0 = HOST_R9, T1 = HOST_R10, HOST_GUEST_RSP = HOST_R11 };
 
 enum {
-    BLOCK_BUCKETS = 1 << 17,
+    BLOCK_BUCKET_BITS = 17,
+    BLOCK_BUCKETS = 1 << BLOCK_BUCKET_BITS,
     PAGE_BUCKETS = 1 << 12,
     REGIONS = 8,
     DEAD_VERSIONS = 4,    /* of a block that are kept to be found again */
@@ -95,10 +96,10 @@ enum jit_x87 {
 
 /* One instruction that translated code may hand to the interpreter. */
 struct jit_insn {
-    struct insn insn ALIGNED(64);
+    struct insn insn;
     u64 rip;
-    u32 behind; /* instructions of the block after this one */
     u32 host;   /* where its code begins, from the block's */
+    u8 behind;  /* instructions of the block after this one */
     bool taken; /* a conditional jump of a path: the block goes on where it jumps to */
 };
 
@@ -116,7 +117,9 @@ struct jit_sample {
 };
 
 struct jit_block {
-    u64 key; /* byte offset in RAM */
+    /* What is compared to find it comes first, in one cache line. */
+    struct jit_block *next; /* in its bucket */
+    u64 key;                /* byte offset in RAM */
     u64 rip;
     u32 mode;
     u32 generation;         /* of the page, when it was translated or found again */
@@ -137,8 +140,8 @@ struct jit_block {
     u32 code_size, inline_size; /* bytes; the latter without what is out of line */
     struct jit_link *exits;     /* its jumps to other blocks */
     struct jit_link *incoming;  /* jumps that lead to it now */
-    /* Others in its bucket, its page's bucket (living ones), its region. */
-    struct jit_block *next, *next_of_page, *next_of_region;
+    /* Others in its page's bucket (living ones), its region. */
+    struct jit_block *next_of_page, *next_of_region;
 };
 
 /* A jump to a known RIP that goes to its block once that exists. */
@@ -205,7 +208,8 @@ struct jit {
     bool scan;               /* its BSF and BSR leave all flags as cpu/ops/bits.c does */
 };
 
-enum { ARENA_SIZE = 64 << 20 };
+enum { ARENA_SIZE = 96 << 20, ARENA_ALIGN = 16 };
+static_assert(BLOCK_INSNS <= 256, "jit_insn.behind");
 
 /* The linear address of RIP in the code of a block. */
 static inline u64 jit_linear(const struct jit_block *block, u64 rip)

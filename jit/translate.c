@@ -126,12 +126,9 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
     unsigned first = t->site_count;
     bool ends = insn_row(&ji->insn)->traits & T_ENDS;
     bool loads = lower_segment_load(t->j, t->block, &ji->insn);
-    struct reg_effects effects;
-    struct mem_ref ref;
     u64 next;
 
-    lower_describe(t, ji, &ref, &effects);
-    lower_keep_recipe(t, &ji->insn, &effects);
+    lower_keep_recipe(t, &ji->insn, &t->described[t->block->count - 1 - ji->behind].effects);
 
     if (ji->behind && ends && !loads &&
         (t->block->path || lower_continues(t->j, t->block, &ji->insn, ji->rip, &next))) {
@@ -307,11 +304,15 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
                                    const struct jit_block *like, unsigned limit,
                                    const struct jit_path *path)
 {
-    struct translator t = {.j = j, .v = j->v, .e = &j->emit};
+    struct translator t;
     const size_t arena_used = j->arena_used;
     u8 *const start = j->emit.at;
     struct jit_insn *insns;
 
+    memset(&t, 0, offsetof(struct translator, described));
+    t.j = j;
+    t.v = j->v;
+    t.e = &j->emit;
     t.block = jit_arena(j, sizeof(*t.block));
     insns = jit_arena(j, BLOCK_INSNS * sizeof(*insns));
     if (t.block && insns && j->emit.end - start > ROOM_MIN) {

@@ -8,7 +8,7 @@
 
 enum { PREFIX_GS = 0x65, MOD_DISP8 = 0x40, MOD_DISP32 = 0x80, MOD_DIRECT = 0xc0 };
 
-static void put(struct emit *e, unsigned byte)
+static ALWAYS_INLINE void put(struct emit *e, unsigned byte)
 {
     if (unlikely(e->at == e->end)) {
         e->overflow = true;
@@ -25,6 +25,11 @@ void emit_bytes(struct emit *e, const void *bytes, unsigned size)
 
 void emit_value(struct emit *e, u64 value, unsigned size)
 {
+    if (likely(e->end - e->at >= (i64)sizeof(value))) { /* more than wanted, in one store */
+        memcpy(e->at, &value, sizeof(value));
+        e->at += size;
+        return;
+    }
     emit_bytes(e, &value, size);
 }
 

@@ -20,9 +20,12 @@ struct values {
     u32 next;
 };
 
-void lower_describe(const struct translator *t, const struct jit_insn *ji, struct mem_ref *ref,
-                    struct reg_effects *effects)
+static void describe(const struct translator *t, const struct jit_insn *ji,
+                     struct insn_access *described)
 {
+    struct reg_effects *effects = &described->effects;
+    struct mem_ref *ref = &described->ref;
+
     *ref = (struct mem_ref){0};
     *effects = (struct reg_effects){.adjusted = REG_NONE};
     effects->all = !(
@@ -35,11 +38,12 @@ void lower_describe(const struct translator *t, const struct jit_insn *ji, struc
 
 static void follow(struct values *values, const struct reg_effects *effects)
 {
-    for (unsigned r = 0; r < 16; r++)
-        if (effects->all || effects->written & BIT(r)) {
-            values->version[r] = values->next++;
-            values->moved[r] = 0;
-        }
+    for (u32 left = effects->all ? 0xffff : effects->written & 0xffff; left; left &= left - 1) {
+        unsigned r = (unsigned)__builtin_ctz(left);
+
+        values->version[r] = values->next++;
+        values->moved[r] = 0;
+    }
     if (effects->adjusted != REG_NONE)
         values->moved[effects->adjusted] += effects->by;
 }
@@ -115,15 +119,13 @@ static void find_lasting(struct translator *t, const struct jit_insn *insns, uns
     u32 written = 0;
 
     for (unsigned n = 0; n < count; n++) {
-        struct reg_effects effects;
-        struct mem_ref ref;
+        const struct reg_effects *effects = &t->described[n].effects;
 
-        lower_describe(t, &insns[n], &ref, &effects);
-        if (effects.all && !(insn_row(&insns[n].insn)->traits & T_ENDS))
+        if (effects->all && !(insn_row(&insns[n].insn)->traits & T_ENDS))
             return;
-        written |= effects.written;
-        if (effects.adjusted != REG_NONE)
-            written |= (u32)BIT(effects.adjusted);
+        written |= effects->written;
+        if (effects->adjusted != REG_NONE)
+            written |= (u32)BIT(effects->adjusted);
     }
     for (unsigned n = 0; n < t->loop.first; n++) {
         const struct mem_access *a = &t->access[n];
@@ -143,22 +145,22 @@ void lower_group_accesses(struct translator *t, const struct jit_insn *insns, un
     for (unsigned r = 0; r < 16; r++)
         values.version[r] = r + 1;
     for (unsigned n = 0; n < count; n++) {
-        struct reg_effects effects;
-        struct mem_ref ref;
+        const struct reg_effects *effects = &t->described[n].effects;
+        const struct mem_ref *ref = &t->described[n].ref;
 
         t->access[n] = (struct mem_access){.group = -1};
         if (insn_row(&insns[n].insn)->traits & T_ENDS)
             t->side_exits++;
-        lower_describe(t, &insns[n], &ref, &effects);
-        if (!effects.all && enabled && groupable(t, &ref) &&
-            (ref.index == REG_NONE || !values.moved[ref.index]))
-            place(t, n, &ref, &values);
+        describe(t, &insns[n], &t->described[n]);
+        if (!effects->all && enabled && groupable(t, ref) &&
+            (ref->index == REG_NONE || !values.moved[ref->index]))
+            place(t, n, ref, &values);
         /* An index that moved has another value: a new version for it. */
-        if (effects.adjusted != REG_NONE && effects.by)
+        if (effects->adjusted != REG_NONE && effects->by)
             for (unsigned k = 0; k < t->group_count; k++)
-                if (t->group[k].index == effects.adjusted)
+                if (t->group[k].index == effects->adjusted)
                     t->group[k].index_version = 0;
-        follow(&values, &effects);
+        follow(&values, effects);
     }
     if (t->loop.on && enabled)
         find_lasting(t, insns, count);

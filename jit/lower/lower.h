@@ -125,7 +125,19 @@ struct self_loop {
     enum flags_at flags_there; /* at these two jumps */
 };
 
-struct reg_effects;
+/* Registers that an instruction's inline code changes. */
+struct reg_effects {
+    u32 written; /* bit per guest register */
+    bool all;    /* anything: it is called */
+    u8 adjusted; /* this one grows by `by`, or REG_NONE */
+    i32 by;
+};
+
+/* The access of an instruction (size 0: none) and what it does to registers. */
+struct insn_access {
+    struct mem_ref ref;
+    struct reg_effects effects;
+};
 
 struct translator {
     struct jit *j;
@@ -136,15 +148,16 @@ struct translator {
     struct flags_recipe recipe;
     bool vectors; /* the guest's vectors are in the host's registers for sure */
     bool x87;     /* and x87 */
-    struct mem_group group[GROUPS_MAX];
-    unsigned group_count, side_exits;
-    struct mem_access access[BLOCK_INSNS];
-    struct miss_site site[SITES_MAX];
-    unsigned site_count;
-    struct exit_site exit[EXITS_MAX];
-    unsigned exit_count;
+    unsigned group_count, side_exits, site_count, exit_count;
     struct self_loop loop;
     bool failed; /* out of arena or code space: flush and start again */
+    /* What follows is too large to be cleared for each block: each element is set when it comes
+     * into use. Must be last. */
+    struct insn_access described[BLOCK_INSNS];
+    struct mem_access access[BLOCK_INSNS];
+    struct mem_group group[GROUPS_MAX];
+    struct exit_site exit[EXITS_MAX];
+    struct miss_site site[SITES_MAX];
 };
 
 #define VCPU_AT(member) emit_gs((i32)offsetof(struct vcpu, member))
@@ -230,16 +243,7 @@ void lower_want_vectors(struct translator *t);
 void lower_misses(struct translator *t);
 
 /* -- coalescing: coalesce.c -- */
-/* Registers that an instruction's inline code changes. */
-struct reg_effects {
-    u32 written; /* bit per guest register */
-    bool all;    /* anything: it is called */
-    u8 adjusted; /* this one grows by `by`, or REG_NONE */
-    i32 by;
-};
-/* The access of an instruction (size 0: none) and what it does to registers. */
-void lower_describe(const struct translator *t, const struct jit_insn *ji, struct mem_ref *ref,
-                    struct reg_effects *effects);
+/* Fills t->described, then decides which accesses share a check. */
 void lower_group_accesses(struct translator *t, const struct jit_insn *insns, unsigned count);
 /* The access and the effects of an instruction, as each file lowers it. false: not its own. */
 bool lower_generic_describe(const struct translator *t, const struct jit_insn *ji,

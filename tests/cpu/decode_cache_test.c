@@ -99,6 +99,23 @@ START_TEST(granule_crossing_is_watched)
 }
 END_TEST
 
+/* A run over several granules is hit by a store to any instruction of it. */
+START_TEST(every_granule_of_a_run_is_watched)
+{
+    u8 movs[RUN_INSNS_MAX * 7];
+
+    for (unsigned n = 0; n < RUN_INSNS_MAX; n++)
+        memcpy(movs + 7 * n, "\x48\xc7\xc0\x01\x00\x00\x00", 7); /* mov rax, 1 */
+    machine_code(&m, movs, sizeof(movs));
+    machine_start(&m, MACHINE_LONG);
+    for (unsigned n = 0; n < RUN_INSNS_MAX; n++) {
+        ck_assert_uint_eq(lookup(MACHINE_CODE)->count, RUN_INSNS_MAX);
+        machine_put(&m, MACHINE_CODE + 7 * n + 3, "\x7f", 1);
+        ck_assert_int_eq(lookup(MACHINE_CODE)->insns[n].imm, 0x7f);
+    }
+}
+END_TEST
+
 START_TEST(modes_are_kept_apart)
 {
     MACHINE_CODE_BYTES(&m, 0x48, 0xff, 0xc0); /* inc rax; dec eax, inc eax */
@@ -185,6 +202,7 @@ int main(void)
     tcase_add_test(c, run_ends_at_the_page);
     tcase_add_test(c, stores_make_runs_stale);
     tcase_add_test(c, granule_crossing_is_watched);
+    tcase_add_test(c, every_granule_of_a_run_is_watched);
     tcase_add_test(c, modes_are_kept_apart);
     tcase_add_test(c, two_mappings_share_a_run);
     tcase_add_test(c, full_arena_is_emptied);
