@@ -1,98 +1,86 @@
 /* SPDX-License-Identifier: MIT */
 #include "machine/alarm.h"
 
-#include <time.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "devices/clock.h"
 
-static u64 monotonic_ns(void)
+static void on_alarm(int signal, siginfo_t *info, void *context)
 {
-    struct timespec now;
+    struct alarm *alarm = info->si_value.sival_ptr;
+    struct vcpu *v = __atomic_load_n(&alarm->vcpu, __ATOMIC_RELAXED);
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (u64)now.tv_sec * NS_PER_SECOND + (u64)now.tv_nsec;
+    (void)signal, (void)context;
+    if (v)
+        vcpu_signal(v, EVENT_STOP);
 }
 
-/* Sleeps until the alarm is due or an earlier one was set. A later one needs no call: the thread
- * wakes, sees that it is early and sleeps on. */
-static void wait_until(struct alarm *alarm, u64 ns)
+static pid_t this_thread(void)
 {
-    struct timespec at = {.tv_sec = (time_t)(ns / NS_PER_SECOND),
-                          .tv_nsec = (long)(ns % NS_PER_SECOND)};
-
-    alarm->waking_at = ns;
-    if (ns == CLOCK_NEVER)
-        pthread_cond_wait(&alarm->changed, &alarm->lock);
-    else
-        pthread_cond_timedwait(&alarm->changed, &alarm->lock, &at);
+    return (pid_t)syscall(SYS_gettid);
 }
 
-static void *alarm_loop(void *opaque)
+/* A timer that interrupts this thread. */
+static bool make_timer(struct alarm *alarm)
 {
-    struct alarm *alarm = opaque;
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID,
+                             .sigev_signo = ALARM_SIGNAL,
+                             .sigev_value.sival_ptr = alarm};
+    sigset_t set;
 
-    pthread_mutex_lock(&alarm->lock);
-    while (!alarm->quit) {
-        if (!alarm->vcpu) {
-            wait_until(alarm, CLOCK_NEVER);
-        } else if (monotonic_ns() < alarm->at) {
-            wait_until(alarm, alarm->at);
-        } else {
-            vcpu_signal(alarm->vcpu, EVENT_STOP);
-            alarm->vcpu = NULL;
-        }
-    }
-    pthread_mutex_unlock(&alarm->lock);
-    return NULL;
+    event._sigev_un._tid = this_thread(); /* sigev_notify_thread_id, which glibc 2.36 lacks */
+    if (timer_create(CLOCK_MONOTONIC, &event, &alarm->timer))
+        return false;
+    sigemptyset(&set);
+    sigaddset(&set, ALARM_SIGNAL);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    alarm->thread = this_thread();
+    return true;
 }
 
 enum status alarm_create(struct alarm *alarm, struct error *err)
 {
-    pthread_condattr_t attributes;
+    struct sigaction action = {.sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO | SA_RESTART};
 
-    *alarm = (struct alarm){.waking_at = CLOCK_NEVER};
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_mutex_init(&alarm->lock, NULL);
-    pthread_cond_init(&alarm->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
-    if (pthread_create(&alarm->thread, NULL, alarm_loop, alarm)) {
-        pthread_cond_destroy(&alarm->changed);
-        pthread_mutex_destroy(&alarm->lock);
-        return error_set(err, ST_NO_MEMORY,
-                         "The host gives no thread for timers; close some programs.");
-    }
-    alarm->running = true;
+    *alarm = (struct alarm){0};
+    sigemptyset(&action.sa_mask);
+    if (sigaction(ALARM_SIGNAL, &action, NULL) || !make_timer(alarm))
+        return error_set(
+            err, ST_NO_MEMORY,
+            "The host gives no timer; raise its limit of pending signals (ulimit -i).");
     return ST_OK;
 }
 
 void alarm_destroy(struct alarm *alarm)
 {
-    if (!alarm->running)
-        return;
-    pthread_mutex_lock(&alarm->lock);
-    alarm->quit = true;
-    pthread_cond_signal(&alarm->changed);
-    pthread_mutex_unlock(&alarm->lock);
-    pthread_join(alarm->thread, NULL);
-    pthread_cond_destroy(&alarm->changed);
-    pthread_mutex_destroy(&alarm->lock);
-    alarm->running = false;
+    if (alarm->thread)
+        timer_delete(alarm->timer);
+    alarm->thread = 0;
+}
+
+static void arm(struct alarm *alarm, u64 ns)
+{
+    const struct itimerspec in = {.it_value = {.tv_sec = (time_t)(ns / NS_PER_SECOND),
+                                               .tv_nsec = (long)(ns % NS_PER_SECOND)}};
+
+    check(!timer_settime(alarm->timer, 0, &in, NULL), "a timer of %lu ns", ns);
 }
 
 void alarm_set(struct alarm *alarm, struct vcpu *v, u64 ns)
 {
-    pthread_mutex_lock(&alarm->lock);
-    alarm->vcpu = v;
-    alarm->at = monotonic_ns() + ns;
-    if (alarm->at < alarm->waking_at)
-        pthread_cond_signal(&alarm->changed);
-    pthread_mutex_unlock(&alarm->lock);
+    if (unlikely(alarm->thread != this_thread())) {
+        alarm_destroy(alarm);
+        check(make_timer(alarm), "a thread without a timer");
+    }
+    __atomic_store_n(&alarm->vcpu, v, __ATOMIC_RELAXED);
+    arm(alarm, ns ? ns : 1);
 }
 
 void alarm_clear(struct alarm *alarm)
 {
-    pthread_mutex_lock(&alarm->lock);
-    alarm->vcpu = NULL;
-    pthread_mutex_unlock(&alarm->lock);
+    __atomic_store_n(&alarm->vcpu, NULL, __ATOMIC_RELAXED);
+    arm(alarm, 0);
 }
