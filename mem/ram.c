@@ -149,6 +149,8 @@ static bool page_written(struct ram *ram, struct ram_page *page, u64 mask)
         new.page.flags &= ~(u32)PAGE_CODE;
     } while (!page_exchange(page, old, new));
     __atomic_fetch_add(&ram->code_epoch, 1, __ATOMIC_SEQ_CST);
+    if (ram->code_written)
+        ram->code_written(ram->opaque);
     return true;
 }
 

@@ -34,6 +34,9 @@ struct ram {
     int fd;                 /* the memfd, so that it can be mapped again */
     struct ram_page *pages; /* size / PAGE_SIZE records */
     u64 code_epoch;         /* raised with any generation: one compare tells "nothing changed" */
+    /* Called after that, on the thread of the store; NULL: nobody else runs decoded code. */
+    void (*code_written)(void *opaque);
+    void *opaque;
 };
 
 /* Reserves size bytes (a multiple of PAGE_SIZE, more than 0) of zeroed guest RAM; host memory is

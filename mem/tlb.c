@@ -35,11 +35,19 @@ static void tag_store(u64 *tag, u64 value)
     __atomic_store_n(tag, value, __ATOMIC_RELAXED);
 }
 
-static void slot_clear(struct tlb_table *table, unsigned i)
+static void slot_empty(struct tlb_table *table, unsigned i)
 {
     tag_store(&table->read_tag[i], tlb_invalid(i));
     tag_store(&table->write_tag[i], tlb_invalid(i));
     tag_store(&table->exec_tag[i], tlb_invalid(i));
+}
+
+/* The order matters to tlb_drop_write(): it looks at the tag first. */
+static void slot_clear(struct tlb *tlb, struct tlb_table *table, unsigned i)
+{
+    if (tag_load(&table->write_tag[i]) != tlb_invalid(i))
+        __atomic_store_n(&tlb->write_lost, true, __ATOMIC_RELEASE);
+    slot_empty(table, i);
 }
 
 enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
@@ -50,7 +58,7 @@ enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
     tlb->map = map;
     for (unsigned context = 0; context < TLB_CONTEXTS; context++)
         for (unsigned i = 0; i < TLB_ENTRIES; i++)
-            slot_clear(&tlb->tables[context], i);
+            slot_empty(&tlb->tables[context], i);
     status = tlb2_create(&tlb->second, err);
     if (status != ST_OK)
         tlb_destroy(tlb);
@@ -117,7 +125,7 @@ static void slot_enter(struct tlb *tlb, enum tlb_context context, u64 gla, const
     u64 *filled = &tlb->filled[context][i / 64];
 
     if (table->page[i] != host || !slot_belongs(table, i, page)) {
-        slot_clear(table, i);
+        slot_clear(tlb, table, i);
         tag_store(&table->page[i], host);
     }
     __atomic_store_n(filled, *filled | BIT(i % 64), __ATOMIC_RELAXED);
@@ -233,7 +241,7 @@ void tlb_switch(struct tlb *tlb)
             if (!left)
                 continue;
             for (; left; left &= left - 1)
-                slot_clear(&tlb->tables[context], word * 64 + (unsigned)__builtin_ctzll(left));
+                slot_clear(tlb, &tlb->tables[context], word * 64 + (unsigned)__builtin_ctzll(left));
             __atomic_store_n(&tlb->filled[context][word], 0, __ATOMIC_RELAXED);
         }
     }
@@ -268,7 +276,7 @@ static void first_level_drop(struct tlb *tlb, u64 gla)
         return;
     }
     for (unsigned context = 0; context < TLB_CONTEXTS; context++)
-        slot_clear(&tlb->tables[context], i);
+        slot_clear(tlb, &tlb->tables[context], i);
 }
 
 void tlb_flush_page(struct tlb *tlb, u16 pcid, u64 gla)
@@ -283,27 +291,32 @@ void tlb_flush_page_pcid(struct tlb *tlb, u16 pcid, u64 gla)
     first_level_drop(tlb, gla);
 }
 
-/* Clears the write tag of slot i if it maps the page at page_hva. */
-static void drop_write_slot(struct tlb_table *table, unsigned i, u64 page_hva)
+/* Clears the write tag of slot i if it maps the page at page_hva. true: it had. */
+static bool drop_write_slot(struct tlb_table *table, unsigned i, u64 page_hva)
 {
     u64 tag = tag_load(&table->write_tag[i]);
 
-    if (tag != tlb_invalid(i) && tag_load(&table->page[i]) == page_hva)
-        __atomic_compare_exchange_n(&table->write_tag[i], &tag, tlb_invalid(i), false,
-                                    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    if (tag == tlb_invalid(i) || tag_load(&table->page[i]) != page_hva)
+        return false;
+    __atomic_compare_exchange_n(&table->write_tag[i], &tag, tlb_invalid(i), false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_RELAXED);
+    return true;
 }
 
-void tlb_drop_write(struct tlb *tlb, const u8 *page_hva)
+bool tlb_drop_write(struct tlb *tlb, const u8 *page_hva)
 {
+    bool had = false;
+
     for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
         for (unsigned word = 0; word < ARRAY_SIZE(tlb->filled[context]); word++) {
             u64 left = __atomic_load_n(&tlb->filled[context][word], __ATOMIC_RELAXED);
 
             for (; left; left &= left - 1)
-                drop_write_slot(&tlb->tables[context], word * 64 + (unsigned)__builtin_ctzll(left),
-                                (u64)page_hva);
+                had |= drop_write_slot(&tlb->tables[context],
+                                       word * 64 + (unsigned)__builtin_ctzll(left), (u64)page_hva);
         }
     }
+    return had | __atomic_load_n(&tlb->write_lost, __ATOMIC_ACQUIRE);
 }
 
 void tlb_watch_stores(struct tlb *tlb, tlb_store_fn *fn, void *opaque)

@@ -11,7 +11,8 @@
  * page, or too large. Second level: translations kept by (PCID, page) with permissions, so that a
  * CR3 load with PCID, or a first-level conflict, costs a probe and not a walk.
  *
- * Threads: owned by the vCPU's thread; tlb_drop_write() alone may come from others.
+ * Threads: owned by the vCPU's thread; tlb_drop_write() alone may come from others, the rest only
+ * while the vCPU's thread stands still.
  */
 #pragma once
 
@@ -47,7 +48,10 @@ struct tlb {
     tlb_store_fn *on_store; /* with it there are no write tags */
     void *on_store_opaque;
     bool write_withheld; /* the last translation would have entered a write tag */
-    u64 watch_pages[4];  /* linear pages with data breakpoints: never entered for read or write */
+    /* A write tag went away since tlb_settle(): a store that it permitted may still be under way.
+     */
+    bool write_lost;
+    u64 watch_pages[4]; /* linear pages with data breakpoints: never entered for read or write */
     unsigned watch_count;
     bool watch_all; /* no page is entered for read or write: somebody looks at every access */
     u64 filled[TLB_CONTEXTS][TLB_ENTRIES / 64];   /* first-level slots in use */
@@ -78,19 +82,27 @@ static ALWAYS_INLINE u8 *tlb_host(const struct tlb_table *t, unsigned i, u64 gla
 static ALWAYS_INLINE u8 *tlb_read_ptr(const struct tlb_table *t, u64 gla, unsigned size)
 {
     unsigned i = tlb_index(gla);
-    return likely(t->read_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? tlb_host(t, i, gla) : NULL;
+    return likely(__atomic_load_n(&t->read_tag[i], __ATOMIC_RELAXED) ==
+                  ((gla + size - 1) & PAGE_MASK))
+               ? tlb_host(t, i, gla)
+               : NULL;
 }
 
 static ALWAYS_INLINE u8 *tlb_write_ptr(const struct tlb_table *t, u64 gla, unsigned size)
 {
     unsigned i = tlb_index(gla);
-    return likely(t->write_tag[i] == ((gla + size - 1) & PAGE_MASK)) ? tlb_host(t, i, gla) : NULL;
+    return likely(__atomic_load_n(&t->write_tag[i], __ATOMIC_RELAXED) ==
+                  ((gla + size - 1) & PAGE_MASK))
+               ? tlb_host(t, i, gla)
+               : NULL;
 }
 
 static ALWAYS_INLINE u8 *tlb_exec_ptr(const struct tlb_table *t, u64 gla)
 {
     unsigned i = tlb_index(gla);
-    return likely(t->exec_tag[i] == (gla & PAGE_MASK)) ? tlb_host(t, i, gla) : NULL;
+    return likely(__atomic_load_n(&t->exec_tag[i], __ATOMIC_RELAXED) == (gla & PAGE_MASK))
+               ? tlb_host(t, i, gla)
+               : NULL;
 }
 
 /* One page resolved for one access on the slow path. */
@@ -119,8 +131,14 @@ void tlb_switch(struct tlb *tlb);
 /* A permission-relevant register changed (CR0.WP, CR4.SMEP/SMAP/PKE, EFER.NXE, PKRU): the first
  * level is re-derived, the second kept. */
 #define tlb_permissions_changed tlb_switch
-/* Drops write entries that map the page at page_hva (it became a code or dirty-logged page). */
-void tlb_drop_write(struct tlb *tlb, const u8 *page_hva);
+/* Drops write entries that map the page at page_hva (it became a code or dirty-logged page). true:
+ * the vCPU may have found one before and store through it until it passes a safe point. */
+bool tlb_drop_write(struct tlb *tlb, const u8 *page_hva);
+/* The vCPU is at a safe point: it uses nothing that it looked up before. */
+static inline void tlb_settle(struct tlb *tlb)
+{
+    __atomic_store_n(&tlb->write_lost, false, __ATOMIC_RELEASE);
+}
 /* From now on every store is translated, and told to fn, before it happens: no write tag is entered
  * (but the caller may lend one). NULL ends that. */
 void tlb_watch_stores(struct tlb *tlb, tlb_store_fn *fn, void *opaque);
