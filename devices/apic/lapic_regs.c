@@ -110,11 +110,11 @@ static void xapic_write(struct lapic *l, unsigned reg, u32 value)
     case REG_CURRENT_COUNT: break; /* read-only */
     case REG_LDR:
         __atomic_store_n(&l->ldr, value & LDR_MASK, __ATOMIC_RELAXED);
-        apic_bus_targets_changed(l->config.bus);
+        l->after.targets_changed = true;
         break;
     case REG_DFR:
         __atomic_store_n(&l->dfr, value | DFR_RESERVED_ONES, __ATOMIC_RELAXED);
-        apic_bus_targets_changed(l->config.bus);
+        l->after.targets_changed = true;
         break;
     case REG_TPR: write_common(l, reg, value & TPR_MASK); break;
     case REG_SVR: write_common(l, reg, value & SVR_MASK); break;
@@ -142,13 +142,17 @@ static bool xapic_mapped(const struct lapic *l)
 static u64 mmio_read(void *self, u64 offset, unsigned size)
 {
     struct lapic *l = self;
+    u64 value;
 
     (void)size;
     if (!xapic_mapped(l))
         return ~0ull;
     if ((offset & 0xf) >= 4)
         return 0;
-    return (u64)xapic_read(l, (unsigned)(offset >> 4)) >> (offset & 3) * 8;
+    lapic_enter(l);
+    value = (u64)xapic_read(l, (unsigned)(offset >> 4)) >> (offset & 3) * 8;
+    lapic_leave(l);
+    return value;
 }
 
 static void mmio_write(void *self, u64 offset, u64 value, unsigned size)
@@ -162,7 +166,9 @@ static void mmio_write(void *self, u64 offset, u64 value, unsigned size)
                   size, (unsigned)offset);
         return;
     }
+    lapic_enter(l);
     xapic_write(l, (unsigned)(offset >> 4), (u32)value);
+    lapic_leave(l);
 }
 
 const struct io_ops lapic_mmio_ops = {mmio_read, mmio_write, SIZE_ANY};
@@ -172,11 +178,14 @@ const struct io_ops lapic_mmio_ops = {mmio_read, mmio_write, SIZE_ANY};
 bool lapic_msr_read(const struct lapic *l, u32 msr, u64 *value)
 {
     u32 low;
+    bool valid;
 
-    if (!lapic_x2apic(l) || !read_common(l, msr - 0x800, &low))
-        return false;
-    *value = msr - 0x800 == REG_ICR ? l->icr : low;
-    return true;
+    lapic_enter(l);
+    valid = lapic_x2apic(l) && read_common(l, msr - 0x800, &low);
+    if (valid)
+        *value = msr - 0x800 == REG_ICR ? l->icr : low;
+    lapic_leave_unchanged(l);
+    return valid;
 }
 
 /* The bits that a write may set; false: the register is not writable. */
@@ -208,6 +217,7 @@ bool lapic_msr_write(struct lapic *l, u32 msr, u64 value)
 
     if (!lapic_x2apic(l) || !x2apic_writable(l, reg, &mask) || (value & ~mask))
         return false;
+    lapic_enter(l);
     switch (reg) {
     case REG_ICR:
         l->icr = (value >> 32 << 32) | (value & ICR_LOW_MASK);
@@ -216,5 +226,6 @@ bool lapic_msr_write(struct lapic *l, u32 msr, u64 value)
     case REG_SELF_IPI: lapic_send_self(l, (u8)value); break;
     default: write_common(l, reg, (u32)value); break;
     }
+    lapic_leave(l);
     return true;
 }
