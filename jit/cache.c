@@ -44,7 +44,10 @@ enum status jit_cache_create(struct jit *j, struct error *err)
     int fd;
 
     j->code_size = j->options.cache_size ? j->options.cache_size : JIT_CACHE_DEFAULT;
-    j->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
+    j->arena_size = j->code_size < ARENA_MIN   ? ARENA_MIN
+                    : j->code_size > ARENA_MAX ? ARENA_MAX
+                                               : j->code_size;
+    j->arena = mmap(NULL, j->arena_size, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (j->arena == MAP_FAILED) {
         j->arena = NULL;
@@ -63,7 +66,7 @@ enum status jit_cache_create(struct jit *j, struct error *err)
 void jit_cache_destroy(struct jit *j)
 {
     if (j->arena)
-        munmap(j->arena, ARENA_SIZE);
+        munmap(j->arena, j->arena_size);
     if (j->code) {
         munmap(j->code, j->code_size);
         munmap(j->code + j->delta, j->code_size);
@@ -85,7 +88,7 @@ void *jit_arena(struct jit *j, size_t size)
     void *p = j->arena + j->arena_used;
 
     size = align_up(size, 64);
-    if (ARENA_SIZE - j->arena_used < size)
+    if (j->arena_size - j->arena_used < size)
         return NULL;
     j->arena_used += size;
     return p;

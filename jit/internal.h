@@ -134,7 +134,7 @@ struct jit {
     u8 *code_start; /* behind the stubs */
     struct emit emit;
     u8 *arena; /* blocks, links, instructions */
-    size_t arena_used;
+    size_t arena_size, arena_used;
 
     struct jit_block *buckets[BLOCK_BUCKETS];
     struct jump_cache_entry jump_cache[JUMP_CACHES][JUMP_CACHE];
@@ -163,7 +163,7 @@ struct jit {
     bool scan;               /* its BSF and BSR leave all flags as cpu/ops/bits.c does */
 };
 
-enum { ARENA_SIZE = 64 << 20 };
+enum { ARENA_MIN = 4 << 20, ARENA_MAX = 64 << 20 };
 
 static inline struct jit *jit_of(const struct vcpu *v)
 {

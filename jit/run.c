@@ -265,6 +265,10 @@ u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
         return 0;
     if (!tlb_translate(&v->tlb, context, &ctx, gla, kind, &page, &error))
         return 0;
+    /* A walk through page tables in a device waits for others, and may let safe points pass: what
+     * the block checked before is worth nothing then. The body leaves it. */
+    if (unlikely(__atomic_load_n(&v->events, __ATOMIC_RELAXED) != v->jit.seen))
+        return 0;
     if (write && jit_of(v)->check && !jit_check_open(jit_of(v), gla, &page))
         return 0;
     host = (u64)(write ? tlb_write_ptr(v->tlb_now, gla, (unsigned)size)
@@ -315,7 +319,8 @@ static void link_to(struct jit *j, struct jit_link *link, const struct jit_block
     j->cells[link->cell] = block->entry_guarded;
 }
 
-/* What cells and jump caches know is valid for one state of code. */
+/* What cells and jump caches know is valid for one state of code. Comes before a block is looked
+ * up: one that another vCPU's store kills meanwhile is then forgotten at the next look. */
 static void follow_epoch(struct jit *j, const struct vcpu *v)
 {
     u64 epoch = __atomic_load_n(&v->ram->code_epoch, __ATOMIC_ACQUIRE);
@@ -330,7 +335,7 @@ void jit_enter(struct jit *j, const struct jit_block *block, u64 end)
 {
     struct vcpu *v = j->v;
 
-    v->jit.seen = __atomic_load_n(&v->events, __ATOMIC_RELAXED);
+    v->jit.seen = __atomic_load_n(&v->events, __ATOMIC_RELAXED) & ~(u32)EVENTS_AT_ONCE;
     v->jit.end = end;
     v->jit.budget = end - v->icount;
     flags_to_jf(v);
@@ -398,6 +403,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         u64 flushes = j->stats.flushes;
         u32 mode, attention;
 
+        tlb_settle(&v->tlb);
         attention = __atomic_exchange_n(&v->jit.attention, 0, __ATOMIC_SEQ_CST);
         if ((attention || j->options.eager) && (j->options.optimisations & JIT_PATH))
             jit_sample(j, v->jit.mode);
@@ -415,8 +421,8 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
             continue;
         }
         j->stats.lookups++;
-        block = block_here(j, v, mode);
         follow_epoch(j, v);
+        block = block_here(j, v, mode);
         if (!block || (j->options.counted && block->count > end - v->icount)) {
             link = NULL;
             if (interpret(v, block ? end - v->icount : 1, &why))
