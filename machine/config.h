@@ -33,6 +33,7 @@ struct machine_config {
     bool debug_exit;                            /* the isa-debug-exit device */
     u16 debug_exit_base;
     u16 debug_exit_size;
+    bool testdev; /* the pc-testdev device */
     bool no_reboot;
     enum engine_kind engine;
     bool exact;     /* instructions are counted in real time, too: budgets and reports need it */

@@ -74,8 +74,8 @@ static enum status create_all(struct machine *m, struct error *err)
                          m->time.tsc_hz, APIC_BUS_HZ, err);
     if (!st)
         st = create_memory(m, err);
-    if (!st && m->config.engine != ENGINE_INTERP && m->config.time == TIME_REAL && !m->config.exact)
-        st = alarm_create(&m->alarm, err);
+    if (!st)
+        st = threads_create(m, err);
     if (!st)
         st = processors_create(m, err);
     if (!st)
@@ -115,9 +115,9 @@ void machine_destroy(struct machine *m)
 {
     if (!m)
         return;
-    alarm_destroy(&m->alarm);
     pc_destroy(m);
     processors_destroy(m);
+    threads_destroy(m);
     start_destroy(m);
     if (m->pio.claims)
         pio_bus_destroy(&m->pio);

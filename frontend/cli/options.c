@@ -306,6 +306,10 @@ static enum status opt_device(struct cli_options *o, const char *value, struct e
         *comma++ = 0;
     if (!strcmp(text, "isa-debug-exit"))
         return debug_exit_properties(&o->machine, comma, err);
+    if (!strcmp(text, "pc-testdev") && !comma) {
+        o->machine.testdev = true;
+        return ST_OK;
+    }
     return error_set(err, ST_NOT_FOUND, "-device %s is not known; see -device help.", text);
 }
 
@@ -554,7 +558,9 @@ void cli_log_help(FILE *out)
 void cli_device_help(FILE *out)
 {
     fputs("isa-debug-exit   iobase=PORT (0x501), iosize=1..4 (2): a write of N ends Lockstep with "
-          "status 2N+1\n",
+          "status 2N+1\n"
+          "pc-testdev       what test kernels expect: scratch ports 0xe0-0xe7 and page 0xff000000, "
+          "interrupt lines at ports 0x2000-0x2017\n",
           out);
 }
 
