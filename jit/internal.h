@@ -169,7 +169,7 @@ struct jit {
     u8 *code_start;   /* behind the stubs */
     struct emit emit; /* in the region in use */
     u8 *arena;        /* blocks, links, instructions */
-    size_t arena_used, arena_end;
+    size_t arena_size, arena_used, arena_end;
     unsigned region; /* in use */
     struct jit_block *region_blocks[REGIONS];
 
@@ -200,7 +200,7 @@ struct jit {
     bool scan;               /* its BSF and BSR leave all flags as cpu/ops/bits.c does */
 };
 
-enum { ARENA_SIZE = 64 << 20 };
+enum { ARENA_MIN = 4 << 20, ARENA_MAX = 64 << 20 };
 
 /* The linear address of RIP in the code of a block. */
 static inline u64 jit_linear(const struct jit_block *block, u64 rip)
