@@ -371,13 +371,18 @@ void lapic_eoi(struct lapic *l)
     }
 }
 
+void lapic_write_eoi(struct lapic *l)
+{
+    if (l->offered)
+        end_offer(l);
+    lapic_eoi(l);
+}
+
 void lapic_end_of_interrupt(struct lapic *l)
 {
     lapic_settle(l);
     lapic_enter(l);
-    if (l->offered)
-        end_offer(l);
-    lapic_eoi(l);
+    lapic_write_eoi(l);
     lapic_leave(l);
 }
 

@@ -130,6 +130,8 @@ void lapic_fire_lvt(struct lapic *l, enum lapic_lvt entry);
 void lapic_write_lvt(struct lapic *l, enum lapic_lvt entry, u32 value);
 void lapic_write_svr(struct lapic *l, u32 value);
 void lapic_eoi(struct lapic *l);
+/* The EOI register is written; what was skipped has been settled. */
+void lapic_write_eoi(struct lapic *l);
 void lapic_write_tpr(struct lapic *l, u32 value);
 void lapic_write_icr(struct lapic *l, u64 value);
 u32 lapic_ppr(const struct lapic *l);

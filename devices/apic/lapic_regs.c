@@ -67,7 +67,7 @@ static void write_common(struct lapic *l, unsigned reg, u32 value)
 {
     switch (reg) {
     case REG_TPR: lapic_write_tpr(l, value); break;
-    case REG_EOI: lapic_end_of_interrupt(l); break;
+    case REG_EOI: lapic_write_eoi(l); break;
     case REG_SVR: lapic_write_svr(l, value); break;
     case REG_ESR: write_esr(l); break;
     case REG_LVT ... REG_LVT + LVT_COUNT - 1: lapic_write_lvt(l, reg - REG_LVT, value); break;
