@@ -98,7 +98,8 @@ enlightened() {
     expect 'Switched to clocksource hyperv_clocksource_tsc_page'
     expect 'clock: hyperv_clocksource_tsc_page'
     refuse 'TSC: .*[Cc]alibrat|tsc: .*[Cc]alibrat|APIC timer.*calibrat|[Cc]alibrating APIC|Refined TSC'
-    for used in 'writes STIMER' 'writes REFERENCE_TSC' 'writes VP_ASSIST_PAGE' 'writes EOI'; do
+    # Not EOI: where no interrupt waits for another, the assist page lets the guest leave out all of them.
+    for used in 'writes STIMER' 'writes REFERENCE_TSC' 'writes VP_ASSIST_PAGE'; do
         grep -q "$used" "$trace" || fail "the guest never $used"
     done
     [[ $* != *-smp* ]] || for used in HvSendSyntheticClusterIpi 'HvFlushVirtualAddress(List|Space)'; do
