@@ -124,13 +124,13 @@ static bool lower_inside(struct translator *t, const struct jit_insn *ji)
 static bool lower_one(struct translator *t, const struct jit_insn *ji)
 {
     unsigned first = t->site_count;
-    bool ends = insn_row(&ji->insn)->traits & T_ENDS;
     bool loads = lower_segment_load(t->j, t->block, &ji->insn);
+    bool ends = (insn_row(&ji->insn)->traits & T_ENDS) && !loads;
     u64 next;
 
     lower_keep_recipe(t, &ji->insn, &t->described[t->block->count - 1 - ji->behind].effects);
 
-    if (ji->behind && ends && !loads &&
+    if (ji->behind && ends &&
         (t->block->path || lower_continues(t->j, t->block, &ji->insn, ji->rip, &next))) {
         if (lower_masks_interrupts(t->j, &ji->insn))
             lower_mask_interrupts(t, ji);
@@ -138,12 +138,11 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
             lower_side_exit(t, ji);
         return t->failed;
     }
-    if (loads) {
-        lower_load_segment(t, ji);
-        ends = false;
-    } else if (ends && (lower_branch(t, ji) || lower_loop(t, ji) || lower_system_end(t, ji)))
+    if (ends && (lower_branch(t, ji) || lower_loop(t, ji) || lower_system_end(t, ji)))
         return true;
-    if (!loads && (ends || !lower_inside(t, ji)))
+    if (loads)
+        lower_load_segment(t, ji);
+    else if (ends || !lower_inside(t, ji))
         lower_call(t, ji);
     if (ends) {
         lower_exit_lookup(t);
@@ -181,13 +180,13 @@ static unsigned most_insns(const struct jit_block *block)
     return block->mode & MODE_SEGMENTED ? BLOCK_INSNS / 2 : BLOCK_INSNS;
 }
 
-/* Appends a run; returns where the block may go on, or false. */
-static bool append_run(const struct jit *j, struct jit_insn *insns, unsigned *count,
+/* Appends a run, up to limit instructions in all; returns where the block may go on, or false. */
+static bool append_run(const struct jit *j, struct jit_insn *insns, unsigned *count, unsigned limit,
                        const struct jit_block *block, const struct decode_run *run, u64 *rip)
 {
     u64 mask = jit_rip_mask(block->mode), at = *rip;
 
-    for (unsigned n = 0; n < run->count && *count < most_insns(block); n++) {
+    for (unsigned n = 0; n < run->count && *count < limit; n++) {
         const struct insn *i = &run->insns[n];
 
         insns[(*count)++] = (struct jit_insn){.insn = *i, .rip = at};
@@ -207,7 +206,7 @@ static unsigned collect(struct jit *j, const struct decode_run *run, struct jit_
     unsigned count = 0;
 
     limit = limit < most_insns(block) ? limit : most_insns(block);
-    while (append_run(j, insns, &count, block, run, &rip) && count < limit &&
+    while (append_run(j, insns, &count, limit, block, run, &rip) && count < limit &&
            (j->options.optimisations & JIT_EXTEND)) {
         run = decode_cache_lookup(j->v, rip);
         if (!run)
@@ -215,7 +214,6 @@ static unsigned collect(struct jit *j, const struct decode_run *run, struct jit_
         if (!run || run->page != block->page || run->generation != block->generation)
             break;
     }
-    count = count < limit ? count : limit;
     for (unsigned n = 0; n < count; n++) {
         u64 gla = jit_linear(block, insns[n].rip);
 

@@ -2,7 +2,6 @@
 #include "machine/alarm.h"
 
 #include <pthread.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
