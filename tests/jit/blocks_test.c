@@ -5,29 +5,8 @@
 #include <check.h>
 #include <string.h>
 
-#include "jit/internal.h"
-#include "tests/cpu/machine.h"
+#include "tests/jit/small_cache.h"
 #include "tests/suite.h"
-
-static struct machine m;
-static struct jit *j;
-
-static void setup(void)
-{
-    const struct jit_options options = {
-        .optimisations = JIT_ALL, .counted = true, .cache_size = JIT_CACHE_MIN};
-    struct error err;
-
-    machine_create(&m);
-    ck_assert_msg(!jit_create(m.v, &options, &err), "%s", err.text);
-    j = m.v->jit.owner;
-}
-
-static void teardown(void)
-{
-    jit_destroy(m.v);
-    machine_destroy(&m);
-}
 
 /* A block at RIP 0x40001000 whose instruction is the byte at 0x1000 of RAM, a NOP. */
 static struct jit_insn nop = {.rip = 0x40001000, .insn = {.len = 1, .bytes = {0x90}}};

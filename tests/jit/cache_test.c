@@ -12,29 +12,8 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#include "jit/internal.h"
-#include "tests/cpu/machine.h"
+#include "tests/jit/small_cache.h"
 #include "tests/suite.h"
-
-static struct machine m;
-static struct jit *j;
-
-static void setup(void)
-{
-    const struct jit_options options = {
-        .optimisations = JIT_ALL, .counted = true, .cache_size = JIT_CACHE_MIN};
-    struct error err;
-
-    machine_create(&m);
-    ck_assert_msg(!jit_create(m.v, &options, &err), "%s", err.text);
-    j = m.v->jit.owner;
-}
-
-static void teardown(void)
-{
-    jit_destroy(m.v);
-    machine_destroy(&m);
-}
 
 /* No page is both writable and executable, and what is written in one view is in the other. */
 START_TEST(views_are_separate)
