@@ -9,6 +9,7 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
 option(LOCKSTEP_TESTS "Build the tests (needs libcheck, Capstone and nasm)" ON)
 option(LOCKSTEP_WERROR "Treat warnings as errors" OFF)
+option(LOCKSTEP_BREAK_LOCKS "Leave out what makes split locked accesses atomic, to see a test fail" OFF)
 set(LOCKSTEP_SANITIZE "" CACHE STRING "Sanitizers for every target, as -fsanitize= takes them")
 
 if(NOT CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")

@@ -140,10 +140,15 @@ bool lin_write_slow(struct vcpu *v, u64 gla, const void *in, unsigned size)
     return true;
 }
 
-/* Constant sizes for the operands of vector instructions. */
+/* Constant sizes for the operands of vector instructions: one host access each, so that an aligned
+ * operand of up to 16 bytes is as atomic as the host makes it (SDM 3A 8.1.1). */
 static ALWAYS_INLINE void copy_block(void *to, const void *from, unsigned size)
 {
     switch (size) {
+    case 1:
+    case 2:
+    case 4:
+    case 8: store_le(to, load_le(from, size), size); break;
     case 16: memcpy(to, from, 16); break;
     case 32: memcpy(to, from, 32); break;
     case 64: memcpy(to, from, 64); break;
@@ -259,8 +264,9 @@ bool sys_probe_write(struct vcpu *v, u64 gla, unsigned size)
            sys_span(v, gla, size, ACCESS_WRITE, &s);
 }
 
-/* (byte | set) & ~clear, LOCKed as the processor's accessed and busy bits are (SDM 3A 8.1.2.1). */
-static bool sys_change_bits(struct vcpu *v, u64 gla, u8 set, u8 clear)
+/* byte | set or, with set 0, byte & ~clear, LOCKed as the processor's accessed and busy bits are
+ * (SDM 3A 8.1.2.1). */
+static bool sys_change_bits(struct vcpu *v, u64 gla, u8 set, u8 clear, u8 *old)
 {
     struct span s;
     u8 now;
@@ -268,16 +274,17 @@ static bool sys_change_bits(struct vcpu *v, u64 gla, u8 set, u8 clear)
     if (!sys_span(v, gla, 1, ACCESS_WRITE, &s))
         return false;
     if (!s.page[0].hva) {
-        now = (u8)physmap_read_uint(v->map, s.page[0].gpa, 1);
-        now = (u8)((now | set) & ~clear);
-        physmap_write_uint(v->map, s.page[0].gpa, now, 1);
+        physmap_acquire(v->map);
+        *old = (u8)physmap_read_uint(v->map, s.page[0].gpa, 1);
+        physmap_write_uint(v->map, s.page[0].gpa, (u8)((*old | set) & ~clear), 1);
+        physmap_release(v->map);
     } else {
-        now = __atomic_or_fetch(s.page[0].hva, set, __ATOMIC_SEQ_CST);
-        if (clear)
-            now = __atomic_and_fetch(s.page[0].hva, (u8)~clear, __ATOMIC_SEQ_CST);
+        *old = set ? __atomic_fetch_or(s.page[0].hva, set, __ATOMIC_SEQ_CST)
+                   : __atomic_fetch_and(s.page[0].hva, (u8)~clear, __ATOMIC_SEQ_CST);
         if (s.page[0].notify)
             ram_written(v->ram, s.page[0].hva, 1);
     }
+    now = (u8)((*old | set) & ~clear);
     if (unlikely(v->tlb.watch_all))
         hook_memory(v, ACCESS_WRITE, s.gla, s.page[0].gpa, &now, 1);
     return true;
@@ -285,12 +292,21 @@ static bool sys_change_bits(struct vcpu *v, u64 gla, u8 set, u8 clear)
 
 bool sys_set_bits(struct vcpu *v, u64 gla, u8 bits)
 {
-    return sys_change_bits(v, gla, bits, 0);
+    u8 old;
+
+    return sys_change_bits(v, gla, bits, 0, &old);
+}
+
+bool sys_claim_bits(struct vcpu *v, u64 gla, u8 bits, u8 *old)
+{
+    return sys_change_bits(v, gla, bits, 0, old);
 }
 
 bool sys_clear_bits(struct vcpu *v, u64 gla, u8 bits)
 {
-    return sys_change_bits(v, gla, 0, bits);
+    u8 old;
+
+    return sys_change_bits(v, gla, 0, bits, &old);
 }
 
 /* -- segmentation -- */

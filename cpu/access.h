@@ -65,6 +65,8 @@ bool sys_probe_write(struct vcpu *v, u64 gla, unsigned size);
 /* Atomically sets bits in the byte at gla (descriptor accessed, TSS busy); LOCKed as hardware does.
  */
 bool sys_set_bits(struct vcpu *v, u64 gla, u8 bits);
+/* The same; *old is the byte before. */
+bool sys_claim_bits(struct vcpu *v, u64 gla, u8 bits, u8 *old);
 bool sys_clear_bits(struct vcpu *v, u64 gla, u8 bits);
 
 /* -- segmentation -- */
@@ -152,6 +154,20 @@ static ALWAYS_INLINE bool rmw_begin(struct vcpu *v, u64 gla, unsigned size, stru
     m->notify = 0;
     m->device = false;
     return true;
+}
+/* Around the one load and one store of a locked instruction, so that nobody comes in between where
+ * the operand is (partly) no memory. */
+void rmw_lock_device(struct vcpu *v, const struct rmw *m);
+void rmw_unlock_device(struct vcpu *v, const struct rmw *m);
+static ALWAYS_INLINE void rmw_lock(struct vcpu *v, const struct rmw *m)
+{
+    if (unlikely(m->device))
+        rmw_lock_device(v, m);
+}
+static ALWAYS_INLINE void rmw_unlock(struct vcpu *v, const struct rmw *m)
+{
+    if (unlikely(m->device))
+        rmw_unlock_device(v, m);
 }
 /* The operand's value now; size <= 8. */
 u64 rmw_read(struct vcpu *v, const struct rmw *m);

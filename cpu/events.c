@@ -53,11 +53,14 @@ static void take_init(struct vcpu *v)
 /* SDM 3A 8.4.3: starts at vector * 4 KiB in real mode; ignored unless waiting. */
 static void take_sipi(struct vcpu *v)
 {
+    u8 vector;
+
     vcpu_clear_signal(v, EVENT_SIPI);
     if (v->activity != ACTIVITY_WAIT_SIPI)
         return;
-    v->seg[SEG_CS].selector = (u16)(v->sipi_vector << 8);
-    v->seg[SEG_CS].base = (u64)v->sipi_vector << 12;
+    vector = __atomic_load_n(&v->sipi_vector, __ATOMIC_RELAXED);
+    v->seg[SEG_CS].selector = (u16)(vector << 8);
+    v->seg[SEG_CS].base = (u64)vector << 12;
     v->rip = v->next_rip = 0;
     v->activity = ACTIVITY_RUN;
     vcpu_update_mode(v);
@@ -125,6 +128,11 @@ bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit)
     if (events & EVENT_TLB) {
         vcpu_clear_signal(v, EVENT_TLB);
         tlb_flush_all(&v->tlb);
+    }
+    if (events & EVENT_SYNC) {
+        vcpu_clear_signal(v, EVENT_SYNC);
+        tlb_settle(&v->tlb);
+        v->platform->synced(v->platform->opaque, v);
     }
     if (events & EVENT_SMI)
         vcpu_clear_signal(v, EVENT_SMI); /* there is no SMM */

@@ -163,6 +163,7 @@ enum vcpu_exit interp_run(struct vcpu *v, u64 budget)
     for (;;) {
         if (unlikely(needs_attention(v)) && !vcpu_take_events(v, &exit))
             return exit == EXIT_STOP && vcpu_stalled(v) ? EXIT_STALLED : exit;
+        tlb_settle(&v->tlb);
         again = v->repeat;
         v->repeat = false;
         if (unlikely(v->icount == end))

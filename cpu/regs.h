@@ -149,6 +149,8 @@ enum seg_attr {
 };
 #define ATTR_DPL_SHIFT 5
 
+enum { SYS_BUSY = 2 }; /* what makes an available TSS's type a busy one's */
+
 /* System descriptor types (S = 0), SDM 3A table 3-2. */
 enum sys_type {
     SYS_TSS16 = 1,

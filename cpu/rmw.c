@@ -2,15 +2,17 @@
  *
  * Read-modify-write operands, and the locked accesses among them.
  *
- * The operand is translated for writing first. Inside one page of memory the host instruction does
- * the work on the host address, also unaligned: the host's locked instructions are as atomic as the
- * guest's. What no host instruction can do, an operand split over two pages, or memory where loads
- * and stores go different ways (SDM 3A 8.1.2.2; PAM shadowing), goes through exclusive_cas() alone.
- * A device register is read once and written once.
+ * The operand is translated for writing first. Inside one cache line of memory the host instruction
+ * does the work on the host address, also unaligned: the host's locked instructions are as atomic
+ * as the guest's. What the host cannot do, or what some hosts punish (split_lock_detect), an
+ * operand split over two lines or pages, or memory where loads and stores go different ways (SDM 3A
+ * 8.1.2.2; PAM shadowing), goes through exclusive_cas() alone. A device register is read once and
+ * written once, with the lock of all devices held in between.
  */
 #include <string.h>
 
 #include "cpu/control.h"
+#include "cpu/exclusive.h"
 #include "cpu/hooks.h"
 #include "cpu/span.h"
 
@@ -76,16 +78,41 @@ static void parts_write(struct vcpu *v, const struct rmw *m, const void *in)
 
 /* Compare and exchange where the host has no instruction for it: the one place where a vCPU must
  * have the machine to itself. */
-static bool exclusive_cas(struct vcpu *v, const struct rmw *m, void *expected, const void *desired)
+static NOINLINE bool exclusive_cas(struct vcpu *v, const struct rmw *m, void *expected,
+                                   const void *desired)
 {
     u8 found[16];
     bool same;
 
-    parts_read(v, m, found);
+    exclusive_begin(v, m->device);
+    if (m->hva)
+        memcpy(found, m->hva, m->size);
+    else
+        parts_read(v, m, found);
     same = !memcmp(found, expected, m->size);
-    parts_write(v, m, same ? desired : found);
+    if (!m->hva)
+        parts_write(v, m, same ? desired : found);
+    else if (same)
+        memcpy(m->hva, desired, m->size);
+    exclusive_end(v, m->device);
     memcpy(expected, found, m->size);
     return same;
+}
+
+/* Whether the host's LOCK works on the operand, and costs what it should. */
+static ALWAYS_INLINE bool host_locks(const struct rmw *m)
+{
+    return likely(m->hva && ((u64)m->hva & (CACHE_LINE - 1)) + m->size <= CACHE_LINE);
+}
+
+void rmw_lock_device(struct vcpu *v, const struct rmw *m)
+{
+    exclusive_begin(v, m->device);
+}
+
+void rmw_unlock_device(struct vcpu *v, const struct rmw *m)
+{
+    exclusive_end(v, m->device);
 }
 
 /* -- the interface -- */
@@ -166,9 +193,14 @@ static bool host_cas(u8 *hva, unsigned size, u64 *expected, u64 desired)
 
 static ALWAYS_INLINE bool cas(struct vcpu *v, const struct rmw *m, u64 *expected, u64 desired)
 {
-    if (likely(m->hva))
+    u64 found = *expected;
+    bool same;
+
+    if (host_locks(m))
         return host_cas(m->hva, m->size, expected, desired);
-    return exclusive_cas(v, m, expected, &desired);
+    same = exclusive_cas(v, m, &found, &desired);
+    *expected = found & size_mask(m->size);
+    return same;
 }
 
 bool rmw_cas(struct vcpu *v, const struct rmw *m, u64 *expected, u64 desired)
@@ -195,7 +227,7 @@ bool rmw_cas16(struct vcpu *v, const struct rmw *m, u64 expected[2], const u64 d
 {
     bool same;
 
-    if (likely(m->hva))
+    if (host_locks(m))
         asm volatile("lock cmpxchg16b %1"
                      : "=@cce"(same), "+m"(*(u8(*)[16])m->hva), "+a"(expected[0]), "+d"(expected[1])
                      : "b"(desired[0]), "c"(desired[1])

@@ -35,6 +35,7 @@ enum status vcpu_create(struct vcpu **out, unsigned index, u32 apic_id, struct p
     v->ram = physmap_ram(map);
     v->platform = platform;
     v->log = log;
+    v->pauses_left = PAUSES_PER_YIELD;
     st = tlb_create(&v->tlb, map, err);
     if (st)
         goto fail_tlb;
@@ -112,7 +113,7 @@ void vcpu_reset(struct vcpu *v, bool init)
         fpu_reset(&v->fpu);
         msr_reset(v);
     }
-    __atomic_and_fetch(&v->events, init ? EVENT_STOP | EVENT_SIPI | EVENT_INTR : EVENT_STOP,
+    __atomic_and_fetch(&v->events, EVENTS_AT_ONCE | (init ? EVENT_SIPI | EVENT_INTR : 0u),
                        __ATOMIC_SEQ_CST);
     v->activity = v->bsp ? ACTIVITY_RUN : ACTIVITY_WAIT_SIPI;
     tlb_flush_all(&v->tlb);
@@ -162,6 +163,8 @@ void vcpu_signal(struct vcpu *v, u32 events)
 {
     __atomic_or_fetch(&v->events, events, __ATOMIC_SEQ_CST);
     __atomic_store_n(&v->jit.attention, 1, __ATOMIC_RELEASE);
+    if (unlikely(__atomic_load_n(&v->asleep, __ATOMIC_SEQ_CST)))
+        v->platform->wake(v->platform->opaque, v);
 }
 
 void vcpu_clear_signal(struct vcpu *v, u32 events)

@@ -12,8 +12,6 @@
 #include "cpu/frame.h"
 #include "cpu/segment.h"
 
-enum { BUSY = 2 }; /* bit of the type byte of a TSS descriptor */
-
 /* Where a TSS keeps what (SDM 3A figures 7-2 and 7-10). The SDM calls 2CH the smallest limit of a
  * 16-bit TSS (table 6-6, 7.6); that is its size, and its last byte is 2BH, as 67H is of the other.
  * A 16-bit TSS saves neither FS and GS nor the upper halves of EIP and EFLAGS (7.6). */
@@ -39,7 +37,7 @@ struct task_state {
 
 static const struct tss_layout *layout_of(u32 attr)
 {
-    return attr_sys_type(attr & ~(u32)BUSY) == SYS_TSS ? &layout32 : &layout16;
+    return attr_sys_type(attr & ~(u32)SYS_BUSY) == SYS_TSS ? &layout32 : &layout16;
 }
 
 /* -- before the commit point -- */
@@ -134,11 +132,11 @@ static bool state_save(struct vcpu *v, const struct task_request *r)
  * one becomes busy, or is so already for IRET. */
 static bool busy_and_link(struct vcpu *v, const struct task_request *r, u32 new_base)
 {
-    if (leaves_task(v, r) && !sys_clear_bits(v, gdt_type_byte(v, v->tr.selector), BUSY))
+    if (leaves_task(v, r) && !sys_clear_bits(v, gdt_type_byte(v, v->tr.selector), SYS_BUSY))
         return false;
     if (is_nested(r) && !sys_write(v, new_base, 2, v->tr.selector))
         return false;
-    return r->reason == TASK_IRET || sys_set_bits(v, gdt_type_byte(v, r->selector), BUSY);
+    return r->reason == TASK_IRET || sys_set_bits(v, gdt_type_byte(v, r->selector), SYS_BUSY);
 }
 
 /* -- after the commit point -- */
@@ -147,7 +145,7 @@ static void registers_commit(struct vcpu *v, const struct task_request *r,
                              const struct descriptor *tss, const struct task_state *s)
 {
     v->tr = segment_from_descriptor(r->selector, tss);
-    v->tr.attr |= BUSY;
+    v->tr.attr |= SYS_BUSY;
     v->cr0 |= CR0_TS; /* SDM 3A 2.5 */
     /* NT: table 7-2. */
     v->rflags = (s->flags & F_ALL) | F_1 | (is_nested(r) ? F_NT : 0);

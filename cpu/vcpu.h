@@ -5,6 +5,9 @@
  * struct vcpu is owned by the thread that runs it. Others may only call vcpu_signal() and
  * vcpu_clear_signal(), which touch `events` atomically. Everything architectural is a plain field:
  * RFLAGS, RIP and segments are always exact between instructions.
+ *
+ * A safe point is where a vCPU looks at its events between instructions, or is outside its engine:
+ * nothing that was looked up before (a host address, a permission) is used after it.
  */
 #pragma once
 
@@ -72,6 +75,9 @@ enum vcpu_event {
                              by the engine as it returns EXIT_STOP */
     EVENT_TLB = 1u << 6,  /* flush the whole TLB at the next instruction boundary */
     EVENT_TRAP = 1u << 7, /* own: pending_db or a shadow must be looked at after this instruction */
+    EVENT_SYNC = 1u << 8, /* somebody waits for a safe point, or code has changed: synced() is due
+                           */
+    EVENTS_AT_ONCE = EVENT_STOP | EVENT_TLB | EVENT_SYNC, /* never stay pending at a safe point */
 };
 
 enum vcpu_activity {
@@ -93,7 +99,8 @@ enum vcpu_exit {
     EXIT_MISMATCH, /* -engine check: the engines differ */
 };
 
-/* What a vCPU needs from above; handed in at construction, all called on the vCPU's thread. */
+/* What a vCPU needs from above; handed in at construction, all but wake() called on the vCPU's
+ * thread. Those that only several threads need may be NULL. */
 struct vcpu_platform {
     void *opaque;
     struct pio_bus *pio;
@@ -114,6 +121,17 @@ struct vcpu_platform {
     bool (*hypercall)(void *opaque, struct vcpu *v);
     /* Seconds-free randomness for RDRAND/RDSEED; false: none available now (CF = 0). */
     bool (*random)(void *opaque, struct vcpu *v, u64 *value);
+    /* A vCPU that sleeps outside its engine (v->asleep) got an event; any thread,
+     * async-signal-safe. */
+    void (*wake)(void *opaque, struct vcpu *v);
+    /* EVENT_SYNC was seen at a safe point. */
+    void (*synced)(void *opaque, struct vcpu *v);
+    /* Until resume_others() no other vCPU is inside an instruction that could touch memory: for
+     * accesses that are atomic in the guest and that no host instruction can do. They nest. */
+    void (*stop_others)(void *opaque, struct vcpu *v);
+    void (*resume_others)(void *opaque, struct vcpu *v);
+    /* The guest spins: whoever holds what it waits for may run. */
+    void (*yield)(void *opaque, struct vcpu *v);
     u64 tsc_hz;
     u64 apic_bus_hz;
     /* tsc() is the host's counter minus tsc_host_start, so that translated code can read it. */
@@ -121,7 +139,7 @@ struct vcpu_platform {
     u64 tsc_host_start;
 };
 
-enum { JIT_SLOTS = 12 };
+enum { JIT_SLOTS = 12, PAUSES_PER_YIELD = 256 };
 
 struct vcpu {
     /* -- what executing an ordinary instruction touches -- */
@@ -147,7 +165,9 @@ struct vcpu {
     struct segment seg[SEG_COUNT];
     u64 icount; /* instructions retired */
     struct fault fault;
-    u32 stalls; /* in this slice: faults and pieces of REP instructions (engine.h) */
+    u32 asleep; /* atomic: nobody runs it, and an event must wake its thread (platform->wake) */
+    i32 pauses_left; /* PAUSE instructions until the next yield(); translated code counts, too */
+    u32 stalls;      /* in this slice: faults and pieces of REP instructions (engine.h) */
 
     /* -- the rest of the architecture -- */
     struct segment ldtr, tr;

@@ -5,8 +5,12 @@
  * Time is in nanoseconds since power-on. Two sources implement it in machine/: real (host
  * monotonic) and counted (instructions retired). Timers fire on the thread that runs the machine,
  * under the machine lock, in order of deadline and, within one deadline, of arming. Never early.
+ * Any thread may arm and cancel; one that does so without the machine lock (a local APIC) must
+ * expect its timer to fire just afterwards all the same.
  */
 #pragma once
+
+#include <pthread.h>
 
 #include "mem/base/types.h"
 
@@ -31,12 +35,14 @@ struct clock {
     u64 (*now)(void *source);             /* ns since power-on, never goes back */
     void (*deadline_moved)(void *source); /* the earliest deadline became earlier; may be NULL */
     void *source;
-    u64 wall_start_ns; /* wall-clock time at power-on, ns since 1970 UTC */
+    u64 wall_start_ns;    /* wall-clock time at power-on, ns since 1970 UTC */
+    pthread_mutex_t lock; /* of the queue: first, runs, running and the timers in it */
     struct timer *first;
     u64 runs;     /* clock_run() calls so far */
     bool running; /* inside clock_run() */
 };
 
+/* deadline_moved is called by the thread that armed the timer, with the queue locked. */
 void clock_init(struct clock *clock, u64 (*now)(void *source), void (*deadline_moved)(void *source),
                 void *source, u64 wall_start_ns);
 
@@ -51,7 +57,7 @@ static inline u64 clock_wall_ns(struct clock *clock)
 }
 
 /* The earliest deadline, or CLOCK_NEVER. */
-u64 clock_next_deadline(const struct clock *clock);
+u64 clock_next_deadline(struct clock *clock);
 /* Fires every timer whose deadline is <= now. A timer may arm or cancel itself or others; one that
  * is armed meanwhile fires at the next call, even if it is already due: a call always ends. */
 void clock_run(struct clock *clock);
@@ -65,5 +71,5 @@ void timer_arm(struct timer *timer, u64 when);
 void timer_cancel(struct timer *timer);
 static inline bool timer_armed(const struct timer *timer)
 {
-    return timer->deadline != CLOCK_NEVER;
+    return __atomic_load_n(&timer->deadline, __ATOMIC_RELAXED) != CLOCK_NEVER;
 }

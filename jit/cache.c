@@ -33,13 +33,22 @@ static enum status map_views(struct jit *j, int fd, struct error *err)
     return ST_OK;
 }
 
+/* Code takes up a little less room than what describes it (ARCHITECTURE.md, Measurements). */
+static size_t arena_size(size_t code_size)
+{
+    size_t size = code_size + code_size / 2;
+
+    return size < ARENA_MIN ? ARENA_MIN : size > ARENA_MAX ? ARENA_MAX : size;
+}
+
 enum status jit_cache_create(struct jit *j, struct error *err)
 {
     enum status st;
     int fd;
 
     j->code_size = j->options.cache_size ? j->options.cache_size : JIT_CACHE_DEFAULT;
-    j->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
+    j->arena_size = arena_size(j->code_size);
+    j->arena = mmap(NULL, j->arena_size, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (j->arena == MAP_FAILED) {
         j->arena = NULL;
@@ -58,7 +67,7 @@ enum status jit_cache_create(struct jit *j, struct error *err)
 void jit_cache_destroy(struct jit *j)
 {
     if (j->arena)
-        munmap(j->arena, ARENA_SIZE);
+        munmap(j->arena, j->arena_size);
     if (j->code) {
         munmap(j->code, j->code_size);
         munmap(j->code + j->delta, j->code_size);
@@ -68,13 +77,14 @@ void jit_cache_destroy(struct jit *j)
 void jit_cache_use(struct jit *j, unsigned n)
 {
     u64 size = (u64)(j->code + j->code_size - j->code_start) / REGIONS;
+    size_t share = align_down(j->arena_size / REGIONS, 64);
 
     j->region = n;
     j->emit.at = j->code_start + n * size;
     j->emit.end = j->emit.at + size;
     j->emit.overflow = false;
-    j->arena_used = n * (size_t)(ARENA_SIZE / REGIONS);
-    j->arena_end = j->arena_used + ARENA_SIZE / REGIONS;
+    j->arena_used = n * share;
+    j->arena_end = j->arena_used + share;
 }
 
 static void evict(struct jit *j, unsigned n)

@@ -177,7 +177,7 @@ struct jit {
     u8 *code_start;   /* behind the stubs */
     struct emit emit; /* in the region in use */
     u8 *arena;        /* blocks, links, instructions */
-    size_t arena_used, arena_end;
+    size_t arena_size, arena_used, arena_end;
     unsigned region; /* in use */
     struct jit_block *region_blocks[REGIONS];
 
@@ -208,7 +208,7 @@ struct jit {
     bool scan;               /* its BSF and BSR leave all flags as cpu/ops/bits.c does */
 };
 
-enum { ARENA_SIZE = 96 << 20, ARENA_ALIGN = 16 };
+enum { ARENA_MIN = 4 << 20, ARENA_MAX = 96 << 20, ARENA_ALIGN = 16 };
 static_assert(BLOCK_INSNS <= 256, "jit_insn.behind");
 
 /* The linear address of RIP in the code of a block. */

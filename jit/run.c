@@ -342,7 +342,8 @@ u64 jit_lookup(struct vcpu *v)
     jit_x87_settle(v); /* the mode depends on it */
     mode = mode_to_go_on(j, v);
     block = mode == MODE_NONE ? NULL : block_known(j, v, mode);
-    if (!block)
+    /* A walk through page tables in a device may have waited for others. */
+    if (!block || unlikely(__atomic_load_n(&v->events, __ATOMIC_RELAXED)))
         return JIT_LEAVE;
     jit_jump_cache_enter(j, block);
     enter_mode(j, v, mode);
@@ -444,6 +445,10 @@ u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
         return 0;
     if (!tlb_translate(&v->tlb, context, &ctx, gla, kind, &page, &error))
         return 0;
+    /* A walk through page tables in a device waits for others, and may let safe points pass: what
+     * the block checked before is worth nothing then. The body leaves it. */
+    if (unlikely(__atomic_load_n(&v->events, __ATOMIC_RELAXED) != v->jit.seen))
+        return 0;
     if (write && jit_of(v)->check && !jit_check_open(jit_of(v), gla, &page))
         return 0;
     if (!write)
@@ -458,7 +463,7 @@ void jit_enter(struct jit *j, const struct jit_block *block, u64 end)
 {
     struct vcpu *v = j->v;
 
-    v->jit.seen = __atomic_load_n(&v->events, __ATOMIC_RELAXED);
+    v->jit.seen = __atomic_load_n(&v->events, __ATOMIC_RELAXED) & ~(u32)EVENTS_AT_ONCE;
     v->jit.end = end;
     v->jit.budget = end - v->icount;
     flags_to_jf(v);
@@ -516,6 +521,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         struct jit_block *block;
         u32 mode, attention;
 
+        tlb_settle(&v->tlb);
         attention = __atomic_exchange_n(&v->jit.attention, 0, __ATOMIC_SEQ_CST);
         if ((attention || j->options.eager) && (j->options.optimisations & JIT_PATH))
             jit_sample(j, v->jit.mode);

@@ -33,6 +33,7 @@ struct machine_config {
     bool debug_exit;                            /* the isa-debug-exit device */
     u16 debug_exit_base;
     u16 debug_exit_size;
+    bool testdev; /* the pc-testdev device */
     bool no_reboot;
     const char *hv;  /* -hv argument, NULL for full */
     bool hv_testdev; /* the hyperv-testdev device */

@@ -2,6 +2,7 @@
  *
  * What the machine lends to Hv#1: time, the local APICs, other processors' TLBs, sleep and reset.
  */
+#include <sched.h>
 #include <unistd.h>
 
 #include "devices/apic/lapic.h"
@@ -136,12 +137,26 @@ static void flush_one(struct vcpu *v, const struct hv1_flush *f)
             tlb_flush_page_everywhere(&v->tlb, f->ranges[n].gla + at);
 }
 
-/* One thread runs all vCPUs: the others stand between two instructions. */
+static bool in_set(void *flush, struct vcpu *v)
+{
+    const struct hv1_flush *f = flush;
+
+    return f->vps[v->index / 64] & BIT(v->index % 64);
+}
+
+/* With threads a VP flushes its own TLB, all of it, at its next safe point; in turns the others
+ * stand between two instructions. */
 static void hv_flush(void *opaque, struct vcpu *from, const struct hv1_flush *f)
 {
     struct machine *m = opaque;
 
-    (void)from;
+    if (m->threaded) {
+        if (in_set((void *)f, from))
+            flush_one(from, f);
+        rendezvous_sync(&m->rendezvous, processor_of(m, from)->participant, EVENT_TLB, in_set,
+                        (void *)f);
+        return;
+    }
     for (unsigned word = 0; word < HV1_VP_WORDS; word++)
         for (u64 left = f->vps[word]; left; left &= left - 1)
             flush_one(m->processors[word * 64 + (unsigned)__builtin_ctzll(left)].vcpu, f);
@@ -158,8 +173,12 @@ static void hv_idle(void *opaque, struct vcpu *v)
 
 static void hv_yield(void *opaque, struct vcpu *v)
 {
-    (void)opaque;
-    vcpu_signal(v, EVENT_STOP);
+    const struct machine *m = opaque;
+
+    if (m->threaded)
+        sched_yield();
+    else
+        vcpu_signal(v, EVENT_STOP);
 }
 
 static void hv_reset(void *opaque)
@@ -179,6 +198,14 @@ static unsigned cpu_count(const struct machine *m)
     const struct cpu_topology *t = &m->model.topology;
 
     return t->sockets * t->cores * t->threads;
+}
+
+/* That the machine's threads may use. */
+static unsigned host_cpus(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof(set), &set) ? 1 : (unsigned)CPU_COUNT(&set);
 }
 
 enum status hv1_prepare(struct machine *m, struct error *err)
@@ -206,6 +233,8 @@ enum status hv1_start(struct machine *m, struct error *err)
     const struct hv1_config config = {
         .profile = m->hv1_profile,
         .platform = {.opaque = m,
+                     .lock = machine_lock,
+                     .unlock = machine_unlock,
                      .tsc = hv_tsc,
                      .tsc_to_ns = hv_tsc_to_ns,
                      .runtime_ns = hv_runtime_ns,
@@ -225,7 +254,7 @@ enum status hv1_start(struct machine *m, struct error *err)
         .log = m->log,
         .model = &m->model,
         .cpus = cpu_count(m),
-        .overcommitted = cpu_count(m) > 1, /* they run in turn */
+        .overcommitted = cpu_count(m) > (m->threaded ? host_cpus() : 1),
         .ram_offset = m->config.ram_size,
     };
     enum status st;

@@ -12,8 +12,8 @@
 #include "devices/apic/apic_bus.h"
 #include "devices/device.h"
 #include "hv1/hv1.h"
-#include "machine/alarm.h"
 #include "machine/machine.h"
+#include "machine/rendezvous.h"
 #include "mem/bus.h"
 #include "mem/ram.h"
 
@@ -25,6 +25,7 @@ enum part {
     PART_SERIAL0,
     PART_DEBUG_EXIT = PART_SERIAL0 + MACHINE_SERIAL_MAX,
     PART_HV1_TESTDEV,
+    PART_TESTDEV,
     PART_COUNT,
     SOURCE_FPU = PART_COUNT, /* drives an ISA interrupt without being a part */
 };
@@ -37,7 +38,7 @@ struct part_slot {
     u16 base;
     bool ready; /* init succeeded */
     struct device_env env;
-    struct irq_line lines[16];
+    struct irq_line lines[24];
 };
 
 /* A vCPU with its local APIC. */
@@ -51,6 +52,9 @@ struct processor {
     bool lapic_mapped;
     u64 ran_ns;     /* how long it has run, without the present slice */
     u64 slice_from; /* when that began, or CLOCK_NEVER */
+    struct participant *participant;
+    pthread_t thread;
+    bool started; /* the thread runs */
 };
 
 /* What somebody asked for while a vCPU was running; acted on between slices. */
@@ -62,6 +66,17 @@ enum machine_request {
     REQUEST_DEBUG_EXIT = 1u << 4,
     REQUEST_POWER_BUTTON = 1u << 5,
     REQUEST_MISMATCH = 1u << 6, /* the engines differ */
+};
+
+/* Where the processors' threads wait, between instructions, while the machine's thread changes what
+ * they all see. */
+struct parking {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    unsigned parked;
+    bool wanted;  /* atomic */
+    bool quit;    /* atomic */
+    bool running; /* there are threads */
 };
 
 struct machine {
@@ -84,11 +99,17 @@ struct machine {
     struct vcpu_platform vcpu_platform;
     struct processor *processors;
     unsigned processor_count;
-    struct alarm alarm; /* ends slices of translated code in real time */
-    unsigned running;   /* index of the processor whose slice it is */
-    unsigned turn;      /* index of the processor whose slice comes next */
-    bool ran;           /* somebody has run in this round */
-    u64 turn_left;      /* instructions of a slice that a budget or a hook cut short, or 0 */
+    bool threaded; /* each processor has a thread; else they run in turn */
+    struct rendezvous rendezvous;
+    pthread_key_t self; /* threaded: the struct processor of a thread */
+    bool has_self;
+    struct parking parking;
+    u64 sleeps_until; /* atomic: when the machine's thread wakes, ns; 0 while it is awake */
+    u32 awake;        /* atomic: processors that do not sleep */
+    unsigned running; /* index of the processor whose slice it is */
+    unsigned turn;    /* index of the processor whose slice comes next */
+    bool ran;         /* somebody has run in this round */
+    u64 turn_left;    /* instructions of a slice that a budget or a hook cut short, or 0 */
     struct apic_bus apic_bus;
     unsigned lapic_region;
     bool lapic_region_present;
@@ -114,6 +135,27 @@ void machine_request(struct machine *m, u32 requests);
 
 /* run.c: starts the clock and its queue. */
 void machine_clock_init(struct machine *m);
+
+/* run.c: shared with threads.c. */
+bool machine_can_run(const struct vcpu *v);
+void machine_serve_host(struct machine *m);
+/* Waits for input, a request, or ns nanoseconds, with the machine unlocked meanwhile. */
+void machine_sleep(struct machine *m, u64 ns);
+/* true: the machine ends with *end. No processor is inside an instruction. */
+bool machine_serve_requests(struct machine *m, enum machine_end *end);
+
+/* threads.c: a thread for each processor. */
+MUST_USE enum status threads_create(struct machine *m, struct error *err);
+void threads_destroy(struct machine *m);
+enum machine_end threads_run(struct machine *m, int *code);
+void threads_deadline_moved(struct machine *m);
+/* What vCPUs with threads need of each other. */
+void threads_fill_platform(struct vcpu_platform *platform);
+/* The machine lock: devices, and the physical map when it changes. Recursive. */
+void machine_lock(void *machine);
+void machine_unlock(void *machine);
+/* The processor that the calling thread runs; NULL: it is the machine's own thread. */
+struct processor *machine_current(const struct machine *m);
 
 /* pc.c: the devices. */
 MUST_USE enum status pc_create(struct machine *m, struct error *err);

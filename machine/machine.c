@@ -86,9 +86,9 @@ static enum status create_all(struct machine *m, struct error *err)
     if (!st)
         st = create_memory(m, err);
     if (!st)
+        st = threads_create(m, err);
+    if (!st)
         st = hv1_start(m, err);
-    if (!st && m->config.engine != ENGINE_INTERP && m->config.time == TIME_REAL && !m->config.exact)
-        st = alarm_create(&m->alarm, err);
     if (!st)
         st = processors_create(m, err);
     if (!st)
@@ -128,10 +128,10 @@ void machine_destroy(struct machine *m)
 {
     if (!m)
         return;
-    alarm_destroy(&m->alarm);
     pc_destroy(m);
     processors_destroy(m);
     hv1_destroy(m->hv1);
+    threads_destroy(m);
     start_destroy(m);
     if (m->pio.claims)
         pio_bus_destroy(&m->pio);

@@ -14,6 +14,7 @@
 #include "devices/legacy/i8259.h"
 #include "devices/legacy/port92.h"
 #include "devices/legacy/rtc.h"
+#include "devices/legacy/testdev.h"
 #include "devices/legacy/uart16550.h"
 #include "devices/pci/i440fx.h"
 #include "devices/pci/piix3.h"
@@ -260,7 +261,7 @@ static enum status attach_debug_exit(struct machine *m, struct error *err)
     return st ? st : attach(m, PART_DEBUG_EXIT, 0, &config, NULL, 0, err);
 }
 
-static enum status attach_testdev(struct machine *m, struct error *err)
+static enum status attach_hv1_testdev(struct machine *m, struct error *err)
 {
     enum status st;
 
@@ -268,6 +269,30 @@ static enum status attach_testdev(struct machine *m, struct error *err)
         return ST_OK;
     st = allocate(m, PART_HV1_TESTDEV, &hv1_testdev_type, err);
     return st ? st : attach(m, PART_HV1_TESTDEV, 0, &m->hv1, NULL, 0, err);
+}
+
+/* A line of the test device: an ISA interrupt or one of the I/O APIC's other pins. */
+static void testdev_irq(void *machine, unsigned pin, bool level)
+{
+    struct machine *m = machine;
+
+    if (pin < ARRAY_SIZE(m->isa_asserted))
+        pc_isa_irq(m, PART_TESTDEV, pin, level);
+    else
+        ioapic_set_pin(m->parts[PART_IOAPIC].self, pin, level);
+}
+
+static enum status attach_testdev(struct machine *m, struct error *err)
+{
+    struct irq_line lines[TESTDEV_LINE_COUNT];
+    enum status st;
+
+    if (!m->config.testdev)
+        return ST_OK;
+    for (unsigned n = 0; n < ARRAY_SIZE(lines); n++)
+        lines[n] = (struct irq_line)LINE(testdev_irq, n);
+    st = allocate(m, PART_TESTDEV, &testdev_type, err);
+    return st ? st : attach(m, PART_TESTDEV, 0, NULL, lines, ARRAY_SIZE(lines), err);
 }
 
 static enum status map_ioapic(struct machine *m, struct error *err)
@@ -297,6 +322,8 @@ enum status pc_create(struct machine *m, struct error *err)
         st = attach_serial(m, err);
     if (!st)
         st = attach_debug_exit(m, err);
+    if (!st)
+        st = attach_hv1_testdev(m, err);
     if (!st)
         st = attach_testdev(m, err);
     if (!st)

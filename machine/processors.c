@@ -18,17 +18,19 @@ enum {
     MSR_X2APIC_FIRST = 0x800,
     MSR_X2APIC_LAST = 0x8ff,
     IRQ_FPU = 13,
+    CACHES_TOTAL = 256 << 20, /* bytes of translated code, all processors */
+    CACHE_LEAST = 8 << 20,    /* for one of them, however many there are */
 };
 
 /* -- from the local APIC to the vCPU -- */
 
-/* A message for a processor that is not running must not wait for the end of a long slice. */
+/* In turns a message for a processor that is not running must not wait for the end of a slice. */
 static void signal_processor(struct processor *p, u32 events)
 {
     struct machine *m = p->machine;
 
     vcpu_signal(p->vcpu, events);
-    if (m->processor_count > 1 && &m->processors[m->running] != p)
+    if (!m->threaded && m->processor_count > 1 && &m->processors[m->running] != p)
         vcpu_signal(m->processors[m->running].vcpu, EVENT_STOP);
 }
 
@@ -61,23 +63,27 @@ static void sink_sipi(void *opaque, u8 vector)
 {
     struct processor *p = opaque;
 
-    p->vcpu->sipi_vector = vector;
+    __atomic_store_n(&p->vcpu->sipi_vector, vector, __ATOMIC_RELAXED);
     signal_processor(p, EVENT_SIPI);
 }
 
 static u8 sink_extint(void *opaque)
 {
     struct processor *p = opaque;
+    u8 vector;
 
-    return (u8)i8259_acknowledge(p->machine->parts[PART_PIC].self);
+    machine_lock(p->machine);
+    vector = (u8)i8259_acknowledge(p->machine->parts[PART_PIC].self);
+    machine_unlock(p->machine);
+    return vector;
 }
 
 /* The register page: every processor sees its own APIC at its own base. */
 static struct processor *lapic_at(struct machine *m)
 {
-    struct processor *p = &m->processors[m->running];
+    struct processor *p = m->threaded ? machine_current(m) : &m->processors[m->running];
 
-    return p->lapic_mapped && p->lapic_base == m->lapic_region_base ? p : NULL;
+    return p && p->lapic_mapped && p->lapic_base == m->lapic_region_base ? p : NULL;
 }
 
 static u64 lapic_page_read(void *machine, u64 offset, unsigned size)
@@ -95,12 +101,12 @@ static void lapic_page_write(void *machine, u64 offset, u64 value, unsigned size
         lapic_mmio_ops.write(p->lapic, offset, value, size);
 }
 
-static const struct io_ops lapic_page_ops = {lapic_page_read, lapic_page_write, SIZE_ANY};
+static const struct io_ops lapic_page_ops = {lapic_page_read, lapic_page_write,
+                                             SIZE_ANY | IO_OWN_THREAD};
 
 /* One page serves all: systems that relocate the APIC do so alike on every processor. */
-static void sink_map(void *opaque, bool mapped, u64 gpa)
+static void map_lapic(struct processor *p, bool mapped, u64 gpa)
 {
-    struct processor *p = opaque;
     struct machine *m = p->machine;
     struct region region = {
         .name = "lapic",
@@ -124,6 +130,15 @@ static void sink_map(void *opaque, bool mapped, u64 gpa)
     m->lapic_region_base = gpa;
     if (!m->lapic_region_present)
         log_guest(m->log, "lapic: base 0x%lx cannot be mapped", gpa);
+}
+
+static void sink_map(void *opaque, bool mapped, u64 gpa)
+{
+    struct processor *p = opaque;
+
+    machine_lock(p->machine);
+    map_lapic(p, mapped, gpa);
+    machine_unlock(p->machine);
 }
 
 static u64 sink_tsc_to_ns(void *opaque, u64 tsc)
@@ -178,7 +193,9 @@ static void cpu_tsc_changed(void *opaque, struct vcpu *v)
 static void cpu_ferr(void *opaque, struct vcpu *v, bool level)
 {
     (void)v;
+    machine_lock(opaque);
     pc_isa_irq(opaque, SOURCE_FPU, IRQ_FPU, level);
+    machine_unlock(opaque);
 }
 
 static void cpu_reset(void *opaque, struct vcpu *v, bool init)
@@ -308,12 +325,24 @@ static enum status lapic_create(struct machine *m, struct processor *p, struct e
     return st ? error_set(err, st, "The local APIC's MSRs are taken.") : ST_OK;
 }
 
+/* Each processor has a code cache of its own; together they stay within bounds. */
+static u64 cache_share(const struct machine *m)
+{
+    u64 share = CACHES_TOTAL / m->processor_count;
+
+    return share > JIT_CACHE_DEFAULT ? JIT_CACHE_DEFAULT
+           : share < CACHE_LEAST     ? CACHE_LEAST
+                                     : share;
+}
+
 static enum status translator_create(struct machine *m, struct vcpu *v, struct error *err)
 {
+    /* Stores beside code are not waited for by who marks more of their page (tlb_mixed_ptr()). */
+    const u32 unsafe = m->threaded && m->processor_count > 1 ? JIT_MIXED : 0;
     const struct jit_options options = {
-        .optimisations = JIT_ALL & ~m->config.jit_off,
+        .optimisations = JIT_ALL & ~(m->config.jit_off | unsafe),
         .counted = m->config.time == TIME_COUNTED || m->config.exact,
-        .cache_size = m->config.jit_cache,
+        .cache_size = m->config.jit_cache ? m->config.jit_cache : cache_share(m),
         .check = m->config.engine == ENGINE_CHECK,
         .disassemble = machine_disassemble,
     };
@@ -329,7 +358,10 @@ static enum status processor_create(struct machine *m, unsigned index, struct er
 
     p->machine = m;
     p->slice_from = CLOCK_NEVER;
+    p->participant = m->threaded ? &m->rendezvous.members[index] : NULL;
     st = vcpu_create(&p->vcpu, index, apic_id, m->map, &m->model, &m->vcpu_platform, m->log, err);
+    if (!st && m->threaded)
+        p->participant->vcpu = p->vcpu;
     if (!st && m->config.engine != ENGINE_INTERP)
         st = translator_create(m, p->vcpu, err);
     if (!st)
@@ -337,30 +369,71 @@ static enum status processor_create(struct machine *m, unsigned index, struct er
     return st || !m->hv1 ? st : hv1_connect(p, err);
 }
 
+/* -- what one processor does to the others -- */
+
+static bool everybody(void *opaque, struct vcpu *v)
+{
+    (void)opaque, (void)v;
+    return true;
+}
+
+/* The physical map has changed. Whoever made the change goes on when nobody uses the old one any
+ * more; its own block ends behind this instruction. */
 static void flush_all(void *opaque)
 {
     struct machine *m = opaque;
+    struct processor *self = machine_current(m);
 
-    for (unsigned n = 0; n < m->processor_count; n++)
-        if (m->processors[n].vcpu)
-            tlb_flush_all(&m->processors[n].vcpu->tlb);
+    if (!m->parking.running) {
+        for (unsigned n = 0; n < m->processor_count; n++)
+            if (m->processors[n].vcpu) {
+                tlb_flush_all(&m->processors[n].vcpu->tlb);
+                vcpu_signal(m->processors[n].vcpu, EVENT_TLB);
+            }
+        return;
+    }
+    if (self) {
+        tlb_flush_all(&self->vcpu->tlb);
+        vcpu_signal(self->vcpu, EVENT_TLB);
+    }
+    rendezvous_sync(&m->rendezvous, self ? self->participant : NULL, EVENT_TLB, everybody, NULL);
 }
 
+static bool drops_write(void *page_hva, struct vcpu *v)
+{
+    return tlb_drop_write(&v->tlb, page_hva);
+}
+
+/* The page becomes a code page. A processor that may have found a write tag for it before can still
+ * be about to store there, so it has to pass a safe point first. */
 static void drop_write(void *opaque, const u8 *page_hva)
 {
     struct machine *m = opaque;
+    struct processor *self = machine_current(m);
 
+    if (self) {
+        tlb_drop_write(&self->vcpu->tlb, page_hva);
+        rendezvous_sync(&m->rendezvous, self->participant, 0, drops_write, (void *)page_hva);
+        return;
+    }
     for (unsigned n = 0; n < m->processor_count; n++)
         if (m->processors[n].vcpu)
             tlb_drop_write(&m->processors[n].vcpu->tlb, page_hva);
 }
 
+/* Decoded code has changed: who runs it must not go on with what it has. */
+static void code_written(void *opaque)
+{
+    struct machine *m = opaque;
+    struct processor *self = machine_current(m);
+
+    rendezvous_notify(&m->rendezvous, self ? self->participant : NULL);
+}
+
 enum status processors_create(struct machine *m, struct error *err)
 {
-    const struct cpu_topology *t = &m->model.topology;
     enum status st;
 
-    m->processor_count = t->sockets * t->cores * t->threads;
     m->vcpu_platform = (struct vcpu_platform){
         .opaque = m,
         .pio = &m->pio,
@@ -378,6 +451,8 @@ enum status processors_create(struct machine *m, struct error *err)
         .tsc_is_host = m->time.kind == TIME_REAL && m->time.host_tsc,
         .tsc_host_start = m->time.start,
     };
+    if (m->threaded)
+        threads_fill_platform(&m->vcpu_platform);
     m->processors = calloc(m->processor_count, sizeof(*m->processors));
     if (!m->processors)
         return error_set(err, ST_NO_MEMORY, "No memory for %u processors; lower -smp.",
@@ -386,6 +461,11 @@ enum status processors_create(struct machine *m, struct error *err)
     for (unsigned n = 0; !st && n < m->processor_count; n++)
         st = processor_create(m, n, err);
     physmap_set_listeners(m->map, flush_all, drop_write, m);
+    if (m->threaded) {
+        m->apic_bus.lock = m->pio.lock;
+        m->ram.code_written = code_written;
+        m->ram.opaque = m;
+    }
     return st;
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The loop that runs a machine: slices of instructions for each vCPU in turn, timers between them,
- * sleep when nobody can run, and what the guest asked for (reset, power-off).
+ * The loop that runs a machine on one thread: slices of instructions for each vCPU in turn, timers
+ * between them, sleep when nobody can run, and what the guest asked for (reset, power-off). Where
+ * instructions need not be counted, vCPUs have threads of their own instead (threads.c).
  *
- * Everything happens on one thread, so a slice is also the machine lock. In counted time the loop
- * depends on nothing but instruction counts; in real time slices end early enough for the next
- * timer.
+ * In counted time the loop depends on nothing but instruction counts; in real time slices end early
+ * enough for the next timer.
  */
 #include <errno.h>
 #include <poll.h>
@@ -23,7 +23,6 @@ enum {
     SLICE_MAX = 50000,         /* instructions: well below a millisecond on any host */
     SLICE_MIN = 500,           /* real time: not worth less */
     ROUND_SMP = 10000,         /* instructions in turn when there are several processors */
-    ROUND_SMP_NS = 100000,     /* the same for translated code in real time */
     INPUT_PERIOD_NS = 5000000, /* how often the host's input is looked at while the guest runs */
     RATE_START = 50000000,
     STALL_NS = 500000,   /* counted time: what passes while a processor stalls (cpu/engine.h) */
@@ -56,7 +55,7 @@ static unsigned collect_fds(struct machine *m, struct pollfd fds[2 * HOST_CHARDE
     return count;
 }
 
-static void serve_host(struct machine *m)
+void machine_serve_host(struct machine *m)
 {
     for (unsigned n = 0; n < HOST_CHARDEVS; n++) {
         struct chardev *c = host_chardev(m, n);
@@ -68,11 +67,8 @@ static void serve_host(struct machine *m)
     }
 }
 
-/* Waits for input, a request, or ns nanoseconds. */
-static void sleep_host(struct machine *m, u64 ns)
+static void poll_host(struct machine *m, struct pollfd *fds, unsigned count, u64 ns)
 {
-    struct pollfd fds[2 * HOST_CHARDEVS + 1];
-    unsigned count = collect_fds(m, fds);
     struct timespec timeout = {.tv_sec = (time_t)(ns / NS_PER_SECOND),
                                .tv_nsec = (long)(ns % NS_PER_SECOND)};
     u64 drained;
@@ -81,12 +77,22 @@ static void sleep_host(struct machine *m, u64 ns)
         fds[count - 1].revents && read(m->wake_fd, &drained, sizeof(drained)) < 0 &&
         errno != EAGAIN)
         log_warn(m->log, "the wake-up descriptor failed: %m");
-    serve_host(m);
+}
+
+void machine_sleep(struct machine *m, u64 ns)
+{
+    struct pollfd fds[2 * HOST_CHARDEVS + 1];
+    unsigned count = collect_fds(m, fds);
+
+    machine_unlock(m);
+    poll_host(m, fds, count, ns);
+    machine_lock(m);
+    machine_serve_host(m);
 }
 
 /* -- slices -- */
 
-static bool can_run(const struct vcpu *v)
+bool machine_can_run(const struct vcpu *v)
 {
     const u32 wakes = EVENT_INTR | EVENT_NMI | EVENT_SMI | EVENT_INIT;
     u32 events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST);
@@ -121,27 +127,10 @@ static void measure_rate(struct machine *m, u64 insns, u64 ns)
         m->rate += ((i64)(insns * NS_PER_SECOND / ns) - (i64)m->rate) / 16;
 }
 
-/* Translated code in real time: until the next timer, or the others' turn. */
-static enum vcpu_exit run_timed(struct machine *m, struct vcpu *v)
-{
-    u64 most = m->processor_count > 1 ? ROUND_SMP_NS : INPUT_PERIOD_NS, now = time_now(&m->time);
-    u64 deadline = clock_next_deadline(&m->clock);
-    enum vcpu_exit why;
-
-    if (deadline <= now)
-        return EXIT_BUDGET;
-    alarm_set(&m->alarm, v, deadline - now < most ? deadline - now : most);
-    why = jit_run(v, 0);
-    alarm_clear(&m->alarm);
-    return why;
-}
-
 static enum vcpu_exit run_engine(struct machine *m, struct vcpu *v, u64 budget)
 {
     if (m->config.engine == ENGINE_INTERP)
         return interp_run(v, budget);
-    if (m->config.time == TIME_REAL && !m->config.exact)
-        return run_timed(m, v);
     return jit_run(v, budget);
 }
 
@@ -179,7 +168,9 @@ static void deadline_moved(void *opaque)
 {
     struct machine *m = opaque;
 
-    if (m->processors && m->processors[m->running].vcpu)
+    if (m->threaded)
+        threads_deadline_moved(m);
+    else if (m->processors && m->processors[m->running].vcpu)
         vcpu_signal(m->processors[m->running].vcpu, EVENT_STOP);
 }
 
@@ -241,7 +232,7 @@ static void init_all(struct machine *m)
 }
 
 /* true: the machine ends with *end. */
-static bool serve_requests(struct machine *m, enum machine_end *end)
+bool machine_serve_requests(struct machine *m, enum machine_end *end)
 {
     u32 requests = __atomic_exchange_n(&m->requests, 0, __ATOMIC_SEQ_CST);
 
@@ -288,10 +279,12 @@ static bool idle(struct machine *m)
     if (m->config.time == TIME_REAL) {
         u64 now = time_now(&m->time);
 
-        sleep_host(m, deadline == CLOCK_NEVER ? CLOCK_NEVER : deadline > now ? deadline - now : 0);
+        machine_sleep(m, deadline == CLOCK_NEVER ? CLOCK_NEVER
+                         : deadline > now        ? deadline - now
+                                                 : 0);
         return true;
     }
-    serve_host(m);
+    machine_serve_host(m);
     if (halted_for_good(m))
         return false;
     if (deadline != CLOCK_NEVER) {
@@ -300,7 +293,7 @@ static bool idle(struct machine *m)
     }
     for (unsigned n = 0; n < HOST_CHARDEVS; n++)
         if (host_chardev(m, n) && chardev_input_fd(host_chardev(m, n)) >= 0) {
-            sleep_host(m, CLOCK_NEVER);
+            machine_sleep(m, CLOCK_NEVER);
             return true;
         }
     return false;
@@ -318,7 +311,7 @@ static bool run_round(struct machine *m, u64 limit, enum machine_end *end)
         struct vcpu *v = m->processors[m->turn].vcpu;
         bool stopped;
 
-        if (!m->turn_left && !can_run(v))
+        if (!m->turn_left && !machine_can_run(v))
             continue;
         m->ran = true;
         stopped = run_slice(m, m->turn, limit - machine_instructions(m));
@@ -354,12 +347,12 @@ enum machine_end machine_run_for(struct machine *m, u64 budget, u64 idle_ns, int
 
     *code = 0;
     for (;;) {
-        if (__atomic_load_n(&m->requests, __ATOMIC_SEQ_CST) && serve_requests(m, &end))
+        if (__atomic_load_n(&m->requests, __ATOMIC_SEQ_CST) && machine_serve_requests(m, &end))
             break;
         if (!m->turn_left)
             clock_run(&m->clock);
         if (time_now(&m->time) >= next_input) {
-            serve_host(m);
+            machine_serve_host(m);
             next_input = time_now(&m->time) + INPUT_PERIOD_NS;
         }
         if (!run_round(m, limit, &end))
@@ -375,6 +368,8 @@ enum machine_end machine_run_for(struct machine *m, u64 budget, u64 idle_ns, int
 
 enum machine_end machine_run(struct machine *m, int *code)
 {
+    if (m->threaded)
+        return threads_run(m, code);
     return machine_run_for(m, ~0ull, CLOCK_NEVER, code);
 }
 

@@ -3,7 +3,8 @@
  * Register accesses: splitting to the sizes a handler takes, and the bus of 65,536 ports.
  *
  * A handler may claim and release ports while it runs (a BAR moves), so nothing of a claim is used
- * after its handler was called. Callers hold the machine lock.
+ * after its handler was called. Accesses take the bus's lock; claiming and releasing at run time
+ * happens in handlers and so under it.
  */
 #include "mem/bus.h"
 
@@ -181,12 +182,16 @@ u64 pio_read(struct pio_bus *bus, u16 port, unsigned size)
     struct pio_claim claim;
     u64 value = 0;
 
-    if (likely(claim_find(bus, port, size, &claim)))
-        return read_piece(bus, port, size, &claim);
-    for (unsigned i = 0; i < size; i++) {
-        claim_find(bus, (u32)port + i, 1, &claim);
-        value |= read_piece(bus, (u32)port + i, 1, &claim) << i * 8;
+    io_acquire(&bus->lock);
+    if (likely(claim_find(bus, port, size, &claim))) {
+        value = read_piece(bus, port, size, &claim);
+    } else {
+        for (unsigned i = 0; i < size; i++) {
+            claim_find(bus, (u32)port + i, 1, &claim);
+            value |= read_piece(bus, (u32)port + i, 1, &claim) << i * 8;
+        }
     }
+    io_release(&bus->lock);
     return value;
 }
 
@@ -194,12 +199,14 @@ void pio_write(struct pio_bus *bus, u16 port, u64 value, unsigned size)
 {
     struct pio_claim claim;
 
+    io_acquire(&bus->lock);
     if (likely(claim_find(bus, port, size, &claim))) {
         write_piece(bus, port, value, size, &claim);
-        return;
+    } else {
+        for (unsigned i = 0; i < size; i++) {
+            claim_find(bus, (u32)port + i, 1, &claim);
+            write_piece(bus, (u32)port + i, value >> i * 8, 1, &claim);
+        }
     }
-    for (unsigned i = 0; i < size; i++) {
-        claim_find(bus, (u32)port + i, 1, &claim);
-        write_piece(bus, (u32)port + i, value >> i * 8, 1, &claim);
-    }
+    io_release(&bus->lock);
 }

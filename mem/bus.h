@@ -18,7 +18,9 @@ enum access_sizes {
     SIZE_2 = 2,
     SIZE_4 = 4,
     SIZE_8 = 8,
-    SIZE_ANY = 15, /* 1, 2, 4 and 8 */
+    SIZE_ANY = 15,      /* 1, 2, 4 and 8 */
+    IO_OWN_THREAD = 16, /* with them: the handler looks at the calling vCPU's own state only (a
+                           local APIC) and takes no lock */
 };
 
 /* read returns the value in the low size bytes; higher bits are ignored. offset is aligned to
@@ -28,6 +30,26 @@ struct io_ops {
     void (*write)(void *self, u64 offset, u64 value, unsigned size);
     u8 sizes; /* enum access_sizes */
 };
+
+/* What keeps the threads of a machine apart while a handler runs. acquire() may be called again by
+ * the thread that holds the lock. All NULL: there is one thread. */
+struct io_lock {
+    void (*acquire)(void *opaque);
+    void (*release)(void *opaque);
+    void *opaque;
+};
+
+static inline void io_acquire(const struct io_lock *lock)
+{
+    if (lock->acquire)
+        lock->acquire(lock->opaque);
+}
+
+static inline void io_release(const struct io_lock *lock)
+{
+    if (lock->release)
+        lock->release(lock->opaque);
+}
 
 /* Performs one access of size 1, 2, 4 or 8 through ops, splitting it into the largest accepted size
  * (lowest address first) where needed. A NULL read answers all ones, a NULL write ignores. */
@@ -49,6 +71,7 @@ struct pio_bus {
     unsigned capacity;
     u16 *owner; /* 65,536 claim indices */
     struct log *log;
+    struct io_lock lock; /* held while ports are looked up and handlers run */
 };
 
 MUST_USE enum status pio_bus_create(struct pio_bus *bus, struct log *log, struct error *err);

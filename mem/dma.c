@@ -80,12 +80,22 @@ static unsigned device_piece(u64 gpa, u64 size)
     return is_access_size(size) ? (unsigned)size : natural_piece(gpa, size);
 }
 
+static const struct io_lock *lock_for(const struct physmap *map, const struct resolved *r)
+{
+    static const struct io_lock none;
+
+    return (r->ops->sizes & IO_OWN_THREAD) ? &none : &map->lock;
+}
+
 static unsigned device_read(struct physmap *map, u64 gpa, const struct resolved *r, u8 *to,
                             u64 size)
 {
     unsigned n = device_piece(gpa, size);
-    u64 value = io_read(r->ops, r->self, r->page.offset + gpa % PAGE_SIZE, n);
+    u64 value;
 
+    io_acquire(lock_for(map, r));
+    value = io_read(r->ops, r->self, r->page.offset + gpa % PAGE_SIZE, n);
+    io_release(lock_for(map, r));
     if (log_on(map->log, LOG_MMIO))
         log_trace(map->log, LOG_MMIO, "mmio read 0x%llx %u -> 0x%llx (%s)", (unsigned long long)gpa,
                   n, (unsigned long long)value, r->name);
@@ -102,7 +112,9 @@ static unsigned device_write(struct physmap *map, u64 gpa, const struct resolved
     if (log_on(map->log, LOG_MMIO))
         log_trace(map->log, LOG_MMIO, "mmio write 0x%llx %u <- 0x%llx (%s)",
                   (unsigned long long)gpa, n, (unsigned long long)value, r->name);
+    io_acquire(lock_for(map, r));
     io_write(r->ops, r->self, r->page.offset + gpa % PAGE_SIZE, value, n);
+    io_release(lock_for(map, r));
     return n;
 }
 

@@ -53,6 +53,21 @@ void physmap_set_listeners(struct physmap *map, physmap_flush_fn *flush,
     map->opaque = opaque;
 }
 
+void physmap_set_lock(struct physmap *map, const struct io_lock *lock)
+{
+    map->lock = *lock;
+}
+
+void physmap_acquire(struct physmap *map)
+{
+    io_acquire(&map->lock);
+}
+
+void physmap_release(struct physmap *map)
+{
+    io_release(&map->lock);
+}
+
 static struct record *record_new(struct physmap *map, const struct region *region)
 {
     struct record *record = map->free_head;

@@ -78,6 +78,12 @@ void physmap_destroy(struct physmap *map);
 void physmap_set_listeners(struct physmap *map, physmap_flush_fn *flush,
                            physmap_protect_fn *protect, void *opaque);
 
+/* What device registers are accessed under; several accesses that belong together (a locked
+ * instruction's read and write) take it around both. Regions change under it, too. */
+void physmap_set_lock(struct physmap *map, const struct io_lock *lock);
+void physmap_acquire(struct physmap *map);
+void physmap_release(struct physmap *map);
+
 /* Adds a region (copied); *id names it later. ST_OVERLAP: same priority, intersecting range and
  * intersecting access. ST_INVALID: misaligned, empty, beyond 2^52, or outside struct ram. */
 MUST_USE enum status physmap_add(struct physmap *map, const struct region *region, unsigned *id);

@@ -74,6 +74,7 @@ struct physmap {
     physmap_flush_fn *flush;
     physmap_protect_fn *protect;
     void *opaque;
+    struct io_lock lock;
 };
 
 /* Where one access goes. For MMIO, ops, self and name are copies that outlive any change of the

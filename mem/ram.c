@@ -168,6 +168,8 @@ static bool page_written(struct ram *ram, struct ram_page *page, u64 mask)
             new.page.flags &= ~(u32)PAGE_CODE;
     } while (!page_exchange(page, old, new));
     log_hit(ram, (u64)(page - ram->pages), old.page.code_granules & mask);
+    if (ram->code_written)
+        ram->code_written(ram->opaque);
     return true;
 }
 

@@ -53,6 +53,9 @@ struct ram {
     u64 code_epoch;         /* raised with any generation: one compare tells "nothing changed" */
     u32 hit_lock;
     struct ram_hit *hits; /* the hit that raised code_epoch from n is number n % RAM_HITS */
+    /* Called after a hit, on the thread of the store; NULL: nobody else runs decoded code. */
+    void (*code_written)(void *opaque);
+    void *opaque;
 };
 
 /* Reserves size bytes (a multiple of PAGE_SIZE, more than 0) of zeroed guest RAM; host memory is

@@ -29,7 +29,7 @@ enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
     tlb->map = map;
     tlb->ram = physmap_ram(map);
     for (unsigned context = 0; context < TLB_CONTEXTS; context++)
-        slot_clear(&tlb->tables[context], 0); /* the one slot whose absent tag is not 0 */
+        slot_empty(&tlb->tables[context], 0); /* the one slot whose absent tag is not 0 */
     status = tlb2_create(&tlb->second, err);
     if (status != ST_OK)
         tlb_destroy(tlb);
@@ -211,7 +211,7 @@ static void drop_slots(struct tlb *tlb, unsigned context, unsigned word, u64 slo
     struct tlb_use *use = &tlb->use[context];
 
     for (u64 left = slots; left; left &= left - 1)
-        slot_clear(&tlb->tables[context], word * 64 + (unsigned)__builtin_ctzll(left));
+        slot_clear(tlb, &tlb->tables[context], word * 64 + (unsigned)__builtin_ctzll(left));
     __atomic_store_n(&use->filled[word], use->filled[word] & ~slots, __ATOMIC_RELEASE);
     if (!use->filled[word])
         __atomic_store_n(&use->words[word / 64], use->words[word / 64] & ~BIT(word % 64),
@@ -325,38 +325,45 @@ void tlb_flush_page_everywhere(struct tlb *tlb, u64 gla)
     first_level_drop(tlb, gla);
 }
 
-/* Clears the write tag of slot i if it maps the page at page_hva. */
-static void drop_write_slot(struct tlb_table *table, unsigned i, u64 page_hva)
+/* Clears the write tag of slot i if it maps the page at page_hva. true: it had. */
+static bool drop_write_slot(struct tlb_table *table, unsigned i, u64 page_hva)
 {
     u64 tag = tag_load(&table->write_tag[i]);
 
-    if (tag != tlb_invalid(i) && tag_load(&table->page[i]) == page_hva)
-        __atomic_compare_exchange_n(&table->write_tag[i], &tag, tlb_invalid(i), false,
-                                    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    if (tag == tlb_invalid(i) || tag_load(&table->page[i]) != page_hva)
+        return false;
+    __atomic_compare_exchange_n(&table->write_tag[i], &tag, tlb_invalid(i), false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_RELAXED);
+    return true;
 }
 
-static void drop_write_group(struct tlb *tlb, unsigned context, unsigned group, u64 page_hva)
+static bool drop_write_group(struct tlb *tlb, unsigned context, unsigned group, u64 page_hva)
 {
     const unsigned words = TLB_GROUP / 64;
+    bool had = false;
 
     for (unsigned word = group * words; word < (group + 1) * words; word++) {
         u64 left = __atomic_load_n(&tlb->use[context].filled[word], __ATOMIC_ACQUIRE);
 
         for (; left; left &= left - 1)
-            drop_write_slot(&tlb->tables[context], word * 64 + (unsigned)__builtin_ctzll(left),
-                            page_hva);
+            had |= drop_write_slot(&tlb->tables[context],
+                                   word * 64 + (unsigned)__builtin_ctzll(left), page_hva);
     }
+    return had;
 }
 
-void tlb_drop_write(struct tlb *tlb, const u8 *page_hva)
+bool tlb_drop_write(struct tlb *tlb, const u8 *page_hva)
 {
+    bool had = false;
+
     for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
         u64 left =
             __atomic_load_n(slot_writers(&tlb->use[context], (u64)page_hva), __ATOMIC_ACQUIRE);
 
         for (; left; left &= left - 1)
-            drop_write_group(tlb, context, (unsigned)__builtin_ctzll(left), (u64)page_hva);
+            had |= drop_write_group(tlb, context, (unsigned)__builtin_ctzll(left), (u64)page_hva);
     }
+    return had | __atomic_load_n(&tlb->write_lost, __ATOMIC_ACQUIRE);
 }
 
 void tlb_watch_stores(struct tlb *tlb, tlb_store_fn *fn, void *opaque)

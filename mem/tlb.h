@@ -11,7 +11,8 @@
  * with permissions, so that a CR3 load with PCID, or a first-level conflict, costs a probe
  * (tlb_probe.h) and not a walk.
  *
- * Threads: owned by the vCPU's thread; tlb_drop_write() alone may come from others.
+ * Threads: owned by the vCPU's thread; tlb_drop_write() alone may come from others, the rest only
+ * while the vCPU's thread stands still.
  */
 #pragma once
 
@@ -58,7 +59,10 @@ struct tlb {
     tlb_store_fn *on_store; /* with it there are no write tags */
     void *on_store_opaque;
     bool write_withheld; /* the last translation would have entered a write tag */
-    u64 watch_pages[4];  /* linear pages with data breakpoints: never entered for read or write */
+    /* A write tag went away since tlb_settle(): a store that it permitted may still be under way.
+     */
+    bool write_lost;
+    u64 watch_pages[4]; /* linear pages with data breakpoints: never entered for read or write */
     unsigned watch_count;
     bool watch_all; /* no page is entered for read or write: somebody looks at every access */
     struct tlb_use use[TLB_CONTEXTS];
@@ -109,23 +113,30 @@ static ALWAYS_INLINE u8 *tlb_host(const struct tlb_table *t, unsigned i, u64 gla
 static ALWAYS_INLINE u8 *tlb_read_ptr(const struct tlb_table *t, u64 gla, unsigned size)
 {
     unsigned i = tlb_index(gla);
-    return likely(tlb_covers(t->read_tag[i], gla, size)) ? tlb_host(t, i, gla) : NULL;
+    return likely(tlb_covers(__atomic_load_n(&t->read_tag[i], __ATOMIC_RELAXED), gla, size))
+               ? tlb_host(t, i, gla)
+               : NULL;
 }
 
 static ALWAYS_INLINE u8 *tlb_write_ptr(const struct tlb_table *t, u64 gla, unsigned size)
 {
     unsigned i = tlb_index(gla);
-    return likely(tlb_covers(t->write_tag[i], gla, size)) ? tlb_host(t, i, gla) : NULL;
+    return likely(tlb_covers(__atomic_load_n(&t->write_tag[i], __ATOMIC_RELAXED), gla, size))
+               ? tlb_host(t, i, gla)
+               : NULL;
 }
 
 static ALWAYS_INLINE u8 *tlb_exec_ptr(const struct tlb_table *t, u64 gla)
 {
     unsigned i = tlb_index(gla);
-    return likely(t->exec_tag[i] == (gla & PAGE_MASK)) ? tlb_host(t, i, gla) : NULL;
+    return likely(__atomic_load_n(&t->exec_tag[i], __ATOMIC_RELAXED) == (gla & PAGE_MASK))
+               ? tlb_host(t, i, gla)
+               : NULL;
 }
 
 /* A host pointer for one store of size bytes at gla, a whole one in a page that has code elsewhere;
- * or NULL: take the slow path. *code: that is because the store would hit code. */
+ * or NULL: take the slow path. *code: that is because the store would hit code. Only where nobody
+ * else marks code meanwhile: it would not wait for the store. */
 u8 *tlb_mixed_ptr(const struct tlb *tlb, enum tlb_context context, u64 gla, unsigned size,
                   bool *code);
 
@@ -158,8 +169,14 @@ void tlb_switch(struct tlb *tlb);
 /* A permission-relevant register changed (CR0.WP, CR4.SMEP/SMAP/PKE, EFER.NXE, PKRU), or what may
  * have tags at all: the first level is re-derived, the second kept. */
 void tlb_permissions_changed(struct tlb *tlb);
-/* Drops write entries that map the page at page_hva (it became a code or dirty-logged page). */
-void tlb_drop_write(struct tlb *tlb, const u8 *page_hva);
+/* Drops write entries that map the page at page_hva (it became a code or dirty-logged page). true:
+ * the vCPU may have found one before and store through it until it passes a safe point. */
+bool tlb_drop_write(struct tlb *tlb, const u8 *page_hva);
+/* The vCPU is at a safe point: it uses nothing that it looked up before. */
+static inline void tlb_settle(struct tlb *tlb)
+{
+    __atomic_store_n(&tlb->write_lost, false, __ATOMIC_RELEASE);
+}
 /* From now on every store is translated, and told to fn, before it happens: no write tag is entered
  * (but the caller may lend one). NULL ends that. */
 void tlb_watch_stores(struct tlb *tlb, tlb_store_fn *fn, void *opaque);

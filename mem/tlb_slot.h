@@ -13,7 +13,7 @@ enum tlb_kinds { TLB_READ = 1, TLB_WRITE = 2, TLB_EXEC = 4, TLB_KNOWN = 8, TLB_M
 
 static inline u64 tag_load(const u64 *tag)
 {
-    return __atomic_load_n(tag, __ATOMIC_RELAXED);
+    return __atomic_load_n(tag, __ATOMIC_ACQUIRE);
 }
 
 static inline void tag_store(u64 *tag, u64 value)
@@ -27,11 +27,19 @@ static inline void bits_set(u64 *word, u64 bits)
         __atomic_store_n(word, *word | bits, __ATOMIC_RELEASE);
 }
 
-static inline void slot_clear(struct tlb_table *table, unsigned i)
+static inline void slot_empty(struct tlb_table *table, unsigned i)
 {
     tag_store(&table->read_tag[i], tlb_invalid(i));
     tag_store(&table->write_tag[i], tlb_invalid(i));
     tag_store(&table->exec_tag[i], tlb_invalid(i));
+}
+
+/* The order matters to tlb_drop_write(): it looks at the tag first, at write_lost last. */
+static inline void slot_clear(struct tlb *tlb, struct tlb_table *table, unsigned i)
+{
+    if (tag_load(&table->write_tag[i]) != tlb_invalid(i))
+        __atomic_store_n(&tlb->write_lost, true, __ATOMIC_RELEASE);
+    slot_empty(table, i);
 }
 
 /* Whether every tag of slot i is absent or that of a page. */
@@ -68,7 +76,7 @@ static inline void slot_take(struct tlb *tlb, enum tlb_context context, u64 gla,
 
     if (table->page[i] != host || !(use->filled[word] & bit) ||
         !slot_belongs(table, i, gla & PAGE_MASK)) {
-        slot_clear(table, i);
+        slot_clear(tlb, table, i);
         tag_store(&table->page[i], host);
         use->global[word] |= bit;
         use->piece[word] &= ~bit;

@@ -102,6 +102,8 @@ static NOINLINE bool alu_mem(struct vcpu *v, u64 gla, bool lock, enum alu_op op,
 
     if (!rmw_begin(v, gla, size, &m))
         return false;
+    if (lock)
+        rmw_lock(v, &m);
     a = rmw_read(v, &m);
     do {
         rflags = v->rflags;
@@ -111,6 +113,8 @@ static NOINLINE bool alu_mem(struct vcpu *v, u64 gla, bool lock, enum alu_op op,
             break;
         }
     } while (!rmw_cas(v, &m, &a, result));
+    if (lock)
+        rmw_unlock(v, &m);
     v->rflags = rflags;
     return true;
 }

@@ -34,6 +34,8 @@ static bool bit_memory(struct vcpu *v, const struct insn *i, enum bit_op op, u64
         if (!seg_to_linear(v, (enum seg)i->seg, offset, i->osz, ACCESS_WRITE, &gla) ||
             !rmw_begin(v, gla, i->osz, &m))
             return false;
+        if (i->flags & I_LOCK)
+            rmw_lock(v, &m);
         old = rmw_read(v, &m);
         if (!(i->flags & I_LOCK) || m.device) {
             rmw_write(v, &m, bit_change(op, old, mask));
@@ -41,6 +43,8 @@ static bool bit_memory(struct vcpu *v, const struct insn *i, enum bit_op op, u64
             while (!rmw_cas(v, &m, &old, bit_change(op, old, mask)))
                 ;
         }
+        if (i->flags & I_LOCK)
+            rmw_unlock(v, &m);
     }
     flags_set(v, F_CF, (old & mask) != 0);
     return true;

@@ -10,14 +10,16 @@
 /* Stores value and returns what was there. */
 static u64 swap(struct vcpu *v, const struct rmw *m, u64 value)
 {
-    u64 old = rmw_read(v, m);
+    u64 old;
 
-    if (m->device) {
+    rmw_lock(v, m);
+    old = rmw_read(v, m);
+    if (m->device)
         rmw_write(v, m, value);
-        return old;
-    }
-    while (!rmw_cas(v, m, &old, value))
-        ;
+    else
+        while (!rmw_cas(v, m, &old, value))
+            ;
+    rmw_unlock(v, m);
     return old;
 }
 
@@ -60,14 +62,16 @@ bool op_XCHG_ZvrAX(struct vcpu *v, const struct insn *i)
 /* Adds to memory and returns what was there. */
 static u64 fetch_add(struct vcpu *v, const struct rmw *m, u64 value)
 {
-    u64 old = rmw_read(v, m);
+    u64 old;
 
-    if (m->device) {
+    rmw_lock(v, m);
+    old = rmw_read(v, m);
+    if (m->device)
         rmw_write(v, m, old + value);
-        return old;
-    }
-    while (!rmw_cas(v, m, &old, old + value))
-        ;
+    else
+        while (!rmw_cas(v, m, &old, old + value))
+            ;
+    rmw_unlock(v, m);
     return old;
 }
 

@@ -13,7 +13,6 @@
     }
 
 NOP_FORM(NOP)
-NOP_FORM(PAUSE)
 NOP_FORM(NOP_Ev)
 NOP_FORM(NOP_Ev_18)
 NOP_FORM(NOP_Ev_19)
@@ -23,6 +22,18 @@ NOP_FORM(NOP_Ev_1c)
 NOP_FORM(NOP_Ev_1d)
 NOP_FORM(NOP_Ev_1e)
 NOP_FORM(PREFETCHW_Mb)
+
+/* Whoever spins for a lock that a processor without a host CPU holds lets that one run. */
+bool op_PAUSE(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    if (--v->pauses_left < 0) {
+        v->pauses_left = PAUSES_PER_YIELD;
+        if (v->platform->yield)
+            v->platform->yield(v->platform->opaque, v);
+    }
+    return true;
+}
 
 /* Signed bounds, the lower one first in memory. */
 bool op_BOUND_GvMa(struct vcpu *v, const struct insn *i)

@@ -318,15 +318,18 @@ bool op_LTR_Ew(struct vcpu *v, const struct insn *i)
     u32 types = v->long_mode ? BIT(SYS_TSS) : BIT(SYS_TSS) | BIT(SYS_TSS16);
     struct descriptor d;
     u64 selector;
+    u8 old;
 
     if (v->cpl)
         return raise_gp(v, 0);
     if (!rm_read(v, i, 2, &selector))
         return false;
     if (!system_fetch(v, (u16)selector, types, VEC_GP, VEC_NP, 0, &d) ||
-        !sys_set_bits(v, d.gla + 5, 2))
+        !sys_claim_bits(v, d.gla + 5, SYS_BUSY, &old))
         return false;
+    if (old & SYS_BUSY) /* another processor was faster */
+        return raise_fault_error(v, VEC_GP, selector_error((u16)selector, 0));
     v->tr = system_segment(v, (u16)selector, &d);
-    v->tr.attr |= 2; /* busy */
+    v->tr.attr |= SYS_BUSY;
     return true;
 }

@@ -9,8 +9,6 @@
 #include "cpu/msr.h"
 #include "cpu/ops/operand.h"
 
-enum { CACHE_LINE = 64 };
-
 static bool need_cpl0(struct vcpu *v)
 {
     return v->cpl == 0 || raise_gp(v, 0);

@@ -68,7 +68,7 @@ static bool send_lowest_priority(struct apic_bus *bus, const struct apic_message
     unsigned best_index = 0, best_priority = 0;
 
     for (unsigned n = 1; n <= bus->count; n++) {
-        unsigned i = (bus->last_lowest + n) % bus->count;
+        unsigned i = (__atomic_load_n(&bus->last_lowest, __ATOMIC_RELAXED) + n) % bus->count;
         struct lapic *lapic = bus->lapics[i];
         unsigned priority;
 
@@ -83,7 +83,7 @@ static bool send_lowest_priority(struct apic_bus *bus, const struct apic_message
     }
     if (!best)
         return false;
-    bus->last_lowest = best_index;
+    __atomic_store_n(&bus->last_lowest, best_index, __ATOMIC_RELAXED);
     return lapic_accept(best, m);
 }
 
@@ -127,12 +127,16 @@ bool apic_bus_msi(struct apic_bus *bus, u64 address, u32 data)
 
 void apic_bus_eoi(struct apic_bus *bus, u8 vector)
 {
+    io_acquire(&bus->lock);
     if (bus->listener.eoi)
         bus->listener.eoi(bus->listener.opaque, vector);
+    io_release(&bus->lock);
 }
 
 void apic_bus_targets_changed(struct apic_bus *bus)
 {
+    io_acquire(&bus->lock);
     if (bus->listener.targets_changed)
         bus->listener.targets_changed(bus->listener.opaque);
+    io_release(&bus->lock);
 }

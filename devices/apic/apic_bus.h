@@ -6,12 +6,13 @@
  * The bus picks the receivers of a message: physical or logical destination, shorthand, and the
  * arbitration of lowest-priority messages, which is deterministic: the lowest processor priority
  * wins, and among equals the next in APIC order after the last winner. EOI messages go the other
- * way, to the I/O APIC.
+ * way, to the I/O APIC. Any thread may send.
  */
 #pragma once
 
 #include "mem/base/status.h"
 #include "mem/base/types.h"
+#include "mem/bus.h"
 
 struct lapic;
 
@@ -58,6 +59,7 @@ struct apic_bus {
     unsigned capacity;
     unsigned last_lowest; /* index of the last winner of a lowest-priority arbitration */
     struct apic_bus_listener listener;
+    struct io_lock lock; /* for the listener; messages need none */
 };
 
 /* Room for up to capacity local APICs. */

@@ -3,13 +3,47 @@
  * Local APIC: life cycle, modes (IA32_APIC_BASE), the interrupt queue, the local vector table and
  * the LINT pins. SDM 3A 10.4 to 10.8, 10.12.5.
  *
- * Invariant: intr_level, what the sink knows, equals interrupt_pending() after every public call.
+ * Invariant: intr_level, what the sink knows, is true if there is something to acknowledge,
+ * whenever the lock is free.
  */
 #include "devices/apic/lapic_internal.h"
 
 #include <string.h>
 
 #include "mem/base/bits.h"
+
+/* -- Threads --------------------------------------------------------------------------------- */
+
+void lapic_enter(const struct lapic *l)
+{
+    pthread_mutex_lock((pthread_mutex_t *)&l->lock);
+}
+
+void lapic_leave_unchanged(const struct lapic *l)
+{
+    pthread_mutex_unlock((pthread_mutex_t *)&l->lock);
+}
+
+void lapic_leave(struct lapic *l)
+{
+    const struct lapic_sink *sink = &l->config.sink;
+    const struct lapic_after after = l->after;
+    u64 base = l->base_msr;
+
+    l->after = (struct lapic_after){0};
+    pthread_mutex_unlock(&l->lock);
+    if (after.eoi)
+        apic_bus_eoi(l->config.bus, after.eoi_vector);
+    if (after.assist_eoi)
+        l->assist.eoi(l->assist.opaque, after.eoi_vector);
+    if (after.send)
+        apic_bus_send(l->config.bus, &after.message);
+    if (after.map)
+        sink->map(sink->opaque, (base & (LAPIC_BASE_EN | LAPIC_BASE_EXTD)) == LAPIC_BASE_EN,
+                  align_down(base, PAGE_SIZE));
+    if (after.targets_changed)
+        apic_bus_targets_changed(l->config.bus);
+}
 
 /* -- The 256-bit registers ------------------------------------------------------------------- */
 
@@ -134,17 +168,30 @@ static void end_offer(struct lapic *l)
     l->assist.withdraw(l->assist.opaque);
 }
 
+static bool requested(const struct lapic *l)
+{
+    return vector_highest(l->irr) || extint_pending(l);
+}
+
+static void settle_offer(struct lapic *l)
+{
+    if (l->assist.skipped(l->assist.opaque)) {
+        __atomic_store_n(&l->offered, false, __ATOMIC_SEQ_CST);
+        lapic_eoi(l);
+    } else if (requested(l)) {
+        end_offer(l);
+        lapic_update_intr(l);
+    }
+}
+
+/* Offers are made and ended by the vCPU's thread alone. */
 void lapic_settle(struct lapic *l)
 {
     if (!l->offered)
         return;
-    if (l->assist.skipped(l->assist.opaque)) {
-        __atomic_store_n(&l->offered, false, __ATOMIC_SEQ_CST);
-        lapic_eoi(l);
-    } else if (lapic_requested(l)) {
-        end_offer(l);
-        lapic_update_intr(l);
-    }
+    lapic_enter(l);
+    settle_offer(l);
+    lapic_leave(l);
 }
 
 /* The vector goes into service. Its EOI may be skipped if nothing waits for it: it is an edge and
@@ -157,37 +204,53 @@ static void enter_service(struct lapic *l, u8 vector)
     if (l->assist.auto_eoi && l->assist.auto_eoi(l->assist.opaque, vector))
         return;
     vector_set(l->isr, vector);
-    if (l->assist.auto_eoi && !level && !vector_highest(l->irr) && !extint_pending(l))
+    if (l->assist.auto_eoi && !level && !requested(l))
         __atomic_store_n(&l->offered, l->assist.offer(l->assist.opaque), __ATOMIC_SEQ_CST);
 }
 
+static u8 acknowledge_vector(struct lapic *l)
+{
+    u8 vector = deliverable_vector(l);
+
+    if (!vector)
+        return (u8)l->svr; /* SDM 3A 10.9: not entered in ISR, needs no EOI */
+    enter_service(l, vector);
+    return vector;
+}
+
+/* The 8259 answers outside of the lock, as it may drive LINT0 meanwhile. */
 u8 lapic_acknowledge(struct lapic *l)
 {
-    u8 vector;
+    bool extint;
+    u8 vector = 0;
 
     lapic_settle(l);
-    if (extint_pending(l)) {
+    lapic_enter(l);
+    extint = extint_pending(l);
+    if (extint)
         __atomic_store_n(&l->extint_latched, false, __ATOMIC_SEQ_CST);
+    else
+        vector = acknowledge_vector(l);
+    if (extint) {
+        lapic_leave_unchanged(l);
         vector = l->config.sink.extint_acknowledge(l->config.sink.opaque);
-    } else {
-        vector = deliverable_vector(l);
-        if (vector)
-            enter_service(l, vector);
-        else
-            vector = (u8)l->svr; /* SDM 3A 10.9: not entered in ISR, needs no EOI */
+        lapic_enter(l);
     }
     lapic_update_intr(l);
+    lapic_leave(l);
     return vector;
 }
 
 u8 lapic_get_tpr(const struct lapic *l)
 {
-    return (u8)(l->tpr >> 4);
+    return (u8)(__atomic_load_n(&l->tpr, __ATOMIC_RELAXED) >> 4);
 }
 
 void lapic_set_tpr(struct lapic *l, u8 cr8)
 {
+    lapic_enter(l);
     lapic_write_tpr(l, (u32)(cr8 & 0xf) << 4);
+    lapic_leave(l);
 }
 
 void lapic_write_tpr(struct lapic *l, u32 value)
@@ -203,7 +266,12 @@ void lapic_set_assist(struct lapic *l, const struct lapic_assist *assist)
 
 bool lapic_requested(const struct lapic *l)
 {
-    return vector_highest(l->irr) || extint_pending(l);
+    bool any;
+
+    lapic_enter(l);
+    any = requested(l);
+    lapic_leave_unchanged(l);
+    return any;
 }
 
 /* -- Accepting ------------------------------------------------------------------------------- */
@@ -236,7 +304,7 @@ void lapic_error(struct lapic *l, u32 errors)
         lapic_fire_lvt(l, LVT_ERROR);
 }
 
-bool lapic_accept(struct lapic *l, const struct apic_message *m)
+static bool accept(struct lapic *l, const struct apic_message *m)
 {
     const struct lapic_sink *sink = &l->config.sink;
 
@@ -264,6 +332,16 @@ bool lapic_accept(struct lapic *l, const struct apic_message *m)
     return false;
 }
 
+bool lapic_accept(struct lapic *l, const struct apic_message *m)
+{
+    bool accepted;
+
+    lapic_enter(l);
+    accepted = accept(l, m);
+    lapic_leave(l);
+    return accepted;
+}
+
 void lapic_eoi(struct lapic *l)
 {
     u8 vector = vector_highest(l->isr);
@@ -281,20 +359,31 @@ void lapic_eoi(struct lapic *l)
             if (l->lint_level & BIT(entry - LVT_LINT0))
                 lapic_fire_lvt(l, entry);
         }
-        if (!(l->svr & SVR_SUPPRESS_EOI))
-            apic_bus_eoi(l->config.bus, vector);
+        if (!(l->svr & SVR_SUPPRESS_EOI)) {
+            l->after.eoi = true;
+            l->after.eoi_vector = vector;
+        }
     }
     lapic_update_intr(l);
-    if (l->assist.auto_eoi)
-        l->assist.eoi(l->assist.opaque, vector);
+    if (l->assist.auto_eoi) {
+        l->after.assist_eoi = true;
+        l->after.eoi_vector = vector;
+    }
+}
+
+void lapic_write_eoi(struct lapic *l)
+{
+    if (l->offered)
+        end_offer(l);
+    lapic_eoi(l);
 }
 
 void lapic_end_of_interrupt(struct lapic *l)
 {
     lapic_settle(l);
-    if (l->offered)
-        end_offer(l);
-    lapic_eoi(l);
+    lapic_enter(l);
+    lapic_write_eoi(l);
+    lapic_leave(l);
 }
 
 /* -- Local vector table and pins ------------------------------------------------------------- */
@@ -375,8 +464,10 @@ void lapic_write_lvt(struct lapic *l, enum lapic_lvt entry, u32 value)
 void lapic_set_lint(void *lapic, unsigned pin, bool level)
 {
     struct lapic *l = lapic;
-    bool rising = level && !(l->lint_level & BIT(pin));
+    bool rising;
 
+    lapic_enter(l);
+    rising = level && !(l->lint_level & BIT(pin));
     check(pin <= LAPIC_LINT1, "lapic has no LINT%u", pin);
     l->lint_level = (u8)((l->lint_level & ~BIT(pin)) | (level ? BIT(pin) : 0));
     if (!lapic_enabled(l)) {
@@ -388,6 +479,7 @@ void lapic_set_lint(void *lapic, unsigned pin, bool level)
         lapic_fire_lvt(l, LVT_LINT0 + pin);
     }
     lapic_update_intr(l);
+    lapic_leave(l);
 }
 
 /* SDM 3A 10.9 and 10.4.7.2: disabling masks every LVT entry; enabling unmasks none. */
@@ -401,7 +493,7 @@ void lapic_write_svr(struct lapic *l, u32 value)
             l->lvt[i] |= LVT_MASKED;
         lapic_update_intr(l);
     } else if (!was_enabled) {
-        apic_bus_targets_changed(l->config.bus);
+        l->after.targets_changed = true;
     }
 }
 
@@ -441,20 +533,12 @@ static void reset_registers(struct lapic *l)
     lapic_update_intr(l);
 }
 
-static void update_map(struct lapic *l)
-{
-    u64 mode = l->base_msr & (LAPIC_BASE_EN | LAPIC_BASE_EXTD);
-
-    l->config.sink.map(l->config.sink.opaque, mode == LAPIC_BASE_EN,
-                       align_down(l->base_msr, PAGE_SIZE));
-}
-
 u64 lapic_base_read(const struct lapic *l)
 {
-    return l->base_msr;
+    return __atomic_load_n(&l->base_msr, __ATOMIC_RELAXED);
 }
 
-bool lapic_base_write(struct lapic *l, u64 value)
+static bool write_base(struct lapic *l, u64 value)
 {
     const u64 mode_bits = LAPIC_BASE_EN | LAPIC_BASE_EXTD;
     u64 reserved = 0x2ff | ~(BIT(l->config.maxphyaddr) - 1);
@@ -470,15 +554,26 @@ bool lapic_base_write(struct lapic *l, u64 value)
     __atomic_store_n(&l->base_msr, value, __ATOMIC_RELAXED);
     if (was_enabled && !lapic_enabled(l))
         reset_registers(l); /* 10.4.3: what was set up may be lost; it is */
-    update_map(l);
+    l->after.map = l->after.targets_changed = true;
     lapic_update_intr(l);
-    apic_bus_targets_changed(l->config.bus);
     return true;
+}
+
+bool lapic_base_write(struct lapic *l, u64 value)
+{
+    bool valid;
+
+    lapic_enter(l);
+    valid = write_base(l, value);
+    lapic_leave(l);
+    return valid;
 }
 
 void lapic_init_reset(struct lapic *l)
 {
+    lapic_enter(l);
     reset_registers(l);
+    lapic_leave(l);
 }
 
 static enum status lapic_init(void *self, const struct device_env *env, const void *config,
@@ -491,6 +586,7 @@ static enum status lapic_init(void *self, const struct device_env *env, const vo
         return error_set(err, ST_INVALID,
                          "The local APIC needs a bus of at least 1 MHz and 32 to "
                          "52 bits of physical address.");
+    pthread_mutex_init(&l->lock, NULL);
     l->config = *c;
     l->clock = env->clock;
     l->log = env->log;
@@ -502,9 +598,11 @@ static void lapic_reset(void *self)
 {
     struct lapic *l = self;
 
+    lapic_enter(l);
     l->base_msr = LAPIC_DEFAULT_BASE | LAPIC_BASE_EN | (l->config.bsp ? LAPIC_BASE_BSP : 0);
     reset_registers(l);
-    update_map(l);
+    l->after.map = true;
+    lapic_leave(l);
 }
 
 static void lapic_fini(void *self)
@@ -513,6 +611,7 @@ static void lapic_fini(void *self)
 
     timer_cancel(&l->timer);
     apic_bus_remove(l->config.bus, l);
+    pthread_mutex_destroy(&l->lock);
 }
 
 static const struct device_field lapic_fields[] = {
@@ -539,7 +638,7 @@ static const struct device_field lapic_fields[] = {
     DEVICE_FIELD(lapic, start_ns),
     DEVICE_FIELD(lapic, counting),
     DEVICE_FIELD(lapic, tsc_deadline),
-    DEVICE_FIELD(lapic, timer.deadline),
+    DEVICE_FIELD(lapic, due),
     {0},
 };
 

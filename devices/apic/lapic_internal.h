@@ -3,12 +3,15 @@
  * State of a local APIC, shared by lapic.c (interrupt queue, pins, modes), lapic_regs.c (MMIO and
  * MSR access), lapic_timer.c and lapic_ipi.c.
  *
- * Senders on other threads touch irr, tmr, extint_latched, esr_pending and intr_level only, with
- * atomics; all else belongs to the vCPU's thread, which publishes what senders read (isr, tpr, svr,
- * ldr, dfr, base_msr) by single-word atomic stores. The pins, the timer and EOI messages of level
- * interrupts are used under the machine lock.
+ * Threads: everything is behind `lock`, taken by every public function with lapic_enter(). It is
+ * the innermost but for the clock's queue: what calls out of the local APIC (messages, EOI to the
+ * I/O APIC, a new place in memory) is noted in `after` and done by lapic_leave(), with the lock
+ * released. Words that senders look at while they choose a receiver (base_msr, svr, isr, tpr, ldr,
+ * dfr) are atomic, so that choosing locks nothing.
  */
 #pragma once
+
+#include <pthread.h>
 
 #include "devices/apic/lapic.h"
 
@@ -57,7 +60,20 @@ enum {
 
 enum lapic_timer_mode { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_TSC_DEADLINE, TIMER_RESERVED };
 
+/* What is due outside of the lock. */
+struct lapic_after {
+    bool eoi;        /* of a level interrupt: eoi_vector */
+    bool assist_eoi; /* of any: the same */
+    u8 eoi_vector;
+    bool send;
+    struct apic_message message;
+    bool map;
+    bool targets_changed;
+};
+
 struct lapic {
+    pthread_mutex_t lock;
+    struct lapic_after after;
     struct lapic_config config;
     struct clock *clock;
     struct log *log;
@@ -87,6 +103,7 @@ struct lapic {
     u32 initial_count;
     u32 count_start;
     u64 start_ns;
+    u64 due; /* when the timer fires, ns, or CLOCK_NEVER; `timer` only wakes somebody up then */
     bool counting;
     u64 tsc_deadline; /* 0: not armed */
 };
@@ -101,6 +118,10 @@ static inline bool lapic_software_enabled(const struct lapic *l)
 }
 
 /* lapic.c */
+void lapic_enter(const struct lapic *l);
+/* For who has only read. */
+void lapic_leave_unchanged(const struct lapic *l);
+void lapic_leave(struct lapic *l);
 void lapic_update_intr(struct lapic *l);
 /* Records errors (ESR bits) and raises the error interrupt once until ESR is written. */
 void lapic_error(struct lapic *l, u32 errors);
@@ -109,6 +130,8 @@ void lapic_fire_lvt(struct lapic *l, enum lapic_lvt entry);
 void lapic_write_lvt(struct lapic *l, enum lapic_lvt entry, u32 value);
 void lapic_write_svr(struct lapic *l, u32 value);
 void lapic_eoi(struct lapic *l);
+/* The EOI register is written; what was skipped has been settled. */
+void lapic_write_eoi(struct lapic *l);
 void lapic_write_tpr(struct lapic *l, u32 value);
 void lapic_write_icr(struct lapic *l, u64 value);
 u32 lapic_ppr(const struct lapic *l);

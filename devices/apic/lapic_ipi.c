@@ -21,6 +21,7 @@ static bool shorthand_valid(unsigned shorthand, unsigned mode)
     return true;
 }
 
+/* When the lock is released: the receivers' locks are their own. */
 static void send(struct lapic *l, const struct apic_message *m)
 {
     bool has_vector = m->mode == APIC_FIXED || m->mode == APIC_LOWEST_PRIORITY;
@@ -28,7 +29,8 @@ static void send(struct lapic *l, const struct apic_message *m)
     /* The message still goes out; who receives it reports an illegal vector, too (10.5.3). */
     if (has_vector && m->vector < 16)
         lapic_error(l, ESR_SEND_ILLEGAL_VECTOR);
-    apic_bus_send(l->config.bus, m);
+    l->after.send = true;
+    l->after.message = *m;
 }
 
 void lapic_send_icr(struct lapic *l)

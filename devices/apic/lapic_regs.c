@@ -67,7 +67,7 @@ static void write_common(struct lapic *l, unsigned reg, u32 value)
 {
     switch (reg) {
     case REG_TPR: lapic_write_tpr(l, value); break;
-    case REG_EOI: lapic_end_of_interrupt(l); break;
+    case REG_EOI: lapic_write_eoi(l); break;
     case REG_SVR: lapic_write_svr(l, value); break;
     case REG_ESR: write_esr(l); break;
     case REG_LVT ... REG_LVT + LVT_COUNT - 1: lapic_write_lvt(l, reg - REG_LVT, value); break;
@@ -107,11 +107,11 @@ static void xapic_write(struct lapic *l, unsigned reg, u32 value)
     case REG_CURRENT_COUNT: break; /* read-only */
     case REG_LDR:
         __atomic_store_n(&l->ldr, value & LDR_MASK, __ATOMIC_RELAXED);
-        apic_bus_targets_changed(l->config.bus);
+        l->after.targets_changed = true;
         break;
     case REG_DFR:
         __atomic_store_n(&l->dfr, value | DFR_RESERVED_ONES, __ATOMIC_RELAXED);
-        apic_bus_targets_changed(l->config.bus);
+        l->after.targets_changed = true;
         break;
     case REG_TPR: write_common(l, reg, value & TPR_MASK); break;
     case REG_SVR: write_common(l, reg, value & SVR_MASK); break;
@@ -136,6 +136,7 @@ static bool xapic_mapped(const struct lapic *l)
 static u64 mmio_read(void *self, u64 offset, unsigned size)
 {
     struct lapic *l = self;
+    u64 value;
 
     (void)size;
     if (!xapic_mapped(l))
@@ -143,7 +144,10 @@ static u64 mmio_read(void *self, u64 offset, unsigned size)
     lapic_settle(l);
     if ((offset & 0xf) >= 4)
         return 0;
-    return (u64)xapic_read(l, (unsigned)(offset >> 4)) >> (offset & 3) * 8;
+    lapic_enter(l);
+    value = (u64)xapic_read(l, (unsigned)(offset >> 4)) >> (offset & 3) * 8;
+    lapic_leave(l);
+    return value;
 }
 
 static void mmio_write(void *self, u64 offset, u64 value, unsigned size)
@@ -158,7 +162,9 @@ static void mmio_write(void *self, u64 offset, u64 value, unsigned size)
         return;
     }
     lapic_settle(l);
+    lapic_enter(l);
     xapic_write(l, (unsigned)(offset >> 4), (u32)value);
+    lapic_leave(l);
     lapic_settle(l); /* an IPI to itself may wait for the EOI now */
 }
 
@@ -169,12 +175,15 @@ const struct io_ops lapic_mmio_ops = {mmio_read, mmio_write, SIZE_ANY};
 bool lapic_msr_read(struct lapic *l, u32 msr, u64 *value)
 {
     u32 low;
+    bool valid;
 
     lapic_settle(l);
-    if (!lapic_x2apic(l) || !read_common(l, msr - 0x800, &low))
-        return false;
-    *value = msr - 0x800 == REG_ICR ? l->icr : low;
-    return true;
+    lapic_enter(l);
+    valid = lapic_x2apic(l) && read_common(l, msr - 0x800, &low);
+    if (valid)
+        *value = msr - 0x800 == REG_ICR ? l->icr : low;
+    lapic_leave_unchanged(l);
+    return valid;
 }
 
 /* The bits that a write may set; false: the register is not writable. */
@@ -207,11 +216,13 @@ bool lapic_msr_write(struct lapic *l, u32 msr, u64 value)
     if (!lapic_x2apic(l) || !x2apic_writable(l, reg, &mask) || (value & ~mask))
         return false;
     lapic_settle(l);
+    lapic_enter(l);
     switch (reg) {
     case REG_ICR: lapic_write_icr(l, value); break;
     case REG_SELF_IPI: lapic_send_self(l, (u8)value); break;
     default: write_common(l, reg, (u32)value); break;
     }
+    lapic_leave(l);
     lapic_settle(l);
     return true;
 }
@@ -220,7 +231,12 @@ bool lapic_msr_write(struct lapic *l, u32 msr, u64 value)
 
 u64 lapic_icr_read(const struct lapic *l)
 {
-    return l->icr;
+    u64 icr;
+
+    lapic_enter(l);
+    icr = l->icr;
+    lapic_leave_unchanged(l);
+    return icr;
 }
 
 void lapic_write_icr(struct lapic *l, u64 value)
@@ -234,16 +250,20 @@ void lapic_icr_write(struct lapic *l, u64 value)
     lapic_settle(l);
     if (!lapic_x2apic(l))
         value &= (u64)LDR_MASK << 32 | 0xffffffff;
+    lapic_enter(l);
     lapic_write_icr(l, value);
+    lapic_leave(l);
     lapic_settle(l);
 }
 
 u8 lapic_tpr_read(const struct lapic *l)
 {
-    return (u8)l->tpr;
+    return (u8)__atomic_load_n(&l->tpr, __ATOMIC_RELAXED);
 }
 
 void lapic_tpr_write(struct lapic *l, u8 value)
 {
+    lapic_enter(l);
     lapic_write_tpr(l, value);
+    lapic_leave(l);
 }

@@ -43,6 +43,12 @@ static u64 ns_of_counts(const struct lapic *l, u64 counts)
     return l->start_ns + (u64)((scaled + l->config.bus_hz - 1) / l->config.bus_hz);
 }
 
+static void arm(struct lapic *l, u64 when)
+{
+    l->due = when;
+    timer_arm(&l->timer, when);
+}
+
 /* Arms for the first end of count after after_ns. */
 static void arm_count(struct lapic *l, u64 after_ns)
 {
@@ -50,7 +56,7 @@ static void arm_count(struct lapic *l, u64 after_ns)
 
     if (passed >= end)
         end += ((passed - end) / l->initial_count + 1) * l->initial_count;
-    timer_arm(&l->timer, ns_of_counts(l, end));
+    arm(l, ns_of_counts(l, end));
 }
 
 static void start_count(struct lapic *l, u32 count)
@@ -64,13 +70,12 @@ static void stop(struct lapic *l)
 {
     l->counting = false;
     l->tsc_deadline = 0;
+    l->due = CLOCK_NEVER;
     timer_cancel(&l->timer);
 }
 
-static void expire(void *opaque)
+static void expire(struct lapic *l)
 {
-    struct lapic *l = opaque;
-
     if (timer_mode(l) == TIMER_PERIODIC) {
         u64 now = clock_now(l->clock);
         u64 period = ns_of_counts(l, l->initial_count) - l->start_ns;
@@ -85,23 +90,36 @@ static void expire(void *opaque)
 /* An end of count that has passed but was not fired yet comes before what the guest does now. */
 static void catch_up(struct lapic *l)
 {
-    if (timer_armed(&l->timer) && l->timer.deadline <= clock_now(l->clock)) {
-        timer_cancel(&l->timer);
+    if (l->due > clock_now(l->clock))
+        return;
+    timer_cancel(&l->timer);
+    expire(l);
+}
+
+/* The vCPU's thread may have changed the timer, or caught up with it, since the clock took it out
+ * of its queue. */
+static void fire(void *opaque)
+{
+    struct lapic *l = opaque;
+
+    lapic_enter(l);
+    if (l->due <= clock_now(l->clock))
         expire(l);
-    }
+    lapic_leave(l);
 }
 
 static void arm_tsc_deadline(struct lapic *l)
 {
     u64 when = l->config.sink.tsc_to_ns(l->config.sink.opaque, l->tsc_deadline);
 
-    timer_arm(&l->timer, when);
+    arm(l, when);
     catch_up(l);
 }
 
 void lapic_timer_init(struct lapic *l)
 {
-    timer_init(&l->timer, l->clock, "lapic", expire, l);
+    l->due = CLOCK_NEVER;
+    timer_init(&l->timer, l->clock, "lapic", fire, l);
 }
 
 void lapic_timer_reset(struct lapic *l)
@@ -173,10 +191,15 @@ void lapic_timer_write_lvt(struct lapic *l, u32 value)
 
 u64 lapic_tsc_deadline_read(const struct lapic *l)
 {
-    return l->tsc_deadline;
+    u64 tsc;
+
+    lapic_enter(l);
+    tsc = l->tsc_deadline;
+    lapic_leave_unchanged(l);
+    return tsc;
 }
 
-void lapic_tsc_deadline_write(struct lapic *l, u64 tsc)
+static void write_tsc_deadline(struct lapic *l, u64 tsc)
 {
     if (timer_mode(l) != TIMER_TSC_DEADLINE)
         return;
@@ -188,8 +211,17 @@ void lapic_tsc_deadline_write(struct lapic *l, u64 tsc)
     arm_tsc_deadline(l);
 }
 
+void lapic_tsc_deadline_write(struct lapic *l, u64 tsc)
+{
+    lapic_enter(l);
+    write_tsc_deadline(l, tsc);
+    lapic_leave(l);
+}
+
 void lapic_tsc_changed(struct lapic *l)
 {
+    lapic_enter(l);
     if (l->tsc_deadline)
         arm_tsc_deadline(l);
+    lapic_leave(l);
 }

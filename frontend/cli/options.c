@@ -321,6 +321,10 @@ static enum status opt_device(struct cli_options *o, const char *value, struct e
             return error_set(err, ST_INVALID, "-device hyperv-testdev takes no properties.");
         return ST_OK;
     }
+    if (!strcmp(text, "pc-testdev") && !comma) {
+        o->machine.testdev = true;
+        return ST_OK;
+    }
     return error_set(err, ST_NOT_FOUND, "-device %s is not known; see -device help.", text);
 }
 
@@ -573,7 +577,9 @@ void cli_device_help(FILE *out)
 {
     fputs("isa-debug-exit   iobase=PORT (0x501), iosize=1..4 (2): a write of N ends Lockstep with "
           "status 2N+1\n"
-          "hyperv-testdev   SynIC routes and connections for test kernels, at port 0x3000\n",
+          "hyperv-testdev   SynIC routes and connections for test kernels, at port 0x3000\n"
+          "pc-testdev       what test kernels expect: scratch ports 0xe0-0xe7 and page 0xff000000, "
+          "interrupt lines at ports 0x2000-0x2017\n",
           out);
 }
 

@@ -488,6 +488,12 @@ enum flag_use lower_first_use(const struct translator *t, const struct insn *i)
     return lower_flag_use(i);
 }
 
+/* XCHG locks without being told (SDM 3A 8.1.2.2). */
+static bool locks(const struct insn *i)
+{
+    return (i->flags & I_LOCK) || i->id == INSN_XCHG_EbGb || i->id == INSN_XCHG_EvGv;
+}
+
 bool lower_generic(struct translator *t, const struct jit_insn *ji)
 {
     const struct insn *i = &ji->insn;
@@ -508,7 +514,11 @@ bool lower_generic(struct translator *t, const struct jit_insn *ji)
         lower_want_x87(t);
     if (p.memory) {
         plan_ref(t, ji, &p, &ref);
+        if (locks(i))
+            lower_release_flags(t);
         m = lower_access(t, ji, &ref);
+        if (locks(i))
+            lower_locked(t, ji, &m, p.mem_size);
     }
     if (use == FLAG_NEEDS)
         lower_need_flags(t);

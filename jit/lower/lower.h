@@ -237,6 +237,10 @@ void lower_cut16(struct translator *t, unsigned to, unsigned from);
 void lower_advance(struct translator *t, unsigned guest, i32 by, unsigned size);
 /* The jump that rel32 belongs to hands the instruction to the interpreter. */
 struct miss_site *lower_give_up(struct translator *t, const struct jit_insn *ji, u8 *rel32);
+/* A locked access of size bytes to m: a misaligned operand is the body's, which knows what to do
+ * where the host would not lock a cache line alone. Flags are saved. Keeps T0; uses T1. */
+void lower_locked(struct translator *t, const struct jit_insn *ji, const struct emit_mem *m,
+                  unsigned size);
 /* Loads the guest's vectors if they are not in the host's registers. Saves flags. */
 void lower_want_vectors(struct translator *t);
 /* The out-of-line halves. */

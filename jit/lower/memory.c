@@ -181,6 +181,17 @@ struct miss_site *lower_give_up(struct translator *t, const struct jit_insn *ji,
     return site;
 }
 
+void lower_locked(struct translator *t, const struct jit_insn *ji, const struct emit_mem *m,
+                  unsigned size)
+{
+    if (size == 1)
+        return;
+    emit_lea(t->e, T1, m, 8);
+    emit_op_reg(t->e, EMIT_REX, 0xf6, T1, 0); /* test t1b, size - 1 */
+    emit_value(t->e, size - 1, 1);
+    lower_give_up(t, ji, emit_jcc(t->e, CC_NE, 0));
+}
+
 void lower_want_vectors(struct translator *t)
 {
     struct emit_mem loaded = VCPU_AT(jit.vectors);

@@ -78,6 +78,8 @@ static void lower_bit_string(struct translator *t, const struct jit_insn *ji)
         move_to_operand(t, i);
     }
     lower_check(t, ji, i->osz, write);
+    if (i->flags & I_LOCK)
+        lower_locked(t, ji, &at, i->osz);
     emit_mov32(t->e, T1, lower_use(t, i->reg, T1));
     emit_op_reg(t->e, 0, 0x83, T1, 4); /* and t1d, bits - 1 */
     emit_value(t->e, i->osz * 8u - 1, 1);

@@ -252,14 +252,29 @@ bool lower_system(struct translator *t, const struct jit_insn *ji)
     }
 }
 
+/* The host's spin-wait hint, and the body, which yields, now and then. */
+static void count_pause(struct translator *t, const struct jit_insn *ji)
+{
+    struct emit_mem left = VCPU_AT(pauses_left);
+
+    emit_op_mem(t->e, 0, 0x83, &left, 5); /* sub dword, 1 */
+    emit_value(t->e, 1, 1);
+    lower_give_up(t, ji, emit_jcc(t->e, CC_S, 0));
+    emit_value(t->e, 0x90f3, 2); /* pause */
+}
+
 bool lower_system_end(struct translator *t, const struct jit_insn *ji)
 {
     u64 mask = jit_rip_mask(t->block->mode);
 
     if (ji->insn.id != INSN_CLI && ji->insn.id != INSN_PAUSE)
         return false;
-    if (ji->insn.id == INSN_CLI)
+    if (ji->insn.id == INSN_CLI) {
         lower_mask_interrupts(t, ji);
+    } else {
+        lower_save_flags(t);
+        count_pause(t, ji);
+    }
     lower_exit_to(t, (ji->rip + ji->insn.len) & mask, ji->insn.id == INSN_PAUSE);
     return true;
 }

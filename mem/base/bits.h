@@ -42,25 +42,29 @@ static inline bool is_power_of_two(u64 value)
     return value && !(value & (value - 1));
 }
 
-/* A little-endian value of size bytes (1, 2, 4 or 8) at any alignment, one host access each. */
+/* The host's types at any alignment. */
+typedef u16 unaligned_u16 __attribute__((aligned(1), may_alias));
+typedef u32 unaligned_u32 __attribute__((aligned(1), may_alias));
+typedef u64 unaligned_u64 __attribute__((aligned(1), may_alias));
+
+/* A little-endian value of size bytes (1, 2, 4 or 8) at any alignment, one host access each: what
+ * the host promises about its atomicity (SDM 3A 8.1.1) is what a guest gets. */
 static inline u64 load_le(const void *p, unsigned size)
 {
-    u64 value = 0;
-
     switch (size) {
-    case 1: return *(const u8 *)p;
-    case 2: memcpy(&value, p, 2); return value;
-    case 4: memcpy(&value, p, 4); return value;
-    default: memcpy(&value, p, 8); return value;
+    case 1: return *(const volatile u8 *)p;
+    case 2: return *(const volatile unaligned_u16 *)p;
+    case 4: return *(const volatile unaligned_u32 *)p;
+    default: return *(const volatile unaligned_u64 *)p;
     }
 }
 
 static inline void store_le(void *p, u64 value, unsigned size)
 {
     switch (size) {
-    case 1: *(u8 *)p = (u8)value; break;
-    case 2: memcpy(p, &value, 2); break;
-    case 4: memcpy(p, &value, 4); break;
-    default: memcpy(p, &value, 8); break;
+    case 1: *(volatile u8 *)p = (u8)value; break;
+    case 2: *(volatile unaligned_u16 *)p = (u16)value; break;
+    case 4: *(volatile unaligned_u32 *)p = (u32)value; break;
+    default: *(volatile unaligned_u64 *)p = value; break;
     }
 }

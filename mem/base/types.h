@@ -27,6 +27,7 @@ typedef __int128 i128;
 #define MIB(n)        ((u64)(n) << 20)
 #define GIB(n)        ((u64)(n) << 30)
 
+#define CACHE_LINE    64u /* of every x86-64 processor, guest or host */
 #define PAGE_SHIFT    12
 #define PAGE_SIZE     4096u
 #define PAGE_MASK     (~(u64)(PAGE_SIZE - 1))

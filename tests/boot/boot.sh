@@ -18,7 +18,7 @@ log=$work/serial
 fail() {
     echo "FAILED: $case: $*"
     for file in "$log" "$work/stderr" "$work/screen"; do
-        [ ! -s "$file" ] || { echo "---- ${file##*/} ----"; tail -c 20000 "$file"; }
+        [ ! -s "$file" ] || { echo "---- ${file##*/} ----"; tail -c 200000 "$file"; }
     done
     exit 1
 }
@@ -206,12 +206,16 @@ cloud) linux linux-image-cloud-amd64 200 -m 512M ;;
 amd64) linux linux-image-amd64 240 -m 1G ;;
 cloud-16g) append="memory=15000" linux linux-image-cloud-amd64 240 -m 16G ;;
 cloud-baseline) linux linux-image-cloud-amd64 200 -m 512M -cpu x86-64 ;;
-cloud-smp2) append="cpus=2" linux linux-image-cloud-amd64 300 -m 512M -smp 2 ;;
 cloud-hv1) enlightened linux-image-cloud-amd64 200 -m 512M ;;
 cloud-hv1-smp2) append="cpus=2" enlightened linux-image-cloud-amd64 300 -m 512M -smp 2 ;;
 cloud-hv1-smp8) append="cpus=8" enlightened linux-image-cloud-amd64 480 -m 512M -smp 8 ;;
 cloud-hv1-min) linux linux-image-cloud-amd64 200 -m 512M -hv min && expect 'Microsoft Hyper-V' ;;
 cloud-hv1-off) linux linux-image-cloud-amd64 200 -m 512M -hv off && refuse 'Hyper-V' ;;
+cloud-smp[1-9]*)
+    cpus=${case%-interp} cpus=${cpus#cloud-smp}
+    append="cpus=$cpus" linux linux-image-cloud-amd64 300 -m 512M -smp "$cpus"
+    refuse 'soft lockup|rcu.*(stall|starved)|clocksource.*(unstable|[Ss]kew)'
+    ;;
 cloud-direct) linux linux-image-cloud-amd64 200 -m 512M -bios none ;;
 # In counted time, which passes no faster than the code that is translated again and again.
 cloud-small-cache) linux linux-image-cloud-amd64 600 -m 512M -clock counted -jit cache=256K ;;

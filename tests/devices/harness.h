@@ -11,7 +11,7 @@
 #include "devices/device.h"
 #include "mem/ram.h"
 
-enum { HARNESS_PINS = 8 };
+enum { HARNESS_PINS = 24 };
 
 struct harness_pin {
     bool level;

@@ -191,6 +191,11 @@ START_TEST(debug_exit)
     ck_assert_uint_eq(o.machine.debug_exit_size, 2);
     accept("-device isa-debug-exit,iobase=0xf4,iosize=4");
     ck_assert_uint_eq(o.machine.debug_exit_base, 0xf4);
+    ck_assert(!o.machine.testdev);
+    accept("-device pc-testdev");
+    ck_assert(o.machine.testdev);
+    refuse("-device pc-testdev,iobase=1");
+    accept("-device isa-debug-exit,iobase=0xf4,iosize=4");
     ck_assert_uint_eq(o.machine.debug_exit_size, 4);
     accept("-device isa-debug-exit,iobase=0xffff,iosize=1");
     refuse("-device isa-debug-exit,iobase=0xffff,iosize=2");

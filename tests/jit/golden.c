@@ -124,7 +124,7 @@ static bool host_name(const struct golden *g, u64 value, char *text)
         return sprintf(text, "L+%lu", value - g->block->code) > 0;
     if (inside(value, j->code + j->delta, j->code_size))
         return sprintf(text, "code") > 0;
-    if (inside(value, j->arena, ARENA_SIZE))
+    if (inside(value, j->arena, j->arena_size))
         return sprintf(text, "arena") > 0;
     if (inside(value, g->m.ram.hva, g->m.ram.size))
         return sprintf(text, "ram+0x%lx", value - (u64)g->m.ram.hva) > 0;

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Threads of one machine: presence, exclusivity, safe points, the device lock. See rendezvous.h.
+ *
+ * Each "I stand still" is a store followed by a look at whether somebody waits; each wait announces
+ * itself and then looks at who stands still. All four are sequentially consistent, so one of the
+ * two sees the other.
+ */
+#include "machine/rendezvous.h"
+
+#include <stdlib.h>
+
+enum { SPINS = 400 }; /* looks before a wait gives the host's CPU away: some microseconds */
+
+enum status rendezvous_create(struct rendezvous *r, unsigned count, struct error *err)
+{
+    *r = (struct rendezvous){.count = count,
+                             .mutex = PTHREAD_MUTEX_INITIALIZER,
+                             .changed = PTHREAD_COND_INITIALIZER,
+                             .devices = PTHREAD_MUTEX_INITIALIZER};
+    r->members = calloc(count, sizeof(*r->members));
+    if (!r->members)
+        return error_set(err, ST_NO_MEMORY, "No memory for %u processors; lower -smp.", count);
+    return ST_OK;
+}
+
+void rendezvous_destroy(struct rendezvous *r)
+{
+    free(r->members);
+    r->members = NULL;
+}
+
+/* -- waiting -- */
+
+static void tell(struct rendezvous *r)
+{
+    if (likely(!__atomic_load_n(&r->watched, __ATOMIC_SEQ_CST)))
+        return;
+    pthread_mutex_lock(&r->mutex);
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->mutex);
+}
+
+static enum presence presence(const struct participant *p)
+{
+    return __atomic_load_n(&p->presence, __ATOMIC_SEQ_CST);
+}
+
+static void set_presence(struct rendezvous *r, struct participant *p, enum presence presence)
+{
+    __atomic_store_n(&p->presence, presence, __ATOMIC_SEQ_CST);
+    if (presence != RUNNING)
+        tell(r);
+}
+
+typedef bool condition_fn(struct rendezvous *r, const void *what);
+
+/* Returns when the condition holds; every change of it is followed by tell(). */
+static void wait_until(struct rendezvous *r, condition_fn *holds, const void *what)
+{
+    for (unsigned n = 0; n < SPINS; n++) {
+        if (holds(r, what))
+            return;
+        __builtin_ia32_pause();
+    }
+    __atomic_add_fetch(&r->watched, 1, __ATOMIC_SEQ_CST);
+    pthread_mutex_lock(&r->mutex);
+    while (!holds(r, what))
+        pthread_cond_wait(&r->changed, &r->mutex);
+    pthread_mutex_unlock(&r->mutex);
+    __atomic_sub_fetch(&r->watched, 1, __ATOMIC_SEQ_CST);
+}
+
+static bool nobody_exclusive(struct rendezvous *r, const void *what)
+{
+    (void)what;
+    return !__atomic_load_n(&r->exclusive, __ATOMIC_SEQ_CST);
+}
+
+/* RUNNING, unless somebody else has exclusivity: then p stays as it was. */
+static bool try_run(struct rendezvous *r, struct participant *p)
+{
+    enum presence was = presence(p);
+
+    __atomic_store_n(&p->presence, RUNNING, __ATOMIC_SEQ_CST);
+    if (likely(nobody_exclusive(r, NULL) || __atomic_load_n(&r->holder, __ATOMIC_RELAXED) == p))
+        return true;
+    set_presence(r, p, was);
+    return false;
+}
+
+void rendezvous_enter(struct rendezvous *r, struct participant *p)
+{
+    while (!try_run(r, p))
+        wait_until(r, nobody_exclusive, NULL);
+}
+
+void rendezvous_leave(struct rendezvous *r, struct participant *p)
+{
+    set_presence(r, p, OUTSIDE);
+}
+
+/* -- exclusivity -- */
+
+static bool claim(struct rendezvous *r, const void *what)
+{
+    u32 none = 0;
+
+    (void)what;
+    return __atomic_compare_exchange_n(&r->exclusive, &none, 1, false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
+}
+
+static bool stands_still(struct rendezvous *r, const void *what)
+{
+    (void)r;
+    return presence(what) != RUNNING;
+}
+
+void rendezvous_exclusive_begin(struct rendezvous *r, struct participant *p)
+{
+    if (__atomic_load_n(&r->holder, __ATOMIC_RELAXED) == p) {
+        r->depth++;
+        return;
+    }
+    set_presence(r, p, WAITING);
+    wait_until(r, claim, NULL);
+    __atomic_store_n(&r->holder, p, __ATOMIC_RELAXED);
+    r->depth = 1;
+    for (unsigned n = 0; n < r->count; n++)
+        if (&r->members[n] != p && presence(&r->members[n]) == RUNNING)
+            vcpu_signal(r->members[n].vcpu, EVENT_STOP);
+    for (unsigned n = 0; n < r->count; n++)
+        if (&r->members[n] != p)
+            wait_until(r, stands_still, &r->members[n]);
+    __atomic_store_n(&p->presence, RUNNING, __ATOMIC_SEQ_CST);
+}
+
+void rendezvous_exclusive_end(struct rendezvous *r, struct participant *p)
+{
+    check(r->holder == p, "exclusivity ends that processor %u does not have", p->vcpu->index);
+    if (--r->depth)
+        return;
+    __atomic_store_n(&r->holder, NULL, __ATOMIC_RELAXED);
+    __atomic_store_n(&r->exclusive, 0, __ATOMIC_SEQ_CST);
+    tell(r);
+}
+
+/* -- safe points -- */
+
+struct awaited {
+    const struct participant *p;
+    u64 passed;
+};
+
+static bool has_passed(struct rendezvous *r, const void *what)
+{
+    const struct awaited *a = what;
+
+    (void)r;
+    return __atomic_load_n(&a->p->passed, __ATOMIC_SEQ_CST) != a->passed ||
+           presence(a->p) != RUNNING;
+}
+
+void rendezvous_sync(struct rendezvous *r, struct participant *p, u32 events,
+                     rendezvous_needs_fn *needs, void *opaque)
+{
+    enum presence was = p ? presence(p) : OUTSIDE;
+    struct awaited awaited[256];
+    unsigned count = 0;
+
+    for (unsigned n = 0; n < r->count; n++) {
+        struct participant *other = &r->members[n];
+
+        if (other == p || !needs(opaque, other->vcpu))
+            continue;
+        awaited[count] = (struct awaited){other, __atomic_load_n(&other->passed, __ATOMIC_SEQ_CST)};
+        if (events)
+            vcpu_signal(other->vcpu, events | EVENT_SYNC);
+        if (presence(other) == OUTSIDE)
+            continue; /* it looks at its events when it enters */
+        if (!events)
+            vcpu_signal(other->vcpu, EVENT_SYNC);
+        count++;
+    }
+    if (!count)
+        return;
+    if (was == RUNNING)
+        set_presence(r, p, WAITING);
+    for (unsigned n = 0; n < count; n++)
+        wait_until(r, has_passed, &awaited[n]);
+    if (was == RUNNING)
+        rendezvous_enter(r, p);
+}
+
+void rendezvous_notify(struct rendezvous *r, const struct participant *p)
+{
+    for (unsigned n = 0; n < r->count; n++)
+        if (&r->members[n] != p && presence(&r->members[n]) != OUTSIDE)
+            vcpu_signal(r->members[n].vcpu, EVENT_SYNC);
+}
+
+void rendezvous_synced(struct rendezvous *r, struct participant *p)
+{
+    __atomic_add_fetch(&p->passed, 1, __ATOMIC_SEQ_CST);
+    tell(r);
+}
+
+/* -- devices -- */
+
+static bool mutex_taken(struct rendezvous *r, struct participant *p)
+{
+    if (pthread_mutex_trylock(&r->devices) == 0)
+        return true;
+    __atomic_add_fetch(&r->contended, 1, __ATOMIC_RELAXED);
+    if (!p || presence(p) != RUNNING) {
+        pthread_mutex_lock(&r->devices);
+        return true;
+    }
+    set_presence(r, p, WAITING);
+    pthread_mutex_lock(&r->devices);
+    if (try_run(r, p))
+        return true;
+    /* Who has exclusivity may want this lock. */
+    pthread_mutex_unlock(&r->devices);
+    rendezvous_enter(r, p);
+    return false;
+}
+
+void rendezvous_lock(struct rendezvous *r, struct participant *p)
+{
+    const u64 self = (u64)pthread_self();
+
+    if (__atomic_load_n(&r->owner, __ATOMIC_RELAXED) == self) {
+        r->owner_depth++;
+        return;
+    }
+    while (!mutex_taken(r, p))
+        ;
+    __atomic_store_n(&r->owner, self, __ATOMIC_RELAXED);
+    r->owner_depth = 1;
+}
+
+void rendezvous_unlock(struct rendezvous *r)
+{
+    if (--r->owner_depth)
+        return;
+    __atomic_store_n(&r->owner, 0, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&r->devices);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How the threads of a machine agree: who is inside guest code, how one vCPU makes the others pass
+ * a safe point (cpu/vcpu.h) or keeps them from touching memory, and the lock of all devices.
+ *
+ * Order of locks: device lock, then exclusivity, then the mutex in here, which nobody holds while
+ * it calls out. Whoever waits, for any of them, counts as standing still (WAITING), so no two can
+ * wait for each other.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "cpu/vcpu.h"
+
+enum presence {
+    OUTSIDE, /* not in its engine */
+    RUNNING,
+    WAITING, /* inside an instruction that waits here; it touches no guest memory */
+};
+
+/* A vCPU with its thread. */
+struct participant {
+    struct vcpu *vcpu;
+    u32 presence; /* enum presence, atomic */
+    u64 passed;   /* atomic: safe points at which EVENT_SYNC was seen */
+};
+
+struct rendezvous {
+    struct participant *members;
+    unsigned count;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; /* somebody stands still, passed a safe point, ended exclusivity */
+    u32 watched;            /* atomic: threads that wait for `changed` or are about to */
+    u32 exclusive;          /* atomic: one vCPU keeps the others still */
+    const struct participant *holder;
+    unsigned depth; /* how often the holder has asked for it */
+
+    pthread_mutex_t devices;
+    u64 owner; /* atomic: pthread_self() of who holds the device lock, or 0 */
+    unsigned owner_depth;
+    u64 contended; /* atomic: how often somebody had to wait for it */
+};
+
+MUST_USE enum status rendezvous_create(struct rendezvous *r, unsigned count, struct error *err);
+void rendezvous_destroy(struct rendezvous *r);
+
+/* p's thread is about to run guest code; waits while another has exclusivity. */
+void rendezvous_enter(struct rendezvous *r, struct participant *p);
+/* It has returned from its engine. */
+void rendezvous_leave(struct rendezvous *r, struct participant *p);
+
+/* From here to the end all others are OUTSIDE or WAITING; they are signalled with EVENT_STOP. Pairs
+ * nest. */
+void rendezvous_exclusive_begin(struct rendezvous *r, struct participant *p);
+void rendezvous_exclusive_end(struct rendezvous *r, struct participant *p);
+
+/* Whether a vCPU must pass a safe point; a look at it from another thread. */
+typedef bool rendezvous_needs_fn(void *opaque, struct vcpu *v);
+/* Sends events and EVENT_SYNC to every vCPU but p's that needs it, and returns when each has passed
+ * a safe point since then, or stands still: then it passes one before it goes on with guest code.
+ * p: the caller, NULL for a thread without a vCPU. */
+void rendezvous_sync(struct rendezvous *r, struct participant *p, u32 events,
+                     rendezvous_needs_fn *needs, void *opaque);
+/* The same signal to all vCPUs in guest code but p's, without waiting. */
+void rendezvous_notify(struct rendezvous *r, const struct participant *p);
+/* p saw EVENT_SYNC at a safe point. */
+void rendezvous_synced(struct rendezvous *r, struct participant *p);
+
+/* The device lock; its holder may take it again. p: the caller or NULL. */
+void rendezvous_lock(struct rendezvous *r, struct participant *p);
+void rendezvous_unlock(struct rendezvous *r);

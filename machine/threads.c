@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A thread for each processor, in real time. The machine's own thread fires timers, moves the
+ * host's input and output, and does what the guest asked for.
+ *
+ * A processor's thread goes round: park if the machine's thread wants it, run the engine, sleep on
+ * its events when it is halted. Timers and devices reach it through vcpu_signal(), which wakes it.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cpu/engine.h"
+#include "jit/jit.h"
+#include "machine/internal.h"
+
+enum {
+    INPUT_PERIOD_NS = 5000000, /* how often the host's descriptors are collected anew while a
+                                  processor, which may change what is waited for, runs */
+    TIMER_SLACK_NS = 1000,     /* timers are not to be late because the host likes company */
+};
+
+struct processor *machine_current(const struct machine *m)
+{
+    return m->has_self ? pthread_getspecific(m->self) : NULL;
+}
+
+/* -- the machine lock -- */
+
+void machine_lock(void *machine)
+{
+    struct machine *m = machine;
+    struct processor *self;
+
+    if (!m->threaded)
+        return;
+    self = machine_current(m);
+    rendezvous_lock(&m->rendezvous, self ? self->participant : NULL);
+}
+
+void machine_unlock(void *machine)
+{
+    struct machine *m = machine;
+
+    if (m->threaded)
+        rendezvous_unlock(&m->rendezvous);
+}
+
+/* -- what a vCPU asks for -- */
+
+static struct participant *participant_of(void *machine, const struct vcpu *v)
+{
+    return ((struct machine *)machine)->processors[v->index].participant;
+}
+
+static void wake(void *machine, struct vcpu *v)
+{
+    (void)machine;
+    syscall(SYS_futex, &v->events, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static void synced(void *machine, struct vcpu *v)
+{
+    rendezvous_synced(&((struct machine *)machine)->rendezvous, participant_of(machine, v));
+}
+
+static void stop_others(void *machine, struct vcpu *v)
+{
+    rendezvous_exclusive_begin(&((struct machine *)machine)->rendezvous,
+                               participant_of(machine, v));
+}
+
+static void resume_others(void *machine, struct vcpu *v)
+{
+    rendezvous_exclusive_end(&((struct machine *)machine)->rendezvous, participant_of(machine, v));
+}
+
+static void yield(void *machine, struct vcpu *v)
+{
+    (void)v;
+    if (((struct machine *)machine)->processor_count > 1)
+        sched_yield();
+}
+
+void threads_fill_platform(struct vcpu_platform *platform)
+{
+    platform->wake = wake;
+    platform->synced = synced;
+    platform->stop_others = stop_others;
+    platform->resume_others = resume_others;
+    platform->yield = yield;
+}
+
+/* -- parking -- */
+
+static bool flag(const bool *at)
+{
+    return __atomic_load_n(at, __ATOMIC_SEQ_CST);
+}
+
+static bool must_park(struct machine *m)
+{
+    return flag(&m->parking.wanted) || flag(&m->parking.quit) ||
+           __atomic_load_n(&m->requests, __ATOMIC_SEQ_CST);
+}
+
+/* Whatever was asked for, by this processor or another, is done when this returns. */
+static void park(struct machine *m)
+{
+    struct parking *k = &m->parking;
+
+    pthread_mutex_lock(&k->mutex);
+    k->parked++;
+    pthread_cond_broadcast(&k->changed);
+    while (must_park(m) && !flag(&k->quit))
+        pthread_cond_wait(&k->changed, &k->mutex);
+    k->parked--;
+    pthread_mutex_unlock(&k->mutex);
+}
+
+static void stop_all(struct machine *m)
+{
+    for (unsigned n = 0; n < m->processor_count; n++)
+        vcpu_signal(m->processors[n].vcpu, EVENT_STOP);
+}
+
+static void park_all(struct machine *m)
+{
+    struct parking *k = &m->parking;
+
+    __atomic_store_n(&k->wanted, true, __ATOMIC_SEQ_CST);
+    stop_all(m);
+    pthread_mutex_lock(&k->mutex);
+    while (k->parked < m->processor_count)
+        pthread_cond_wait(&k->changed, &k->mutex);
+    pthread_mutex_unlock(&k->mutex);
+}
+
+static void unpark_all(struct machine *m)
+{
+    struct parking *k = &m->parking;
+
+    pthread_mutex_lock(&k->mutex);
+    __atomic_store_n(&k->wanted, false, __ATOMIC_SEQ_CST);
+    pthread_cond_broadcast(&k->changed);
+    pthread_mutex_unlock(&k->mutex);
+}
+
+/* -- a processor's thread -- */
+
+/* Outside of the engine nothing that was looked up is in use. */
+static void settle(struct vcpu *v)
+{
+    u32 events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST) & EVENTS_AT_ONCE;
+
+    if (!events)
+        return;
+    vcpu_clear_signal(v, events);
+    if (events & EVENT_TLB)
+        tlb_flush_all(&v->tlb);
+}
+
+static void sleep_until_event(struct machine *m, struct vcpu *v)
+{
+    u32 events;
+
+    __atomic_sub_fetch(&m->awake, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&v->asleep, 1, __ATOMIC_SEQ_CST);
+    events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST);
+    if (!(events & EVENTS_AT_ONCE) && !machine_can_run(v))
+        syscall(SYS_futex, &v->events, FUTEX_WAIT_PRIVATE, events, NULL, NULL, 0);
+    __atomic_store_n(&v->asleep, 0, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&m->awake, 1, __ATOMIC_SEQ_CST);
+}
+
+static void run_engine(struct machine *m, struct processor *p)
+{
+    const u64 no_end = BIT(62);
+    enum vcpu_exit why;
+
+    p->vcpu->stalls = 0;
+    rendezvous_enter(&m->rendezvous, p->participant);
+    p->slice_from = time_now(&m->time);
+    why =
+        m->config.engine == ENGINE_INTERP ? interp_run(p->vcpu, no_end) : jit_run(p->vcpu, no_end);
+    p->ran_ns += time_now(&m->time) - p->slice_from;
+    p->slice_from = CLOCK_NEVER;
+    rendezvous_leave(&m->rendezvous, p->participant);
+    if (why == EXIT_SHUTDOWN)
+        machine_request(m, REQUEST_RESET);
+}
+
+static void *processor_thread(void *opaque)
+{
+    struct processor *p = opaque;
+    struct machine *m = p->machine;
+
+    pthread_setspecific(m->self, p);
+    for (;;) {
+        settle(p->vcpu);
+        if (must_park(m))
+            park(m);
+        else if (machine_can_run(p->vcpu))
+            run_engine(m, p);
+        else
+            sleep_until_event(m, p->vcpu);
+        if (flag(&m->parking.quit))
+            return NULL;
+    }
+}
+
+/* -- the machine's thread -- */
+
+/* A timer was armed that comes before all others; called with the clock's queue locked. */
+void threads_deadline_moved(struct machine *m)
+{
+    const u64 one = 1;
+
+    if (__atomic_load_n(&m->sleeps_until, __ATOMIC_SEQ_CST) <= m->clock.first->deadline)
+        return;
+    if (write(m->wake_fd, &one, sizeof(one)) < 0)
+        return; /* the counter is full: the sleeper wakes anyway */
+}
+
+/* Timers that are armed from the first line on wake the sleeper, or are seen by it. */
+static void sleep_until_deadline(struct machine *m)
+{
+    u64 deadline, now, ns;
+
+    __atomic_store_n(&m->sleeps_until, CLOCK_NEVER, __ATOMIC_SEQ_CST);
+    deadline = clock_next_deadline(&m->clock);
+    now = time_now(&m->time);
+    ns = deadline == CLOCK_NEVER ? CLOCK_NEVER : deadline > now ? deadline - now : 0;
+    if (__atomic_load_n(&m->awake, __ATOMIC_SEQ_CST) && ns > INPUT_PERIOD_NS)
+        ns = INPUT_PERIOD_NS;
+    if (ns != CLOCK_NEVER)
+        __atomic_store_n(&m->sleeps_until, now + ns, __ATOMIC_SEQ_CST);
+    machine_sleep(m, ns);
+    __atomic_store_n(&m->sleeps_until, 0, __ATOMIC_SEQ_CST);
+}
+
+/* Translated code that loops without interrupts is looked at all the same: so it finds out what is
+ * hot. */
+static void nudge_all(struct machine *m)
+{
+    if (m->config.engine == ENGINE_INTERP)
+        return;
+    for (unsigned n = 0; n < m->processor_count; n++)
+        __atomic_store_n(&m->processors[n].vcpu->jit.attention, 1, __ATOMIC_RELAXED);
+}
+
+/* true: the machine ends with *end, and all processors are parked. */
+static bool serve(struct machine *m, enum machine_end *end)
+{
+    bool ends;
+
+    machine_unlock(m);
+    park_all(m);
+    machine_lock(m);
+    ends = machine_serve_requests(m, end);
+    if (!ends)
+        unpark_all(m);
+    return ends;
+}
+
+static enum status start(struct machine *m)
+{
+    m->parking.quit = m->parking.wanted = false;
+    m->parking.parked = 0;
+    m->parking.running = true;
+    m->awake = m->processor_count;
+    for (unsigned n = 0; n < m->processor_count; n++) {
+        struct processor *p = &m->processors[n];
+
+        if (pthread_create(&p->thread, NULL, processor_thread, p))
+            return ST_NO_MEMORY;
+        p->started = true;
+    }
+    return ST_OK;
+}
+
+static void finish(struct machine *m)
+{
+    struct parking *k = &m->parking;
+
+    pthread_mutex_lock(&k->mutex);
+    __atomic_store_n(&k->quit, true, __ATOMIC_SEQ_CST);
+    pthread_cond_broadcast(&k->changed);
+    pthread_mutex_unlock(&k->mutex);
+    stop_all(m);
+    for (unsigned n = 0; n < m->processor_count; n++) {
+        struct processor *p = &m->processors[n];
+
+        if (p->started)
+            pthread_join(p->thread, NULL);
+        p->started = false;
+    }
+    m->parking.running = false;
+}
+
+enum machine_end threads_run(struct machine *m, int *code)
+{
+    enum machine_end end = END_STOPPED;
+    u64 next_nudge = 0;
+
+    *code = 0;
+    prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0);
+    if (start(m)) {
+        log_warn(m->log, "The host gives no thread for each processor; lower -smp.");
+        finish(m);
+        return END_STOPPED;
+    }
+    machine_lock(m);
+    for (;;) {
+        if (__atomic_load_n(&m->requests, __ATOMIC_SEQ_CST) && serve(m, &end))
+            break;
+        clock_run(&m->clock);
+        if (time_now(&m->time) >= next_nudge) {
+            nudge_all(m);
+            next_nudge = time_now(&m->time) + INPUT_PERIOD_NS;
+        }
+        sleep_until_deadline(m);
+    }
+    machine_unlock(m);
+    finish(m);
+    *code = m->exit_code;
+    return end;
+}
+
+/* -- life -- */
+
+/* Counted time and exact budgets need an order of all instructions; -engine check compares memory
+ * that nobody else may change. Those run the processors in turn. */
+enum status threads_create(struct machine *m, struct error *err)
+{
+    const struct cpu_topology *t = &m->model.topology;
+    const struct io_lock lock = {machine_lock, machine_unlock, m};
+
+    m->processor_count = t->sockets * t->cores * t->threads;
+    if (m->config.engine == ENGINE_CHECK)
+        m->config.exact = true;
+    m->threaded = m->config.time == TIME_REAL && !m->config.exact;
+    if (!m->threaded)
+        return ST_OK;
+    if (pthread_key_create(&m->self, NULL))
+        return error_set(err, ST_NO_MEMORY, "The host has no key left for a machine's threads.");
+    m->has_self = true;
+    pthread_mutex_init(&m->parking.mutex, NULL);
+    pthread_cond_init(&m->parking.changed, NULL);
+    m->pio.lock = lock;
+    physmap_set_lock(m->map, &lock);
+    return rendezvous_create(&m->rendezvous, m->processor_count, err);
+}
+
+void threads_destroy(struct machine *m)
+{
+    if (!m->has_self)
+        return;
+    pthread_key_delete(m->self);
+    rendezvous_destroy(&m->rendezvous);
+    m->has_self = false;
+}
