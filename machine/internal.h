@@ -12,6 +12,7 @@
 #include "devices/apic/apic_bus.h"
 #include "devices/device.h"
 #include "hv1/hv1.h"
+#include "machine/alarm.h"
 #include "machine/machine.h"
 #include "machine/rendezvous.h"
 #include "mem/bus.h"
@@ -54,7 +55,9 @@ struct processor {
     u64 slice_from; /* when that began, or CLOCK_NEVER */
     struct participant *participant;
     pthread_t thread;
-    bool started; /* the thread runs */
+    bool started;       /* the thread runs */
+    struct alarm alarm; /* interrupts it */
+    u64 alarm_at;       /* what it is set to, ns, or CLOCK_NEVER */
 };
 
 /* What somebody asked for while a vCPU was running; acted on between slices. */
@@ -106,6 +109,7 @@ struct machine {
     struct parking parking;
     u64 sleeps_until; /* atomic: when the machine's thread wakes, ns; 0 while it is awake */
     u32 awake;        /* atomic: processors that do not sleep */
+    u32 keeper;       /* atomic: number of the processor that keeps time, from 1, or 0 */
     unsigned running; /* index of the processor whose slice it is */
     unsigned turn;    /* index of the processor whose slice comes next */
     bool ran;         /* somebody has run in this round */

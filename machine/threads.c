@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A thread for each processor, in real time. The machine's own thread fires timers, moves the
- * host's input and output, and does what the guest asked for.
+ * A thread for each processor, in real time. The machine's own thread moves the host's input and
+ * output, does what the guest asked for, and fires timers while no processor runs.
  *
  * A processor's thread goes round: park if the machine's thread wants it, run the engine, sleep on
  * its events when it is halted. Timers and devices reach it through vcpu_signal(), which wakes it.
@@ -21,6 +21,8 @@ enum {
     INPUT_PERIOD_NS = 5000000, /* how often the host's descriptors are collected anew while a
                                   processor, which may change what is waited for, runs */
     TIMER_SLACK_NS = 1000,     /* timers are not to be late because the host likes company */
+    KEEPER_GRACE_NS = 1000000, /* how late the keeper of time may be until others act */
+    KEEPER_LEAST_NS = 20000,   /* between two of its interruptions: the guest is to get on */
 };
 
 struct processor *machine_current(const struct machine *m)
@@ -149,6 +151,86 @@ static void unpark_all(struct machine *m)
     pthread_mutex_unlock(&k->mutex);
 }
 
+/* -- the keeper of time -- */
+
+/* Timers fire on the machine's own thread or on that of one processor that runs, the keeper: an
+ * alarm stops it when a timer is due. The machine's thread would be late where the host's
+ * processor has to wake up for it. */
+
+static u32 number_of(const struct processor *p)
+{
+    return p->vcpu->index + 1;
+}
+
+static u32 keeper(const struct machine *m)
+{
+    return __atomic_load_n(&m->keeper, __ATOMIC_SEQ_CST);
+}
+
+/* true: p keeps time. */
+static bool become_keeper(struct machine *m, struct processor *p)
+{
+    u32 none = 0, now = keeper(m);
+
+    if (now)
+        return now == number_of(p);
+    if (!p->alarm.made && !alarm_create(&p->alarm, p->vcpu))
+        return false;
+    p->alarm_at = CLOCK_NEVER;
+    return __atomic_compare_exchange_n(&m->keeper, &none, number_of(p), false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
+}
+
+static void wake_machine(struct machine *m)
+{
+    const u64 one = 1;
+
+    if (write(m->wake_fd, &one, sizeof(one)) < 0)
+        return; /* the counter is full: the sleeper wakes anyway */
+}
+
+/* Another processor that runs may follow; whatever happens, the machine's thread is in time. */
+static void resign_keeper(struct machine *m, struct processor *p)
+{
+    if (keeper(m) != number_of(p))
+        return;
+    alarm_clear(&p->alarm);
+    p->alarm_at = CLOCK_NEVER;
+    __atomic_store_n(&m->keeper, 0, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&m->sleeps_until, __ATOMIC_SEQ_CST) > clock_next_deadline(&m->clock))
+        wake_machine(m);
+    for (unsigned n = 0; n < m->processor_count; n++) {
+        struct vcpu *v = m->processors[n].vcpu;
+
+        if (v != p->vcpu && !__atomic_load_n(&v->asleep, __ATOMIC_SEQ_CST)) {
+            vcpu_signal(v, EVENT_STOP);
+            break;
+        }
+    }
+}
+
+static void keep_time(struct machine *m, struct processor *p)
+{
+    u64 deadline, now;
+
+    if (!become_keeper(m, p))
+        return;
+    if (clock_next_deadline(&m->clock) <= time_now(&m->time)) {
+        machine_lock(m);
+        clock_run(&m->clock);
+        machine_unlock(m);
+    }
+    deadline = clock_next_deadline(&m->clock);
+    if (deadline == p->alarm_at)
+        return;
+    now = time_now(&m->time);
+    p->alarm_at = deadline;
+    if (deadline == CLOCK_NEVER)
+        alarm_clear(&p->alarm);
+    else
+        alarm_set(&p->alarm, deadline > now + KEEPER_LEAST_NS ? deadline - now : KEEPER_LEAST_NS);
+}
+
 /* -- a processor's thread -- */
 
 /* Outside of the engine nothing that was looked up is in use. */
@@ -163,10 +245,12 @@ static void settle(struct vcpu *v)
         tlb_flush_all(&v->tlb);
 }
 
-static void sleep_until_event(struct machine *m, struct vcpu *v)
+static void sleep_until_event(struct machine *m, struct processor *p)
 {
+    struct vcpu *v = p->vcpu;
     u32 events;
 
+    resign_keeper(m, p);
     __atomic_sub_fetch(&m->awake, 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(&v->asleep, 1, __ATOMIC_SEQ_CST);
     events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST);
@@ -182,6 +266,7 @@ static void run_engine(struct machine *m, struct processor *p)
     enum vcpu_exit why;
 
     p->vcpu->stalls = 0;
+    keep_time(m, p);
     rendezvous_enter(&m->rendezvous, p->participant);
     p->slice_from = time_now(&m->time);
     why =
@@ -206,23 +291,26 @@ static void *processor_thread(void *opaque)
         else if (machine_can_run(p->vcpu))
             run_engine(m, p);
         else
-            sleep_until_event(m, p->vcpu);
+            sleep_until_event(m, p);
         if (flag(&m->parking.quit))
-            return NULL;
+            break;
     }
+    alarm_destroy(&p->alarm);
+    return NULL;
 }
 
 /* -- the machine's thread -- */
 
-/* A timer was armed that comes before all others; called with the clock's queue locked. */
+/* A timer was armed that comes before all others; called with the clock's queue locked. A keeper
+ * that resigns meanwhile looks at the queue afterwards. */
 void threads_deadline_moved(struct machine *m)
 {
-    const u64 one = 1;
+    u32 number = keeper(m);
 
-    if (__atomic_load_n(&m->sleeps_until, __ATOMIC_SEQ_CST) <= m->clock.first->deadline)
-        return;
-    if (write(m->wake_fd, &one, sizeof(one)) < 0)
-        return; /* the counter is full: the sleeper wakes anyway */
+    if (number)
+        vcpu_signal(m->processors[number - 1].vcpu, EVENT_STOP);
+    else if (__atomic_load_n(&m->sleeps_until, __ATOMIC_SEQ_CST) > m->clock.first->deadline)
+        wake_machine(m);
 }
 
 /* Timers that are armed from the first line on wake the sleeper, or are seen by it. */
@@ -234,6 +322,8 @@ static void sleep_until_deadline(struct machine *m)
     deadline = clock_next_deadline(&m->clock);
     now = time_now(&m->time);
     ns = deadline == CLOCK_NEVER ? CLOCK_NEVER : deadline > now ? deadline - now : 0;
+    if (ns != CLOCK_NEVER && keeper(m))
+        ns += KEEPER_GRACE_NS;
     if (__atomic_load_n(&m->awake, __ATOMIC_SEQ_CST) && ns > INPUT_PERIOD_NS)
         ns = INPUT_PERIOD_NS;
     if (ns != CLOCK_NEVER)
@@ -272,6 +362,7 @@ static enum status start(struct machine *m)
     m->parking.parked = 0;
     m->parking.running = true;
     m->awake = m->processor_count;
+    m->keeper = 0;
     for (unsigned n = 0; n < m->processor_count; n++) {
         struct processor *p = &m->processors[n];
 
@@ -348,6 +439,8 @@ enum status threads_create(struct machine *m, struct error *err)
     if (pthread_key_create(&m->self, NULL))
         return error_set(err, ST_NO_MEMORY, "The host has no key left for a machine's threads.");
     m->has_self = true;
+    if (alarm_prepare(err))
+        return ST_NO_MEMORY;
     pthread_mutex_init(&m->parking.mutex, NULL);
     pthread_cond_init(&m->parking.changed, NULL);
     m->pio.lock = lock;
