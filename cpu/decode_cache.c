@@ -2,8 +2,8 @@
  *
  * The decode cache: a hash table of runs over an arena that is emptied when it is full.
  *
- * Order that makes a missed store impossible (mem/ram.h): mark a granule as code, read the page's
- * generation, read the bytes. Each granule is marked before the decoder may look into it.
+ * Order that makes a missed store impossible (mem/ram.h): read the page's generation, mark a granule
+ * as code, read the bytes. Each granule is marked before the decoder may look into it.
  */
 #include "cpu/decode_cache.h"
 
@@ -188,8 +188,8 @@ static struct decode_run *new_run(struct vcpu *v, u64 rip, u8 *hva, u64 key)
     run = (struct decode_run *)(c->arena + c->used);
     run->key = key;
     run->page = &v->ram->pages[ram_page_of(v->ram, hva)];
-    readable_bytes(v, hva, false, &marked);
     run->generation = __atomic_load_n(&run->page->generation, __ATOMIC_ACQUIRE);
+    readable_bytes(v, hva, false, &marked);
     fill_run(v, run, rip, hva, marked);
     if (!run->count)
         return NULL;

@@ -250,14 +250,14 @@ static bool bytes_same(const struct jit *j, const struct jit_block *block)
     return true;
 }
 
-/* As for decoding: mark, read the generation, read the bytes. */
+/* As for decoding: read the generation, mark, read the bytes. */
 static bool mark_and_compare(struct jit *j, struct jit_block *block)
 {
     const u8 *page = j->v->ram->hva + (block->key & PAGE_MASK);
 
+    block->generation = __atomic_load_n(&block->page->generation, __ATOMIC_ACQUIRE);
     for (u64 left = block->granules; left; left &= left - 1)
         physmap_protect_code(j->v->map, page + (__builtin_ctzll(left) << GRANULE_SHIFT), 1);
-    block->generation = __atomic_load_n(&block->page->generation, __ATOMIC_ACQUIRE);
     return bytes_same(j, block);
 }
 

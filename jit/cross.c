@@ -17,7 +17,7 @@ static bool end_same(const u8 *page, u64 gla, const struct insn *i)
     return !memcmp(page, i->bytes + first, i->len - first);
 }
 
-/* As for decoding: mark, read the generation, read the bytes. */
+/* As for decoding: read the generation, mark, read the bytes. */
 bool jit_cross_begin(struct jit *j, const struct insn *i, struct jit_block *like)
 {
     const u8 *hva = j->v->ram->hva + like->key;
@@ -29,8 +29,8 @@ bool jit_cross_begin(struct jit *j, const struct insn *i, struct jit_block *like
     like->beyond = jit_code_at(j->v, jit_page_beyond(like));
     if (!like->beyond)
         return false;
-    physmap_protect_code(j->v->map, hva, first);
     like->generation = __atomic_load_n(&like->page->generation, __ATOMIC_ACQUIRE);
+    physmap_protect_code(j->v->map, hva, first);
     return !memcmp(hva, i->bytes, first) && end_same(like->beyond, gla, i);
 }
 

@@ -413,7 +413,9 @@ static void drop_write(void *opaque, const u8 *page_hva)
 
     if (self) {
         tlb_drop_write(&self->vcpu->tlb, page_hva);
+        rendezvous_take_begin(&m->rendezvous, self->participant);
         rendezvous_sync(&m->rendezvous, self->participant, 0, drops_write, (void *)page_hva);
+        rendezvous_take_end(&m->rendezvous);
         return;
     }
     for (unsigned n = 0; n < m->processor_count; n++)

@@ -17,6 +17,7 @@ enum status rendezvous_create(struct rendezvous *r, unsigned count, struct error
     *r = (struct rendezvous){.count = count,
                              .mutex = PTHREAD_MUTEX_INITIALIZER,
                              .changed = PTHREAD_COND_INITIALIZER,
+                             .takers = PTHREAD_MUTEX_INITIALIZER,
                              .devices = PTHREAD_MUTEX_INITIALIZER};
     r->members = calloc(count, sizeof(*r->members));
     if (!r->members)
@@ -95,8 +96,10 @@ void rendezvous_enter(struct rendezvous *r, struct participant *p)
         wait_until(r, nobody_exclusive, NULL);
 }
 
+/* Its thread takes events back on its own out there, so that this is the safe point that counts. */
 void rendezvous_leave(struct rendezvous *r, struct participant *p)
 {
+    __atomic_add_fetch(&p->passed, 1, __ATOMIC_SEQ_CST);
     set_presence(r, p, OUTSIDE);
 }
 
@@ -206,25 +209,39 @@ void rendezvous_synced(struct rendezvous *r, struct participant *p)
     tell(r);
 }
 
-/* -- devices -- */
+/* -- locks -- */
 
-static bool mutex_taken(struct rendezvous *r, struct participant *p)
+static bool mutex_taken(struct rendezvous *r, struct participant *p, pthread_mutex_t *mutex,
+                        u64 *contended)
 {
-    if (pthread_mutex_trylock(&r->devices) == 0)
+    if (pthread_mutex_trylock(mutex) == 0)
         return true;
-    __atomic_add_fetch(&r->contended, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(contended, 1, __ATOMIC_RELAXED);
     if (!p || presence(p) != RUNNING) {
-        pthread_mutex_lock(&r->devices);
+        pthread_mutex_lock(mutex);
         return true;
     }
     set_presence(r, p, WAITING);
-    pthread_mutex_lock(&r->devices);
+    pthread_mutex_lock(mutex);
     if (try_run(r, p))
         return true;
     /* Who has exclusivity may want this lock. */
-    pthread_mutex_unlock(&r->devices);
+    pthread_mutex_unlock(mutex);
     rendezvous_enter(r, p);
     return false;
+}
+
+void rendezvous_take_begin(struct rendezvous *r, struct participant *p)
+{
+    u64 contended = 0;
+
+    while (!mutex_taken(r, p, &r->takers, &contended))
+        ;
+}
+
+void rendezvous_take_end(struct rendezvous *r)
+{
+    pthread_mutex_unlock(&r->takers);
 }
 
 void rendezvous_lock(struct rendezvous *r, struct participant *p)
@@ -235,7 +252,7 @@ void rendezvous_lock(struct rendezvous *r, struct participant *p)
         r->owner_depth++;
         return;
     }
-    while (!mutex_taken(r, p))
+    while (!mutex_taken(r, p, &r->devices, &r->contended))
         ;
     __atomic_store_n(&r->owner, self, __ATOMIC_RELAXED);
     r->owner_depth = 1;

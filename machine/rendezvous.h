@@ -3,9 +3,9 @@
  * How the threads of a machine agree: who is inside guest code, how one vCPU makes the others pass
  * a safe point (cpu/vcpu.h) or keeps them from touching memory, and the lock of all devices.
  *
- * Order of locks: device lock, then exclusivity, then the mutex in here, which nobody holds while
- * it calls out. Whoever waits, for any of them, counts as standing still (WAITING), so no two can
- * wait for each other.
+ * Order of locks: device lock, the lock of takers, then exclusivity, then the mutex in here, which
+ * nobody holds while it calls out. Whoever waits, for any of them, counts as standing still
+ * (WAITING), so no two can wait for each other.
  */
 #pragma once
 
@@ -23,7 +23,7 @@ enum presence {
 struct participant {
     struct vcpu *vcpu;
     u32 presence; /* enum presence, atomic */
-    u64 passed;   /* atomic: safe points at which EVENT_SYNC was seen */
+    u64 passed;   /* atomic: safe points at which EVENT_SYNC was seen, or the engine was left */
 };
 
 struct rendezvous {
@@ -36,6 +36,7 @@ struct rendezvous {
     const struct participant *holder;
     unsigned depth; /* how often the holder has asked for it */
 
+    pthread_mutex_t takers; /* held by who takes back what others may have looked up */
     pthread_mutex_t devices;
     u64 owner; /* atomic: pthread_self() of who holds the device lock, or 0 */
     unsigned owner_depth;
@@ -66,6 +67,12 @@ void rendezvous_sync(struct rendezvous *r, struct participant *p, u32 events,
 void rendezvous_notify(struct rendezvous *r, const struct participant *p);
 /* p saw EVENT_SYNC at a safe point. */
 void rendezvous_synced(struct rendezvous *r, struct participant *p);
+
+/* Around taking something back from the others' TLBs and the rendezvous_sync() that waits for those
+ * who may have found it. Somebody else who wants it gone as well, and finds nothing left to take,
+ * has waited here until nobody uses it any more. */
+void rendezvous_take_begin(struct rendezvous *r, struct participant *p);
+void rendezvous_take_end(struct rendezvous *r);
 
 /* The device lock; its holder may take it again. p: the caller or NULL. */
 void rendezvous_lock(struct rendezvous *r, struct participant *p);

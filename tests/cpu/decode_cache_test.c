@@ -116,6 +116,26 @@ START_TEST(every_granule_of_a_run_is_watched)
 }
 END_TEST
 
+/* A store of another processor, which hits code that was marked but is not decoded yet. */
+static void hit_meanwhile(void *opaque, const u8 *page)
+{
+    (void)opaque, (void)page;
+    machine_put(&m, MACHINE_CODE, "\xf9", 1);
+}
+
+START_TEST(store_between_mark_and_decoding)
+{
+    MACHINE_CODE_BYTES(&m, 0x90, 0xeb, 0xfe);
+    machine_start(&m, MACHINE_LONG);
+    ck_assert(ram_note_writer(m.v->ram, m.v->ram->hva + MACHINE_CODE));
+    physmap_set_listeners(m.map, NULL, hit_meanwhile, NULL);
+    lookup(MACHINE_CODE);
+    physmap_set_listeners(m.map, NULL, NULL, NULL);
+    machine_put(&m, MACHINE_CODE, "\xf8", 1);
+    ck_assert_uint_eq(lookup(MACHINE_CODE)->insns[0].id, INSN_CLC);
+}
+END_TEST
+
 START_TEST(modes_are_kept_apart)
 {
     MACHINE_CODE_BYTES(&m, 0x48, 0xff, 0xc0); /* inc rax; dec eax, inc eax */
@@ -203,6 +223,7 @@ int main(void)
     tcase_add_test(c, stores_make_runs_stale);
     tcase_add_test(c, granule_crossing_is_watched);
     tcase_add_test(c, every_granule_of_a_run_is_watched);
+    tcase_add_test(c, store_between_mark_and_decoding);
     tcase_add_test(c, modes_are_kept_apart);
     tcase_add_test(c, two_mappings_share_a_run);
     tcase_add_test(c, full_arena_is_emptied);

@@ -47,7 +47,7 @@ static void safe_point(struct participant *p)
 {
     u32 events = __atomic_load_n(&p->vcpu->events, __ATOMIC_SEQ_CST);
 
-    vcpu_clear_signal(p->vcpu, EVENTS_AT_ONCE);
+    vcpu_clear_signal(p->vcpu, events & EVENTS_AT_ONCE);
     if (events & EVENT_SYNC)
         rendezvous_synced(&r, p);
     if (events & EVENT_STOP) {
@@ -127,12 +127,12 @@ static void *lend(void *opaque)
     if (p->vcpu->index == 0)
         __atomic_store_n(&quit, 1, __ATOMIC_SEQ_CST);
     while (!__atomic_load_n(&quit, __ATOMIC_SEQ_CST)) {
-        __atomic_store_n(&shared[p->vcpu->index], 1, __ATOMIC_SEQ_CST);
-        if (!__atomic_load_n(&lent, __ATOMIC_SEQ_CST))
+        if (__atomic_load_n(&lent, __ATOMIC_SEQ_CST)) {
+            __atomic_store_n(&shared[p->vcpu->index], 1, __ATOMIC_SEQ_CST);
+            for (unsigned k = 0; k < 20; k++)
+                __builtin_ia32_pause();
             __atomic_store_n(&shared[p->vcpu->index], 0, __ATOMIC_SEQ_CST);
-        for (unsigned k = 0; k < 20; k++)
-            __builtin_ia32_pause();
-        __atomic_store_n(&shared[p->vcpu->index], 0, __ATOMIC_SEQ_CST);
+        }
         safe_point(p);
     }
     rendezvous_leave(&r, p);
@@ -142,6 +142,74 @@ static void *lend(void *opaque)
 START_TEST(sync_returns_when_all_have_passed_a_safe_point)
 {
     run_threads(lend);
+    ck_assert_uint_eq(broken, 0);
+}
+END_TEST
+
+/* Threads 0 and 1 take back what the others have, as write tags are taken from TLBs. The one that
+ * comes second finds nothing left to take; still it must not return while somebody uses what he
+ * found before the first one took it. */
+static pthread_barrier_t barrier;
+static u32 owned[THREADS], takers_done;
+
+static bool takes(void *opaque, struct vcpu *v)
+{
+    (void)opaque;
+    return __atomic_exchange_n(&owned[v->index], 0, __ATOMIC_SEQ_CST);
+}
+
+static void take(struct participant *p)
+{
+    rendezvous_take_begin(&r, p);
+    rendezvous_sync(&r, p, 0, takes, NULL);
+    rendezvous_take_end(&r);
+    for (unsigned n = 0; n < 300; n++)
+        if (__atomic_load_n(&shared[2 + n % 2], __ATOMIC_SEQ_CST))
+            __atomic_store_n(&broken, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&takers_done, 1, __ATOMIC_SEQ_CST);
+}
+
+static void use(struct participant *p)
+{
+    unsigned k = p->vcpu->index;
+
+    while (__atomic_load_n(&takers_done, __ATOMIC_SEQ_CST) < 2) {
+        if (__atomic_load_n(&owned[k], __ATOMIC_SEQ_CST)) {
+            __atomic_store_n(&shared[k], 1, __ATOMIC_SEQ_CST);
+            for (unsigned n = 0; n < 300; n++)
+                __builtin_ia32_pause();
+            __atomic_store_n(&shared[k], 0, __ATOMIC_SEQ_CST);
+        }
+        safe_point(p);
+    }
+}
+
+static void *take_or_use(void *opaque)
+{
+    struct participant *p = opaque;
+
+    for (unsigned n = 0; n < ROUNDS / 3; n++) {
+        owned[p->vcpu->index] = p->vcpu->index >= 2;
+        if (pthread_barrier_wait(&barrier) == PTHREAD_BARRIER_SERIAL_THREAD)
+            takers_done = 0;
+        pthread_barrier_wait(&barrier);
+        rendezvous_enter(&r, p);
+        if (p->vcpu->index < 2)
+            take(p);
+        else
+            use(p);
+        safe_point(p);
+        rendezvous_leave(&r, p);
+        pthread_barrier_wait(&barrier);
+    }
+    return NULL;
+}
+
+START_TEST(the_second_taker_waits_as_well)
+{
+    pthread_barrier_init(&barrier, NULL, THREADS);
+    run_threads(take_or_use);
+    pthread_barrier_destroy(&barrier);
     ck_assert_uint_eq(broken, 0);
 }
 END_TEST
@@ -214,6 +282,7 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, exclusivity_keeps_all_others_still);
     tcase_add_test(tc, sync_returns_when_all_have_passed_a_safe_point);
+    tcase_add_test(tc, the_second_taker_waits_as_well);
     tcase_add_test(tc, nobody_waits_for_ever);
     tcase_add_test(tc, who_is_outside_is_not_waited_for);
     suite_add_tcase(suite, tc);
