@@ -125,12 +125,16 @@ bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit)
 {
     u32 events = events_now(v);
 
+    if (events & EVENT_SYNC) {
+        vcpu_clear_signal(v, EVENT_SYNC);
+        v->platform->syncing(v->platform->opaque, v);
+        events = events_now(v) | EVENT_SYNC;
+    }
     if (events & EVENT_TLB) {
         vcpu_clear_signal(v, EVENT_TLB);
         tlb_flush_all(&v->tlb);
     }
     if (events & EVENT_SYNC) {
-        vcpu_clear_signal(v, EVENT_SYNC);
         tlb_settle(&v->tlb);
         v->platform->synced(v->platform->opaque, v);
     }

@@ -75,8 +75,8 @@ enum vcpu_event {
                              by the engine as it returns EXIT_STOP */
     EVENT_TLB = 1u << 6,  /* flush the whole TLB at the next instruction boundary */
     EVENT_TRAP = 1u << 7, /* own: pending_db or a shadow must be looked at after this instruction */
-    EVENT_SYNC = 1u << 8, /* somebody waits for a safe point, or code has changed: synced() is due
-                           */
+    EVENT_SYNC = 1u << 8, /* somebody waits for a safe point, or code has changed: syncing() and
+                             synced() are due */
     EVENTS_AT_ONCE = EVENT_STOP | EVENT_TLB | EVENT_SYNC, /* never stay pending at a safe point */
 };
 
@@ -124,7 +124,9 @@ struct vcpu_platform {
     /* A vCPU that sleeps outside its engine (v->asleep) got an event; any thread,
      * async-signal-safe. */
     void (*wake)(void *opaque, struct vcpu *v);
-    /* EVENT_SYNC was seen at a safe point. */
+    /* EVENT_SYNC was seen at a safe point: before the events that came with it are looked at, and
+     * when they have been obeyed. */
+    void (*syncing)(void *opaque, struct vcpu *v);
     void (*synced)(void *opaque, struct vcpu *v);
     /* Until resume_others() no other vCPU is inside an instruction that could touch memory: for
      * accesses that are atomic in the guest and that no host instruction can do. They nest. */

@@ -96,10 +96,10 @@ void rendezvous_enter(struct rendezvous *r, struct participant *p)
         wait_until(r, nobody_exclusive, NULL);
 }
 
-/* Its thread takes events back on its own out there, so that this is the safe point that counts. */
+/* Who takes events back out there says so as at a safe point (rendezvous_synced()), or somebody who
+ * saw it neither leave nor pass would wait for ever. */
 void rendezvous_leave(struct rendezvous *r, struct participant *p)
 {
-    __atomic_add_fetch(&p->passed, 1, __ATOMIC_SEQ_CST);
     set_presence(r, p, OUTSIDE);
 }
 
@@ -151,9 +151,14 @@ void rendezvous_exclusive_end(struct rendezvous *r, struct participant *p)
 
 /* -- safe points -- */
 
+/* Tickets: who asks sends its events, takes the next number and sends EVENT_SYNC. Who obeys takes
+ * EVENT_SYNC back, reads the number and then looks at its events, so what came with that number is
+ * among them; an event that it saw of one who asks earlier does not count for the one who asks now.
+ */
+
 struct awaited {
     const struct participant *p;
-    u64 passed;
+    u64 ticket;
 };
 
 static bool has_passed(struct rendezvous *r, const void *what)
@@ -161,7 +166,7 @@ static bool has_passed(struct rendezvous *r, const void *what)
     const struct awaited *a = what;
 
     (void)r;
-    return __atomic_load_n(&a->p->passed, __ATOMIC_SEQ_CST) != a->passed ||
+    return __atomic_load_n(&a->p->passed, __ATOMIC_SEQ_CST) >= a->ticket ||
            presence(a->p) != RUNNING;
 }
 
@@ -177,14 +182,13 @@ void rendezvous_sync(struct rendezvous *r, struct participant *p, u32 events,
 
         if (other == p || !needs(opaque, other->vcpu))
             continue;
-        awaited[count] = (struct awaited){other, __atomic_load_n(&other->passed, __ATOMIC_SEQ_CST)};
         if (events)
-            vcpu_signal(other->vcpu, events | EVENT_SYNC);
+            vcpu_signal(other->vcpu, events);
         if (presence(other) == OUTSIDE)
             continue; /* it looks at its events when it enters */
-        if (!events)
-            vcpu_signal(other->vcpu, EVENT_SYNC);
-        count++;
+        awaited[count++] =
+            (struct awaited){other, __atomic_add_fetch(&other->asked, 1, __ATOMIC_SEQ_CST)};
+        vcpu_signal(other->vcpu, EVENT_SYNC);
     }
     if (!count)
         return;
@@ -203,9 +207,14 @@ void rendezvous_notify(struct rendezvous *r, const struct participant *p)
             vcpu_signal(r->members[n].vcpu, EVENT_SYNC);
 }
 
+void rendezvous_syncing(struct participant *p)
+{
+    p->seen = __atomic_load_n(&p->asked, __ATOMIC_SEQ_CST);
+}
+
 void rendezvous_synced(struct rendezvous *r, struct participant *p)
 {
-    __atomic_add_fetch(&p->passed, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&p->passed, p->seen, __ATOMIC_SEQ_CST);
     tell(r);
 }
 

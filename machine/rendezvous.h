@@ -23,7 +23,9 @@ enum presence {
 struct participant {
     struct vcpu *vcpu;
     u32 presence; /* enum presence, atomic */
-    u64 passed;   /* atomic: safe points at which EVENT_SYNC was seen, or the engine was left */
+    u64 asked;    /* atomic: how often others wanted it to pass a safe point */
+    u64 seen;     /* own: `asked` before it looked at its events */
+    u64 passed;   /* atomic: of these, whose events have been obeyed at a safe point */
 };
 
 struct rendezvous {
@@ -65,7 +67,9 @@ void rendezvous_sync(struct rendezvous *r, struct participant *p, u32 events,
                      rendezvous_needs_fn *needs, void *opaque);
 /* The same signal to all vCPUs in guest code but p's, without waiting. */
 void rendezvous_notify(struct rendezvous *r, const struct participant *p);
-/* p saw EVENT_SYNC at a safe point. */
+/* p's thread is at a safe point, has taken EVENT_SYNC back and is about to look at its other
+ * events; it has obeyed them. */
+void rendezvous_syncing(struct participant *p);
 void rendezvous_synced(struct rendezvous *r, struct participant *p);
 
 /* Around taking something back from the others' TLBs and the rendezvous_sync() that waits for those

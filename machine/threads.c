@@ -64,6 +64,11 @@ static void wake(void *machine, struct vcpu *v)
     syscall(SYS_futex, &v->events, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
+static void syncing(void *machine, struct vcpu *v)
+{
+    rendezvous_syncing(participant_of(machine, v));
+}
+
 static void synced(void *machine, struct vcpu *v)
 {
     rendezvous_synced(&((struct machine *)machine)->rendezvous, participant_of(machine, v));
@@ -90,6 +95,7 @@ static void yield(void *machine, struct vcpu *v)
 void threads_fill_platform(struct vcpu_platform *platform)
 {
     platform->wake = wake;
+    platform->syncing = syncing;
     platform->synced = synced;
     platform->stop_others = stop_others;
     platform->resume_others = resume_others;
@@ -234,15 +240,20 @@ static void keep_time(struct machine *m, struct processor *p)
 /* -- a processor's thread -- */
 
 /* Outside of the engine nothing that was looked up is in use. */
-static void settle(struct vcpu *v)
+static void settle(struct machine *m, struct processor *p)
 {
-    u32 events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST) & EVENTS_AT_ONCE;
+    struct vcpu *v = p->vcpu;
+    u32 events;
 
-    if (!events)
+    if (!(__atomic_load_n(&v->events, __ATOMIC_SEQ_CST) & EVENTS_AT_ONCE))
         return;
+    vcpu_clear_signal(v, EVENT_SYNC);
+    rendezvous_syncing(p->participant);
+    events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST) & EVENTS_AT_ONCE;
     vcpu_clear_signal(v, events);
     if (events & EVENT_TLB)
         tlb_flush_all(&v->tlb);
+    rendezvous_synced(&m->rendezvous, p->participant);
 }
 
 static void sleep_until_event(struct machine *m, struct processor *p)
@@ -285,7 +296,7 @@ static void *processor_thread(void *opaque)
 
     pthread_setspecific(m->self, p);
     for (;;) {
-        settle(p->vcpu);
+        settle(m, p);
         if (must_park(m))
             park(m);
         else if (machine_can_run(p->vcpu))

@@ -6,6 +6,7 @@
 
 #include <check.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tests/suite.h"
 
@@ -42,14 +43,31 @@ static void teardown(void)
     rendezvous_destroy(&r);
 }
 
+/* Two threads ask, each for itself; the other two obey at their safe points. What one asks for must
+ * not be taken for done because they obeyed the other. */
+static u64 wanted[2], obeyed[THREADS][2];
+
+static void obey(struct participant *p)
+{
+    for (unsigned n = 0; n < 2; n++)
+        if (__atomic_load_n(&p->vcpu->events, __ATOMIC_SEQ_CST) & (EVENT_NMI << n)) {
+            vcpu_clear_signal(p->vcpu, EVENT_NMI << n);
+            __atomic_store_n(&obeyed[p->vcpu->index][n],
+                             __atomic_load_n(&wanted[n], __ATOMIC_SEQ_CST), __ATOMIC_SEQ_CST);
+        }
+}
+
 /* Between two "instructions". */
 static void safe_point(struct participant *p)
 {
     u32 events = __atomic_load_n(&p->vcpu->events, __ATOMIC_SEQ_CST);
 
     vcpu_clear_signal(p->vcpu, events & EVENTS_AT_ONCE);
-    if (events & EVENT_SYNC)
+    if (events & EVENT_SYNC) {
+        rendezvous_syncing(p);
+        obey(p);
         rendezvous_synced(&r, p);
+    }
     if (events & EVENT_STOP) {
         rendezvous_leave(&r, p);
         rendezvous_enter(&r, p);
@@ -214,6 +232,83 @@ START_TEST(the_second_taker_waits_as_well)
 }
 END_TEST
 
+static pthread_barrier_t all_in;
+
+static bool obeys(void *opaque, struct vcpu *v)
+{
+    (void)opaque;
+    return v->index >= 2;
+}
+
+static void *ask(void *opaque)
+{
+    struct participant *p = opaque;
+    unsigned index = p->vcpu->index;
+
+    rendezvous_enter(&r, p);
+    pthread_barrier_wait(&all_in);
+    for (u64 n = 1; n <= ROUNDS / 10 && index < 2; n++) {
+        __atomic_store_n(&wanted[index], n, __ATOMIC_SEQ_CST);
+        rendezvous_sync(&r, p, EVENT_NMI << index, obeys, NULL);
+        for (unsigned k = 2; k < THREADS; k++)
+            if (__atomic_load_n(&obeyed[k][index], __ATOMIC_SEQ_CST) < n)
+                __atomic_store_n(&broken, 1, __ATOMIC_RELAXED);
+        safe_point(p);
+    }
+    if (index < 2)
+        __atomic_add_fetch(&quit, 1, __ATOMIC_SEQ_CST);
+    while (index >= 2 && __atomic_load_n(&quit, __ATOMIC_SEQ_CST) < 2)
+        safe_point(p);
+    rendezvous_leave(&r, p);
+    return NULL;
+}
+
+START_TEST(sync_of_two_at_once_waits_for_each)
+{
+    memset(wanted, 0, sizeof(wanted));
+    memset(obeyed, 0, sizeof(obeyed));
+    pthread_barrier_init(&all_in, NULL, THREADS);
+    run_threads(ask);
+    pthread_barrier_destroy(&all_in);
+    ck_assert_uint_eq(broken, 0);
+}
+END_TEST
+
+/* Processor 1 is about to say that it obeyed somebody else, after it had looked at its events, when
+ * its next event comes in; it looks at that when EVENT_SYNC comes. */
+static unsigned signals;
+static bool looked;
+
+static void late(void *opaque, struct vcpu *v)
+{
+    struct participant *p = &r.members[v->index];
+
+    (void)opaque;
+    if (!signals++) {
+        rendezvous_synced(&r, p);
+        return;
+    }
+    looked = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST) & EVENT_TLB;
+    safe_point(p);
+}
+
+START_TEST(who_obeyed_another_has_not_passed)
+{
+    static const struct vcpu_platform platform = {.wake = late};
+
+    signals = 0;
+    looked = false;
+    vcpus[1]->platform = &platform;
+    rendezvous_enter(&r, &r.members[0]);
+    rendezvous_enter(&r, &r.members[1]);
+    rendezvous_syncing(&r.members[1]);
+    vcpus[1]->asleep = 1;
+    rendezvous_sync(&r, &r.members[0], EVENT_TLB, everybody, NULL);
+    ck_assert(looked);
+    ck_assert_uint_eq(vcpus[1]->events, 0);
+}
+END_TEST
+
 /* All wait for all: by sync, exclusivity and the device lock, in changing order. */
 static void *mix(void *opaque)
 {
@@ -265,7 +360,7 @@ START_TEST(who_is_outside_is_not_waited_for)
     rendezvous_enter(&r, &r.members[0]);
     rendezvous_sync(&r, &r.members[0], EVENT_TLB, everybody, NULL);
     for (unsigned n = 1; n < THREADS; n++)
-        ck_assert_uint_eq(vcpus[n]->events, EVENT_TLB | EVENT_SYNC);
+        ck_assert_uint_eq(vcpus[n]->events, EVENT_TLB);
     ck_assert_uint_eq(vcpus[0]->events, 0);
     rendezvous_leave(&r, &r.members[0]);
     rendezvous_sync(&r, NULL, 0, everybody, NULL);
@@ -283,6 +378,8 @@ int main(void)
     tcase_add_test(tc, exclusivity_keeps_all_others_still);
     tcase_add_test(tc, sync_returns_when_all_have_passed_a_safe_point);
     tcase_add_test(tc, the_second_taker_waits_as_well);
+    tcase_add_test(tc, sync_of_two_at_once_waits_for_each);
+    tcase_add_test(tc, who_obeyed_another_has_not_passed);
     tcase_add_test(tc, nobody_waits_for_ever);
     tcase_add_test(tc, who_is_outside_is_not_waited_for);
     suite_add_tcase(suite, tc);
