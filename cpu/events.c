@@ -134,6 +134,10 @@ bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit)
         vcpu_clear_signal(v, EVENT_TLB);
         tlb_flush_all(&v->tlb);
     }
+    if (events & EVENT_FORGET) {
+        vcpu_clear_signal(v, EVENT_FORGET);
+        tlb_requests_obey(&v->requests, &v->tlb);
+    }
     if (events & EVENT_SYNC) {
         tlb_settle(&v->tlb);
         v->platform->synced(v->platform->opaque, v);

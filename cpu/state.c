@@ -39,6 +39,7 @@ enum status vcpu_create(struct vcpu **out, unsigned index, u32 apic_id, struct p
     st = tlb_create(&v->tlb, map, err);
     if (st)
         goto fail_tlb;
+    tlb_requests_init(&v->requests);
     st = decode_cache_create(&v->decode, v, err);
     if (st)
         goto fail_decode;
@@ -57,6 +58,7 @@ fail_msr:
 fail_native:
     decode_cache_destroy(v->decode);
 fail_decode:
+    tlb_requests_destroy(&v->requests);
     tlb_destroy(&v->tlb);
 fail_tlb:
     free(memory);
@@ -70,6 +72,7 @@ void vcpu_destroy(struct vcpu *v)
     msr_table_destroy(v);
     native_destroy(v->native);
     decode_cache_destroy(v->decode);
+    tlb_requests_destroy(&v->requests);
     tlb_destroy(&v->tlb);
     free(v->memory);
 }

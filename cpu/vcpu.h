@@ -17,6 +17,7 @@
 #include "mem/bus.h"
 #include "mem/physmap.h"
 #include "mem/tlb.h"
+#include "mem/tlb_request.h"
 
 struct vcpu;
 struct insn;
@@ -77,7 +78,9 @@ enum vcpu_event {
     EVENT_TRAP = 1u << 7, /* own: pending_db or a shadow must be looked at after this instruction */
     EVENT_SYNC = 1u << 8, /* somebody waits for a safe point, or code has changed: syncing() and
                              synced() are due */
-    EVENTS_AT_ONCE = EVENT_STOP | EVENT_TLB | EVENT_SYNC, /* never stay pending at a safe point */
+    EVENT_FORGET = 1u << 9, /* `requests` name translations to forget */
+    EVENTS_AT_ONCE =
+        EVENT_STOP | EVENT_TLB | EVENT_SYNC | EVENT_FORGET, /* never stay pending at a safe point */
 };
 
 enum vcpu_activity {
@@ -229,6 +232,7 @@ struct vcpu {
     struct physmap *map;
     struct ram *ram;
     struct tlb tlb;
+    struct tlb_requests requests; /* EVENT_FORGET */
     struct decode_cache *decode;
     struct native *native;
     const struct vcpu_platform *platform;

@@ -20,7 +20,7 @@ enum { PAGES_MAX = 64, ELEMENTS_MAX = 512 };
 
 /* The list as byte ranges. */
 struct ranges {
-    struct hv1_range items[ELEMENTS_MAX];
+    struct tlb_range items[ELEMENTS_MAX];
     unsigned count;
     u64 pages;
 };
@@ -67,24 +67,25 @@ static bool flags_valid(const struct hypercall *c, u64 also)
     return !(field(c, FLAGS_AT) & ~known);
 }
 
-static void flush(const struct hypercall *c, const struct hv1_flush *what)
+static void flush(const struct hypercall *c, const struct hv1_flush *request)
 {
     const struct hv1_platform *p = &c->hv1->config.platform;
 
-    p->flush(p->opaque, c->vp->vcpu, what);
+    p->flush(p->opaque, c->vp->vcpu, request);
 }
 
 static enum hv_status flush_space(struct hypercall *c, bool ex)
 {
-    struct hv1_flush what = {.all = true, .global = !(field(c, FLAGS_AT) & FLUSH_NON_GLOBAL_ONLY)};
+    struct hv1_flush request = {
+        .what = {.all = true, .global = !(field(c, FLAGS_AT) & FLUSH_NON_GLOBAL_ONLY)}};
 
-    if (ex && !targets_of_set(c, what.vps))
+    if (ex && !targets_of_set(c, request.vps))
         return HV_STATUS_INVALID_HYPERCALL_INPUT;
     if (!flags_valid(c, FLUSH_NON_GLOBAL_ONLY | FLUSH_EXTENDED_RANGES))
         return HV_STATUS_INVALID_PARAMETER;
     if (!ex)
-        targets_of_mask(c, what.vps);
-    flush(c, &what);
+        targets_of_mask(c, request.vps);
+    flush(c, &request);
     return HV_STATUS_SUCCESS;
 }
 
@@ -92,7 +93,7 @@ static enum hv_status flush_space(struct hypercall *c, bool ex)
  * are large, then bit 12 says 1 GiB, else 2 MiB. */
 static void add_range(struct ranges *list, u64 element, bool extended)
 {
-    struct hv1_range *r = &list->items[list->count];
+    struct tlb_range *r = &list->items[list->count];
     u64 page = PAGE_SIZE, more = element & 0xfff;
 
     if (extended) {
@@ -100,7 +101,7 @@ static void add_range(struct ranges *list, u64 element, bool extended)
         if (element & BIT(11))
             page = element & BIT(12) ? GIB(1) : MIB(2);
     }
-    *r = (struct hv1_range){.gla = element & ~(page - 1), .size = (more + 1) * page};
+    *r = (struct tlb_range){.gla = element & ~(page - 1), .size = (more + 1) * page};
     if ((u64)((i64)(r->gla << 7) >> 7) != r->gla)
         return; /* not an address: ignored */
     list->pages += r->size / PAGE_SIZE;
@@ -109,26 +110,26 @@ static void add_range(struct ranges *list, u64 element, bool extended)
 
 static enum hv_status flush_list(struct hypercall *c, bool ex)
 {
-    struct hv1_flush what = {.global = true};
+    struct hv1_flush request = {.what = {.global = true}};
     struct ranges list = {.count = 0};
     bool extended = field(c, FLAGS_AT) & FLUSH_EXTENDED_RANGES;
 
-    if (ex && !targets_of_set(c, what.vps))
+    if (ex && !targets_of_set(c, request.vps))
         return HV_STATUS_INVALID_HYPERCALL_INPUT;
     if (!flags_valid(c, FLUSH_EXTENDED_RANGES))
         return HV_STATUS_INVALID_PARAMETER;
     if (!ex)
-        targets_of_mask(c, what.vps);
+        targets_of_mask(c, request.vps);
     for (unsigned n = c->rep_start; n < c->reps; n++) {
         u64 element;
 
         memcpy(&element, call_list(c) + n * 8, sizeof(element));
         add_range(&list, element, extended);
     }
-    what.all = list.pages > PAGES_MAX;
-    what.count = list.count;
-    what.ranges = list.items;
-    flush(c, &what);
+    request.what.all = list.pages > PAGES_MAX;
+    request.what.count = list.count;
+    request.what.ranges = list.items;
+    flush(c, &request);
     c->done = c->reps;
     return HV_STATUS_SUCCESS;
 }

@@ -75,13 +75,7 @@ enum { HV1_VP_WORDS = 4 }; /* 256 VPs as a bit mask */
 /* Translations that VPs must forget. */
 struct hv1_flush {
     u64 vps[HV1_VP_WORDS]; /* bit n: the VP with index n */
-    bool all;              /* everything, or only the list */
-    bool global;           /* all: global translations, too */
-    unsigned count;        /* of ranges */
-    const struct hv1_range {
-        u64 gla;
-        u64 size; /* bytes */
-    } * ranges;
+    struct tlb_forget what;
 };
 
 /* Callbacks into the machine; those that name a vCPU may name any. All must be set but lock and

@@ -122,21 +122,6 @@ static void assist_requested(void *opaque)
 
 /* -- processors -- */
 
-static void flush_one(struct vcpu *v, const struct hv1_flush *f)
-{
-    if (f->all && f->global) {
-        tlb_flush_all(&v->tlb);
-        return;
-    }
-    if (f->all) {
-        tlb_flush_non_global(&v->tlb);
-        return;
-    }
-    for (unsigned n = 0; n < f->count; n++)
-        for (u64 at = 0; at < f->ranges[n].size; at += PAGE_SIZE)
-            tlb_flush_page_everywhere(&v->tlb, f->ranges[n].gla + at);
-}
-
 static bool in_set(void *flush, struct vcpu *v)
 {
     const struct hv1_flush *f = flush;
@@ -144,22 +129,24 @@ static bool in_set(void *flush, struct vcpu *v)
     return f->vps[v->index / 64] & BIT(v->index % 64);
 }
 
-/* With threads a VP flushes its own TLB, all of it, at its next safe point; in turns the others
- * stand between two instructions. */
+/* With threads a VP forgets by itself, at its next safe point; in turns the others stand between
+ * two instructions. */
 static void hv_flush(void *opaque, struct vcpu *from, const struct hv1_flush *f)
 {
     struct machine *m = opaque;
 
-    if (m->threaded) {
-        if (in_set((void *)f, from))
-            flush_one(from, f);
-        rendezvous_sync(&m->rendezvous, processor_of(m, from)->participant, EVENT_TLB, in_set,
-                        (void *)f);
-        return;
-    }
     for (unsigned word = 0; word < HV1_VP_WORDS; word++)
-        for (u64 left = f->vps[word]; left; left &= left - 1)
-            flush_one(m->processors[word * 64 + (unsigned)__builtin_ctzll(left)].vcpu, f);
+        for (u64 left = f->vps[word]; left; left &= left - 1) {
+            struct vcpu *v = m->processors[word * 64 + (unsigned)__builtin_ctzll(left)].vcpu;
+
+            if (m->threaded && v != from)
+                tlb_request(&v->requests, &f->what);
+            else
+                tlb_forget(&v->tlb, &f->what);
+        }
+    if (m->threaded)
+        rendezvous_finish(&m->rendezvous, processor_of(m, from)->participant, EVENT_FORGET, in_set,
+                          (void *)f);
 }
 
 /* As MWAIT does; it ends at once if something is requested already. The store comes before the

@@ -170,11 +170,22 @@ static bool has_passed(struct rendezvous *r, const void *what)
            presence(a->p) != RUNNING;
 }
 
-void rendezvous_sync(struct rendezvous *r, struct participant *p, u32 events,
-                     rendezvous_needs_fn *needs, void *opaque)
+static bool has_finished(struct rendezvous *r, const void *what)
 {
-    enum presence was = p ? presence(p) : OUTSIDE;
-    struct awaited awaited[256];
+    const struct awaited *a = what;
+    enum presence now;
+
+    (void)r;
+    if (__atomic_load_n(&a->p->passed, __ATOMIC_SEQ_CST) >= a->ticket)
+        return true;
+    now = presence(a->p);
+    return now == OUTSIDE || now == ASKING;
+}
+
+/* Sends and takes tickets. Returns how many are to be waited for. */
+static unsigned ask(struct rendezvous *r, const struct participant *p, u32 events,
+                    rendezvous_needs_fn *needs, void *opaque, struct awaited *awaited)
+{
     unsigned count = 0;
 
     for (unsigned n = 0; n < r->count; n++) {
@@ -190,14 +201,39 @@ void rendezvous_sync(struct rendezvous *r, struct participant *p, u32 events,
             (struct awaited){other, __atomic_add_fetch(&other->asked, 1, __ATOMIC_SEQ_CST)};
         vcpu_signal(other->vcpu, EVENT_SYNC);
     }
+    return count;
+}
+
+/* p waits meanwhile, as `how` says. */
+static void await(struct rendezvous *r, struct participant *p, enum presence how,
+                  condition_fn *holds, const struct awaited *awaited, unsigned count)
+{
+    bool running = p && presence(p) == RUNNING;
+
     if (!count)
         return;
-    if (was == RUNNING)
-        set_presence(r, p, WAITING);
+    if (running)
+        set_presence(r, p, how);
     for (unsigned n = 0; n < count; n++)
-        wait_until(r, has_passed, &awaited[n]);
-    if (was == RUNNING)
+        wait_until(r, holds, &awaited[n]);
+    if (running)
         rendezvous_enter(r, p);
+}
+
+void rendezvous_sync(struct rendezvous *r, struct participant *p, u32 events,
+                     rendezvous_needs_fn *needs, void *opaque)
+{
+    struct awaited awaited[256];
+
+    await(r, p, WAITING, has_passed, awaited, ask(r, p, events, needs, opaque, awaited));
+}
+
+void rendezvous_finish(struct rendezvous *r, struct participant *p, u32 events,
+                       rendezvous_needs_fn *needs, void *opaque)
+{
+    struct awaited awaited[256];
+
+    await(r, p, ASKING, has_finished, awaited, ask(r, p, events, needs, opaque, awaited));
 }
 
 void rendezvous_notify(struct rendezvous *r, const struct participant *p)

@@ -17,6 +17,7 @@ enum presence {
     OUTSIDE, /* not in its engine */
     RUNNING,
     WAITING, /* inside an instruction that waits here; it touches no guest memory */
+    ASKING,  /* the same in rendezvous_finish(): nor will it use what it looked up before */
 };
 
 /* A vCPU with its thread. */
@@ -65,6 +66,11 @@ typedef bool rendezvous_needs_fn(void *opaque, struct vcpu *v);
  * p: the caller, NULL for a thread without a vCPU. */
 void rendezvous_sync(struct rendezvous *r, struct participant *p, u32 events,
                      rendezvous_needs_fn *needs, void *opaque);
+/* As rendezvous_sync(), but whoever waits inside an instruction, for a device or to be alone, is
+ * waited for until that instruction has ended: it may store through what it looked up before. The
+ * caller has no lock, and uses nothing that it looked up before. */
+void rendezvous_finish(struct rendezvous *r, struct participant *p, u32 events,
+                       rendezvous_needs_fn *needs, void *opaque);
 /* The same signal to all vCPUs in guest code but p's, without waiting. */
 void rendezvous_notify(struct rendezvous *r, const struct participant *p);
 /* p's thread is at a safe point, has taken EVENT_SYNC back and is about to look at its other

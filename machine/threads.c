@@ -249,10 +249,12 @@ static void settle(struct machine *m, struct processor *p)
         return;
     vcpu_clear_signal(v, EVENT_SYNC);
     rendezvous_syncing(p->participant);
-    events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST) & EVENTS_AT_ONCE;
+    events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST) & (EVENTS_AT_ONCE & ~EVENT_SYNC);
     vcpu_clear_signal(v, events);
     if (events & EVENT_TLB)
         tlb_flush_all(&v->tlb);
+    if (events & EVENT_FORGET)
+        tlb_requests_obey(&v->requests, &v->tlb);
     rendezvous_synced(&m->rendezvous, p->participant);
 }
 

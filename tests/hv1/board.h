@@ -33,7 +33,7 @@ struct board {
     } ipi[BOARD_IPIS];
     unsigned eois, flushes, idles, yields, resets, settles, locks;
     struct hv1_flush flush;
-    struct hv1_range range[512];
+    struct tlb_range range[512];
     u64 icr;
     u8 tpr;
     char *log_text;
@@ -108,8 +108,8 @@ static inline void board_flush(void *opaque, struct vcpu *from, const struct hv1
     (void)from;
     b->flushes++;
     b->flush = *flush;
-    if (!flush->all)
-        memcpy(b->range, flush->ranges, flush->count * sizeof(*flush->ranges));
+    if (!flush->what.all)
+        memcpy(b->range, flush->what.ranges, flush->what.count * sizeof(b->range[0]));
 }
 
 static inline void board_idle(void *opaque, struct vcpu *v)

@@ -124,11 +124,11 @@ START_TEST(flush_of_address_spaces)
 {
     put(0, 0x1234000), put(1, 0), put(2, 6);
     ck_assert_uint_eq(call(2, INPUT, 0), 0);
-    ck_assert(b->flush.all && b->flush.global);
+    ck_assert(b->flush.what.all && b->flush.what.global);
     ck_assert_uint_eq(b->flush.vps[0], 6);
     put(1, 4), put(2, 0);
     ck_assert_uint_eq(call(2, INPUT, 0), 0);
-    ck_assert(b->flush.all && !b->flush.global);
+    ck_assert(b->flush.what.all && !b->flush.what.global);
     ck_assert_uint_eq(b->flush.vps[0], 0xf); /* an empty mask is everybody */
     put(1, 1), put(2, 1);
     call(2, INPUT, 0);
@@ -148,19 +148,19 @@ START_TEST(flush_of_lists)
     put(0, 0), put(1, 0), put(2, 1);
     put(3, 0xffff800000001003), put(4, 1ull << 60), put(5, 0x7000);
     ck_assert_uint_eq(call(3 | REPS(3), INPUT, 0), REPS(3));
-    ck_assert(!b->flush.all);
-    ck_assert_uint_eq(b->flush.count, 2); /* what is no address is ignored */
+    ck_assert(!b->flush.what.all);
+    ck_assert_uint_eq(b->flush.what.count, 2); /* what is no address is ignored */
     ck_assert_uint_eq(b->range[0].gla, 0xffff800000001000);
     ck_assert_uint_eq(b->range[0].size, 4 * PAGE_SIZE);
     ck_assert_uint_eq(b->range[1].gla, 0x7000);
     ck_assert_uint_eq(call(3 | REPS(3) | 2ull << 48, INPUT, 0), REPS(3));
-    ck_assert_uint_eq(b->flush.count, 1);
+    ck_assert_uint_eq(b->flush.what.count, 1);
     put(3, 0xfff);
     ck_assert_uint_eq(call(3 | REPS(1), INPUT, 0), REPS(1));
-    ck_assert(b->flush.all);
+    ck_assert(b->flush.what.all);
     put(1, 8), put(3, 0x40000000 | 3 << 11), put(4, 0x400000 | 1 << 11 | 1);
     ck_assert_uint_eq(call(3 | REPS(2), INPUT, 0), REPS(2));
-    ck_assert(b->flush.all && b->flush.global);
+    ck_assert(b->flush.what.all && b->flush.what.global);
     put(1, 4);
     ck_assert_uint_eq(call(3 | REPS(1), INPUT, 0), HV_STATUS_INVALID_PARAMETER);
 }

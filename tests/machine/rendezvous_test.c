@@ -7,6 +7,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/suite.h"
 
@@ -309,6 +310,67 @@ START_TEST(who_obeyed_another_has_not_passed)
 }
 END_TEST
 
+/* Processor 1 waits for a device in the middle of an instruction. */
+static u32 finished;
+
+static void *use_device(void *opaque)
+{
+    struct participant *p = opaque;
+
+    rendezvous_enter(&r, p);
+    pthread_barrier_wait(&all_in);
+    rendezvous_lock(&r, p);
+    rendezvous_unlock(&r);
+    pthread_barrier_wait(&all_in);
+    safe_point(p);
+    rendezvous_leave(&r, p);
+    return NULL;
+}
+
+static void *forget(void *opaque)
+{
+    struct participant *p = opaque;
+
+    rendezvous_enter(&r, p);
+    rendezvous_sync(&r, p, EVENT_TLB, everybody, NULL);
+    __atomic_store_n(&finished, 1, __ATOMIC_SEQ_CST);
+    rendezvous_finish(&r, p, EVENT_TLB, everybody, NULL);
+    __atomic_store_n(&finished, 2, __ATOMIC_SEQ_CST);
+    rendezvous_leave(&r, p);
+    return NULL;
+}
+
+static void wait_for(const u32 *at, u32 value)
+{
+    while (__atomic_load_n(at, __ATOMIC_SEQ_CST) != value)
+        usleep(1000);
+}
+
+START_TEST(finish_waits_for_the_end_of_instructions)
+{
+    pthread_t threads[2];
+
+    finished = 0;
+    pthread_barrier_init(&all_in, NULL, 2);
+    rendezvous_lock(&r, NULL);
+    ck_assert_int_eq(pthread_create(&threads[1], NULL, use_device, &r.members[1]), 0);
+    pthread_barrier_wait(&all_in);
+    wait_for(&r.members[1].presence, WAITING);
+    ck_assert_int_eq(pthread_create(&threads[0], NULL, forget, &r.members[0]), 0);
+    wait_for(&r.members[0].presence, ASKING);
+    ck_assert_uint_eq(finished, 1);
+    rendezvous_unlock(&r);
+    wait_for(&r.members[1].presence, RUNNING);
+    usleep(20000);
+    ck_assert_uint_eq(finished, 1);
+    pthread_barrier_wait(&all_in);
+    for (unsigned n = 0; n < 2; n++)
+        pthread_join(threads[n], NULL);
+    ck_assert_uint_eq(finished, 2);
+    pthread_barrier_destroy(&all_in);
+}
+END_TEST
+
 /* All wait for all: by sync, exclusivity and the device lock, in changing order. */
 static void *mix(void *opaque)
 {
@@ -316,7 +378,7 @@ static void *mix(void *opaque)
 
     rendezvous_enter(&r, p);
     for (unsigned n = 0; n < ROUNDS; n++) {
-        switch ((n + p->vcpu->index) % 4) {
+        switch ((n + p->vcpu->index) % 5) {
         case 0: rendezvous_sync(&r, p, EVENT_TLB, everybody, NULL); break;
         case 1:
             rendezvous_lock(&r, p);
@@ -335,6 +397,7 @@ static void *mix(void *opaque)
             rendezvous_exclusive_end(&r, p);
             rendezvous_unlock(&r);
             break;
+        case 3: rendezvous_finish(&r, p, EVENT_TLB, everybody, NULL); break;
         default:
             rendezvous_exclusive_begin(&r, p);
             rendezvous_exclusive_end(&r, p);
@@ -350,7 +413,7 @@ static void *mix(void *opaque)
 START_TEST(nobody_waits_for_ever)
 {
     run_threads(mix);
-    ck_assert_uint_eq(counter[0], THREADS * ROUNDS / 2);
+    ck_assert_uint_eq(counter[0], THREADS * ROUNDS / 5 * 2);
     ck_assert_uint_eq(counter[1], counter[0]);
 }
 END_TEST
@@ -380,6 +443,7 @@ int main(void)
     tcase_add_test(tc, the_second_taker_waits_as_well);
     tcase_add_test(tc, sync_of_two_at_once_waits_for_each);
     tcase_add_test(tc, who_obeyed_another_has_not_passed);
+    tcase_add_test(tc, finish_waits_for_the_end_of_instructions);
     tcase_add_test(tc, nobody_waits_for_ever);
     tcase_add_test(tc, who_is_outside_is_not_waited_for);
     suite_add_tcase(suite, tc);
