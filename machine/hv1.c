@@ -27,11 +27,14 @@ static u64 hv_tsc_to_ns(void *opaque, u64 tsc)
     return time_of_tsc(&((struct machine *)opaque)->time, tsc);
 }
 
+/* Asked by the vCPU itself. What its thread used of the host, or its slices in turns. */
 static u64 hv_runtime_ns(void *opaque, struct vcpu *v)
 {
     struct machine *m = opaque;
     const struct processor *p = processor_of(m, v);
 
+    if (m->threaded)
+        return p->ran_ns + threads_used_ns();
     return p->ran_ns + (p->slice_from == CLOCK_NEVER ? 0 : time_now(&m->time) - p->slice_from);
 }
 

@@ -51,8 +51,8 @@ struct processor {
     u64 lapic_base; /* guest-physical, valid while lapic_mapped */
     bool lapic_ready;
     bool lapic_mapped;
-    u64 ran_ns;     /* how long it has run, without the present slice */
-    u64 slice_from; /* when that began, or CLOCK_NEVER */
+    u64 ran_ns;     /* how long it has run, without the present slice or thread */
+    u64 slice_from; /* in turns: when that slice began, or CLOCK_NEVER */
     struct participant *participant;
     pthread_t thread;
     bool started;       /* the thread runs */
@@ -152,6 +152,8 @@ bool machine_serve_requests(struct machine *m, enum machine_end *end);
 MUST_USE enum status threads_create(struct machine *m, struct error *err);
 void threads_destroy(struct machine *m);
 enum machine_end threads_run(struct machine *m, int *code);
+/* How long the calling thread has used the host's processors. */
+u64 threads_used_ns(void);
 void threads_deadline_moved(struct machine *m);
 /* What vCPUs with threads need of each other. */
 void threads_fill_platform(struct vcpu_platform *platform);

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cpu/engine.h"
@@ -281,14 +282,19 @@ static void run_engine(struct machine *m, struct processor *p)
     p->vcpu->stalls = 0;
     keep_time(m, p);
     rendezvous_enter(&m->rendezvous, p->participant);
-    p->slice_from = time_now(&m->time);
     why =
         m->config.engine == ENGINE_INTERP ? interp_run(p->vcpu, no_end) : jit_run(p->vcpu, no_end);
-    p->ran_ns += time_now(&m->time) - p->slice_from;
-    p->slice_from = CLOCK_NEVER;
     rendezvous_leave(&m->rendezvous, p->participant);
     if (why == EXIT_SHUTDOWN)
         machine_request(m, REQUEST_RESET);
+}
+
+u64 threads_used_ns(void)
+{
+    struct timespec used;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (u64)used.tv_sec * 1000000000 + (u64)used.tv_nsec;
 }
 
 static void *processor_thread(void *opaque)
@@ -309,6 +315,7 @@ static void *processor_thread(void *opaque)
             break;
     }
     alarm_destroy(&p->alarm);
+    p->ran_ns += threads_used_ns();
     return NULL;
 }
 
