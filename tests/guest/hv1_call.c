@@ -155,7 +155,8 @@ static u32 call_at(ulong page)
     return (u32)result;
 }
 
-/* Odd places are A's. Whoever has been told of a place sees no other until the next one is named. */
+/* Odd places are A's. Whoever has been told of a place sees no other until the next one is named.
+ */
 static void spin_calling(ulong page)
 {
     odd_results = calls_made = 0;

@@ -10,6 +10,7 @@ void *hv_page;
 static u32 cpus;
 static enum hv_level level;
 
+enum { PM_HZ = 3579545 };
 enum { CMOS_INDEX = 0x70, CMOS_DATA = 0x71, CMOS_MARK = 0x50 };
 
 static bool same(struct cpuid x, u32 a, u32 b, u32 c, u32 d)
@@ -75,6 +76,18 @@ static void privileges(void)
 
 static volatile u64 leaf_hash[CPUS_MAX];
 
+static u8 cmos_read(u32 at)
+{
+    outb(CMOS_INDEX, (u8)(CMOS_MARK + at));
+    return inb(CMOS_DATA);
+}
+
+static void cmos_write(u32 at, u8 value)
+{
+    outb(CMOS_INDEX, (u8)(CMOS_MARK + at));
+    outb(CMOS_DATA, value);
+}
+
 static void hash_leaves(ulong cpu)
 {
     u64 h = 14695981039346656037ull;
@@ -128,9 +141,11 @@ static void gates(void)
         check_msr_gp(closed[n], false, 0, "closed");
         check_msr_gp(closed[n], true, 0, "closed");
     }
-    for (u32 n = 0; n < ARRAY_SIZE(full_only) && level == HV_MIN; n++) {
-        check_msr_gp(full_only[n].msr, false, 0, "min");
-        check_msr_gp(full_only[n].msr, true, 0, "min");
+    for (u32 msr = 0x40000003; msr <= 0x400001ff && level == HV_MIN; msr++) {
+        if (msr == HV_VP_ASSIST)
+            continue;
+        check_msr_gp(msr, false, 0, "min");
+        check_msr_gp(msr, true, 0, "min");
     }
     group_end();
     for (u32 n = 0; n < ARRAY_SIZE(full_only) && level == HV_FULL; n++) {
@@ -232,8 +247,7 @@ static void runtimes(void)
     delay_us(100000);
     before = rdmsr(HV_VP_RUNTIME) - before;
     wall = rdmsr(HV_TIME_REF_COUNT) - wall;
-    check(before >= (cpus == 1 ? wall / 2 : 1000), "M-08 busy for 100 ms: %llu of %llu", before,
-          wall);
+    check(before >= wall / 20, "M-08 busy for 100 ms: %llu of %llu", before, wall);
     check(before <= wall + wall / 100, "M-08 no more than passed");
     check_msr_gp(HV_VP_RUNTIME, true, 0, "M-08");
     if (cpus > 1) {
@@ -265,7 +279,7 @@ static void preserved(void *page)
     }
 }
 
-/* Against the PM timer, 3579545 Hz, over a second. */
+/* Against the PM timer over a second. */
 static u32 pm_timer(void)
 {
     return inl(0x608) & 0xffffff;
@@ -284,29 +298,59 @@ static void pm_timer_start(void)
     outl(0xcfc, inl(0xcfc) | 1);
 }
 
+/* Three clocks at one time: the host may be elsewhere between any two, so the closest of many. */
+struct reading {
+    u64 tsc;
+    u32 pm, apic;
+};
+
+static struct reading read_clocks(void)
+{
+    struct reading best = {0};
+    u64 least = ~0ull;
+
+    for (u32 n = 0; n < 100; n++) {
+        struct reading now = {.tsc = rdtsc()};
+        u64 took;
+
+        now.pm = pm_timer();
+        now.apic = lapic_read(0x390);
+        took = rdtsc() - now.tsc;
+        if (took < least) {
+            least = took;
+            best = now;
+        }
+    }
+    return best;
+}
+
+/* By 0.1 %. */
+static bool within(u64 value, u64 want)
+{
+    return value >= want - want / 1000 && value <= want + want / 1000;
+}
+
 static void frequencies(void)
 {
-    u64 hz = rdmsr(HV_TSC_FREQUENCY), apic_hz = rdmsr(HV_APIC_FREQUENCY), tsc, want;
+    u64 hz = rdmsr(HV_TSC_FREQUENCY), apic_hz = rdmsr(HV_APIC_FREQUENCY), want;
+    struct reading from, to;
     u32 pm, rest, ticks;
 
     pm_timer_start();
     lapic_write(0x320, 0x10000 | 0xf0);
     lapic_write(0x3e0, 0xb);
     lapic_write(0x380, ~0u);
-    ticks = lapic_read(0x390);
-    tsc = rdtsc();
-    pm = pm_timer();
-    while (((pm_timer() - pm) & 0xffffff) < 3579545)
+    from = read_clocks();
+    while (((pm_timer() - from.pm) & 0xffffff) < PM_HZ)
         pause_cpu();
-    pm = (pm_timer() - pm) & 0xffffff;
-    tsc = rdtsc() - tsc;
-    ticks -= lapic_read(0x390);
-    want = divide_u64(hz * pm, 3579545, &rest);
-    check(tsc > want - want / 200 && tsc < want + want / 200, "M-10 TSC: %llu cycles for %llu", tsc,
+    to = read_clocks();
+    pm = (to.pm - from.pm) & 0xffffff;
+    want = divide_u64(hz * pm, PM_HZ, &rest);
+    check(within(to.tsc - from.tsc, want), "M-10 TSC: %llu cycles for %llu", to.tsc - from.tsc,
           want);
-    want = divide_u64(apic_hz * pm, 3579545, &rest);
-    check(ticks > want - want / 200 && ticks < want + want / 200, "M-10 APIC: %u ticks for %llu",
-          ticks, want);
+    ticks = from.apic - to.apic;
+    want = divide_u64(apic_hz * pm, PM_HZ, &rest);
+    check(within(ticks, want), "M-10 APIC: %u ticks for %llu", ticks, want);
     check_msr_gp(HV_TSC_FREQUENCY, true, 0, "M-10");
     check_msr_gp(HV_APIC_FREQUENCY, true, 0, "M-10");
 }
@@ -335,18 +379,6 @@ static void crash(void)
 
 /* -- reset: the image starts again with a mark in CMOS -- */
 
-static u8 cmos_read(void)
-{
-    outb(CMOS_INDEX, CMOS_MARK);
-    return inb(CMOS_DATA);
-}
-
-static void cmos_write(u8 value)
-{
-    outb(CMOS_INDEX, CMOS_MARK);
-    outb(CMOS_DATA, value);
-}
-
 static void before_reset(void *page)
 {
     wrmsr(HV_RESET, 0);
@@ -363,7 +395,10 @@ static void before_reset(void *page)
     wrmsr(HV_SINT0 + 5, 0x55);
     wrmsr(HV_STIMER0_CONFIG, 0x50003);
     wrmsr(HV_STIMER0_COUNT, 100000000);
-    cmos_write(0xa5);
+    cmos_write(0, 0xa5);
+    hash_leaves(0);
+    for (u32 n = 0; n < 8; n++)
+        cmos_write(1 + n, (u8)(leaf_hash[0] >> n * 8));
     wrmsr(HV_RESET, 1);
     for (;;)
         pause_cpu();
@@ -375,7 +410,13 @@ static void after_reset(void)
                                HV_SCONTROL,      HV_SIMP,      HV_SIEFP,         HV_STIMER0_CONFIG,
                                HV_STIMER0_COUNT, HV_CRASH_P0,  HV_CRASH_P0 + 4};
 
-    cmos_write(0);
+    u64 before = 0;
+
+    cmos_write(0, 0);
+    for (u32 n = 0; n < 8; n++)
+        before |= (u64)cmos_read(1 + n) << n * 8;
+    hash_leaves(0);
+    check_eq(leaf_hash[0], before, "C-04 leaves after reset");
     check(true, "M-05 RESET = 1 resets the machine");
     for (u32 n = 0; n < ARRAY_SIZE(zero); n++)
         check_msr(zero[n], 0, "M-06 after reset");
@@ -408,7 +449,7 @@ void guest_main(void)
         nothing();
         return;
     }
-    if (cmos_read() == 0xa5) {
+    if (cmos_read(0) == 0xa5) {
         after_reset();
         return;
     }
