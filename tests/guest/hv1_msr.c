@@ -10,7 +10,6 @@ void *hv_page;
 static u32 cpus;
 static enum hv_level level;
 
-enum { PM_HZ = 3579545 };
 enum { CMOS_INDEX = 0x70, CMOS_DATA = 0x71, CMOS_MARK = 0x50 };
 
 static bool same(struct cpuid x, u32 a, u32 b, u32 c, u32 d)
@@ -279,25 +278,6 @@ static void preserved(void *page)
     }
 }
 
-/* Against the PM timer over a second. */
-static u32 pm_timer(void)
-{
-    return inl(0x608) & 0xffffff;
-}
-
-static void pm_timer_start(void)
-{
-    enum { PM_BASE = 0x40, PM_ENABLE = 0x80 };
-    const u32 device = 0x80000000 | 1 << 11 | 3 << 8;
-
-    outl(0xcf8, device | PM_BASE);
-    if (inl(0xcfc) & ~1u)
-        return; /* the firmware has placed it */
-    outl(0xcfc, 0x601);
-    outl(0xcf8, device | PM_ENABLE);
-    outl(0xcfc, inl(0xcfc) | 1);
-}
-
 /* Three clocks at one time: the host may be elsewhere between any two, so the closest of many. */
 struct reading {
     u64 tsc;
@@ -322,12 +302,6 @@ static struct reading read_clocks(void)
         }
     }
     return best;
-}
-
-/* By 0.1 %. */
-static bool within(u64 value, u64 want)
-{
-    return value >= want - want / 1000 && value <= want + want / 1000;
 }
 
 static void frequencies(void)

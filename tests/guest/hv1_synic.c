@@ -291,6 +291,27 @@ static void direct_timers(void)
     check_eq(direct_interrupts, 1, "T-10 only the new expiry");
 }
 
+/* T-03 in full where time is counted: there nobody is ever late. */
+static void thousand_periods(void)
+{
+    enum { PERIODS = 1000 };
+    u64 start = now(), mean;
+    u32 rest;
+
+    direct_interrupts = 0;
+    wrmsr(HV_STIMER0_COUNT, MS);
+    wrmsr(HV_STIMER0_CONFIG, DIRECT | 3);
+    pass_until(&direct_interrupts, PERIODS);
+    mean = divide_u64(now() - start, PERIODS, &rest);
+    check(mean >= MS - MS / 100 && mean <= MS + MS / 100, "T-03 mean of %u periods: %llu", PERIODS,
+          mean);
+    direct_interrupts = 0;
+    pass(PERIODS * (u64)MS);
+    check(direct_interrupts >= PERIODS - 1 && direct_interrupts <= PERIODS + 1,
+          "T-03 interrupts in a second: %u", direct_interrupts);
+    wrmsr(HV_STIMER0_CONFIG, 0);
+}
+
 /* Ticks are missed with interrupts off. */
 static void missed_ticks(u32 lazy)
 {
@@ -339,6 +360,8 @@ void guest_main(void)
     masked_source(pages);
     auto_eoi(pages);
     direct_timers();
+    if (guest_option("counted"))
+        thousand_periods();
     missed_ticks(0);
     missed_ticks(4);
     late_page(pages);
