@@ -395,6 +395,7 @@ static void finish(struct machine *m)
 enum machine_end threads_run(struct machine *m, int *code)
 {
     enum machine_end end = END_STOPPED;
+    const u64 began = time_now(&m->time);
     u64 next_nudge = 0;
 
     *code = 0;
@@ -417,6 +418,7 @@ enum machine_end threads_run(struct machine *m, int *code)
     }
     machine_unlock(m);
     finish(m);
+    rendezvous_report(&m->rendezvous, m->log, time_now(&m->time) - began);
     *code = m->exit_code;
     return end;
 }
@@ -429,6 +431,7 @@ enum status threads_create(struct machine *m, struct error *err)
 {
     const struct cpu_topology *t = &m->model.topology;
     const struct io_lock lock = {machine_lock, machine_unlock, m};
+    enum status st;
 
     m->processor_count = t->sockets * t->cores * t->threads;
     if (m->config.engine == ENGINE_CHECK)
@@ -445,7 +448,9 @@ enum status threads_create(struct machine *m, struct error *err)
     pthread_cond_init(&m->parking.changed, NULL);
     m->pio.lock = lock;
     physmap_set_lock(m->map, &lock);
-    return rendezvous_create(&m->rendezvous, m->processor_count, err);
+    st = rendezvous_create(&m->rendezvous, m->processor_count, err);
+    m->rendezvous.profiling = log_on(m->log, LOG_CONTENTION);
+    return st;
 }
 
 void threads_destroy(struct machine *m)
