@@ -22,6 +22,9 @@ enum {
                                   processor, which may change what is waited for, runs */
     TIMER_SLACK_NS = 1000,     /* timers are not to be late because the host likes company */
     KEEPER_GRACE_NS = 1000000, /* how late the keeper of time may be until others act */
+    MWAIT_FIRST_NS = 10000,    /* until MWAIT looks at its line again, */
+    MWAIT_MOST_NS = 2000000,   /* each time longer, up to this */
+    MWAIT_LOOKS = 50,          /* then it ends all the same */
     KEEPER_LEAST_NS = 20000,   /* between two of its interruptions: the guest is to get on */
 };
 
@@ -94,6 +97,7 @@ void threads_fill_platform(struct vcpu_platform *platform)
     platform->stop_others = stop_others;
     platform->resume_others = resume_others;
     platform->yield = yield;
+    platform->mwait_sleeps = true;
 }
 
 /* -- parking -- */
@@ -245,6 +249,30 @@ static void settle(struct vcpu *v)
         tlb_flush_all(&v->tlb);
 }
 
+/* false: ns nanoseconds (CLOCK_NEVER: any time) have passed without an event. */
+static bool wait_for_event(struct vcpu *v, u32 events, u64 ns)
+{
+    const struct timespec timeout = {.tv_nsec = (long)ns};
+
+    return !syscall(SYS_futex, &v->events, FUTEX_WAIT_PRIVATE, events,
+                    ns == CLOCK_NEVER ? NULL : &timeout, NULL, 0) ||
+           errno != ETIMEDOUT;
+}
+
+/* Until an event, or the monitored line changes. The longer it sleeps the later it notices: never
+ * by more than it has slept already, or MWAIT_MOST_NS. */
+static void sleep_in_mwait(struct vcpu *v, u32 events)
+{
+    u64 ns = MWAIT_FIRST_NS;
+
+    for (unsigned n = 0; n < MWAIT_LOOKS && !vcpu_monitor_hit(v); n++) {
+        if (wait_for_event(v, events, ns))
+            return;
+        ns = ns < MWAIT_MOST_NS / 2 ? 2 * ns : MWAIT_MOST_NS;
+    }
+    __atomic_store_n(&v->activity, ACTIVITY_RUN, __ATOMIC_RELAXED);
+}
+
 static void sleep_until_event(struct machine *m, struct processor *p)
 {
     struct vcpu *v = p->vcpu;
@@ -254,8 +282,12 @@ static void sleep_until_event(struct machine *m, struct processor *p)
     __atomic_sub_fetch(&m->awake, 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(&v->asleep, 1, __ATOMIC_SEQ_CST);
     events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST);
-    if (!(events & EVENTS_AT_ONCE) && !machine_can_run(v))
-        syscall(SYS_futex, &v->events, FUTEX_WAIT_PRIVATE, events, NULL, NULL, 0);
+    if (!(events & EVENTS_AT_ONCE) && !machine_can_run(v)) {
+        if (v->activity == ACTIVITY_MWAIT && v->monitor_line)
+            sleep_in_mwait(v, events);
+        else
+            wait_for_event(v, events, CLOCK_NEVER);
+    }
     __atomic_store_n(&v->asleep, 0, __ATOMIC_SEQ_CST);
     __atomic_add_fetch(&m->awake, 1, __ATOMIC_SEQ_CST);
 }
