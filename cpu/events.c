@@ -121,6 +121,14 @@ static bool take_running(struct vcpu *v)
     return !(events_now(v) & EVENT_INTR) || take_interrupt(v);
 }
 
+bool vcpu_monitor_hit(const struct vcpu *v)
+{
+    for (unsigned n = 0; n < MONITOR_LINE / 8; n++)
+        if (__atomic_load_n(&v->monitor_line[n], __ATOMIC_SEQ_CST) != v->monitor_seen[n])
+            return true;
+    return false;
+}
+
 bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit)
 {
     u32 events = events_now(v);

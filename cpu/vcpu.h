@@ -137,6 +137,9 @@ struct vcpu_platform {
     void (*resume_others)(void *opaque, struct vcpu *v);
     /* The guest spins: whoever holds what it waits for may run. */
     void (*yield)(void *opaque, struct vcpu *v);
+    /* MWAIT is ACTIVITY_MWAIT; who runs the vCPU ends it soon after vcpu_monitor_hit(). Else it
+     * ends at once. */
+    bool mwait_sleeps;
     u64 tsc_hz;
     u64 apic_bus_hz;
     /* tsc() is the host's counter minus tsc_host_start, so that translated code can read it. */
@@ -144,7 +147,7 @@ struct vcpu_platform {
     u64 tsc_host_start;
 };
 
-enum { JIT_SLOTS = 12, PAUSES_PER_YIELD = 256 };
+enum { JIT_SLOTS = 12, PAUSES_PER_YIELD = 256, MONITOR_LINE = 64 };
 
 struct vcpu {
     /* -- what executing an ordinary instruction touches -- */
@@ -188,7 +191,7 @@ struct vcpu {
     bool nmi_blocked; /* until IRET */
     u8 sipi_vector;
     enum vcpu_activity activity;
-    u64 monitor_gpa; /* MONITOR: the armed line, with monitor_armed */
+    const u64 *monitor_line; /* MONITOR: host address of the line; NULL: it is no memory */
     bool monitor_armed;
     struct fpu fpu;
 
@@ -238,6 +241,7 @@ struct vcpu {
     const struct vcpu_platform *platform;
     const struct vcpu_hooks *hooks; /* NULL: none */
     struct log *log;
+    u64 monitor_seen[MONITOR_LINE / 8]; /* what MONITOR found in the line */
 };
 
 /* Allocates a processor in power-on reset state. platform, map, log and model must outlive it. */
@@ -259,6 +263,8 @@ struct paging_ctx vcpu_paging_ctx(const struct vcpu *v, bool user, bool implicit
 /* Raises or clears events from any thread. */
 void vcpu_signal(struct vcpu *v, u32 events);
 void vcpu_clear_signal(struct vcpu *v, u32 events);
+/* Whether the line that MONITOR saw holds something else now. Called by its own thread. */
+bool vcpu_monitor_hit(const struct vcpu *v);
 
 /* All registers as text, for crash reports. At most size bytes with the final NUL. */
 void vcpu_dump(const struct vcpu *v, char *text, size_t size);

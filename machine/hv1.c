@@ -156,6 +156,7 @@ static void hv_flush(void *opaque, struct vcpu *from, const struct hv1_flush *f)
  * look: whoever requests something later sees the sleeper. */
 static void hv_idle(void *opaque, struct vcpu *v)
 {
+    v->monitor_line = NULL;
     __atomic_store_n(&v->activity, ACTIVITY_MWAIT, __ATOMIC_SEQ_CST);
     if (lapic_requested(processor_of(opaque, v)->lapic))
         v->activity = ACTIVITY_RUN;

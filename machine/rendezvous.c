@@ -9,6 +9,7 @@
 #include "machine/rendezvous.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 enum { SPINS = 400 }; /* looks before a wait gives the host's CPU away: some microseconds */
 
@@ -29,6 +30,48 @@ void rendezvous_destroy(struct rendezvous *r)
 {
     free(r->members);
     r->members = NULL;
+}
+
+/* -- the profile -- */
+
+/* 0 unless contention is measured. */
+static u64 profile_time(const struct rendezvous *r)
+{
+    struct timespec now;
+
+    if (likely(!r->profiling))
+        return 0;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
+}
+
+static struct contention *profile_of(struct rendezvous *r, struct participant *p)
+{
+    return p ? &p->contention : &r->own_thread;
+}
+
+static void report_thread(struct log *log, const char *who, const struct contention *c, u64 ns)
+{
+    const double percent = ns ? 100.0 / (double)ns : 0;
+
+    log_trace(log, LOG_CONTENTION,
+              "%s: device lock taken %lu times, held %.3f %% of the time, waited for %lu times, "
+              "%.3f %%; others stopped %lu times, %.3f %%; their safe points awaited %lu times, "
+              "%.3f %%",
+              who, c->taken, (double)c->held * percent, c->contended,
+              (double)c->lock_waited * percent, c->exclusive, (double)c->stop_waited * percent,
+              c->synced, (double)c->sync_waited * percent);
+}
+
+void rendezvous_report(const struct rendezvous *r, struct log *log, u64 ns)
+{
+    char who[32];
+
+    report_thread(log, "devices' own thread", &r->own_thread, ns);
+    for (unsigned n = 0; n < r->count; n++) {
+        snprintf(who, sizeof(who), "processor %u", n);
+        report_thread(log, who, &r->members[n].contention, ns);
+    }
 }
 
 /* -- waiting -- */
@@ -122,10 +165,13 @@ static bool stands_still(struct rendezvous *r, const void *what)
 
 void rendezvous_exclusive_begin(struct rendezvous *r, struct participant *p)
 {
+    u64 start;
+
     if (__atomic_load_n(&r->holder, __ATOMIC_RELAXED) == p) {
         r->depth++;
         return;
     }
+    start = profile_time(r);
     set_presence(r, p, WAITING);
     wait_until(r, claim, NULL);
     __atomic_store_n(&r->holder, p, __ATOMIC_RELAXED);
@@ -137,6 +183,8 @@ void rendezvous_exclusive_begin(struct rendezvous *r, struct participant *p)
         if (&r->members[n] != p)
             wait_until(r, stands_still, &r->members[n]);
     __atomic_store_n(&p->presence, RUNNING, __ATOMIC_SEQ_CST);
+    p->contention.exclusive++;
+    p->contention.stop_waited += profile_time(r) - start;
 }
 
 void rendezvous_exclusive_end(struct rendezvous *r, struct participant *p)
@@ -209,6 +257,7 @@ static void await(struct rendezvous *r, struct participant *p, enum presence how
                   condition_fn *holds, const struct awaited *awaited, unsigned count)
 {
     bool running = p && presence(p) == RUNNING;
+    const u64 start = profile_time(r);
 
     if (!count)
         return;
@@ -218,6 +267,8 @@ static void await(struct rendezvous *r, struct participant *p, enum presence how
         wait_until(r, holds, &awaited[n]);
     if (running)
         rendezvous_enter(r, p);
+    profile_of(r, p)->synced++;
+    profile_of(r, p)->sync_waited += profile_time(r) - start;
 }
 
 void rendezvous_sync(struct rendezvous *r, struct participant *p, u32 events,
@@ -289,16 +340,30 @@ void rendezvous_take_end(struct rendezvous *r)
     pthread_mutex_unlock(&r->takers);
 }
 
+/* Called right after the lock was taken; start: when that began. */
+static void profile_lock(struct rendezvous *r, struct participant *p, u64 start)
+{
+    struct contention *c = profile_of(r, p);
+
+    r->owned_since = profile_time(r);
+    r->owner_profile = c;
+    c->taken++;
+    c->lock_waited += r->owned_since - start;
+}
+
 void rendezvous_lock(struct rendezvous *r, struct participant *p)
 {
     const u64 self = (u64)pthread_self();
+    u64 start;
 
     if (__atomic_load_n(&r->owner, __ATOMIC_RELAXED) == self) {
         r->owner_depth++;
         return;
     }
-    while (!mutex_taken(r, p, &r->devices, &r->contended))
+    start = profile_time(r);
+    while (!mutex_taken(r, p, &r->devices, &profile_of(r, p)->contended))
         ;
+    profile_lock(r, p, start);
     __atomic_store_n(&r->owner, self, __ATOMIC_RELAXED);
     r->owner_depth = 1;
 }
@@ -307,6 +372,7 @@ void rendezvous_unlock(struct rendezvous *r)
 {
     if (--r->owner_depth)
         return;
+    r->owner_profile->held += profile_time(r) - r->owned_since;
     __atomic_store_n(&r->owner, 0, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&r->devices);
 }

@@ -20,6 +20,18 @@ enum presence {
     ASKING,  /* the same in rendezvous_finish(): nor will it use what it looked up before */
 };
 
+/* How one thread kept others waiting, and waited. Written by that thread. */
+struct contention {
+    u64 taken;       /* the device lock, not counting when it was held already */
+    u64 contended;   /* atomic: of these, how often somebody else held it */
+    u64 lock_waited; /* ns */
+    u64 held;        /* ns */
+    u64 exclusive;   /* how often the others were stopped */
+    u64 stop_waited; /* ns until they stood still */
+    u64 synced;      /* how often safe points of others were awaited */
+    u64 sync_waited; /* ns */
+};
+
 /* A vCPU with its thread. */
 struct participant {
     struct vcpu *vcpu;
@@ -27,6 +39,7 @@ struct participant {
     u64 asked;    /* atomic: how often others wanted it to pass a safe point */
     u64 seen;     /* own: `asked` before it looked at its events */
     u64 passed;   /* atomic: of these, whose events have been obeyed at a safe point */
+    struct contention contention;
 };
 
 struct rendezvous {
@@ -43,7 +56,11 @@ struct rendezvous {
     pthread_mutex_t devices;
     u64 owner; /* atomic: pthread_self() of who holds the device lock, or 0 */
     unsigned owner_depth;
-    u64 contended; /* atomic: how often somebody had to wait for it */
+    struct contention *owner_profile;
+    u64 owned_since; /* ns, of the host's monotonic clock */
+
+    bool profiling;               /* contention is measured; set before there are threads */
+    struct contention own_thread; /* of the machine's own thread */
 };
 
 MUST_USE enum status rendezvous_create(struct rendezvous *r, unsigned count, struct error *err);
@@ -87,3 +104,6 @@ void rendezvous_take_end(struct rendezvous *r);
 /* The device lock; its holder may take it again. p: the caller or NULL. */
 void rendezvous_lock(struct rendezvous *r, struct participant *p);
 void rendezvous_unlock(struct rendezvous *r);
+
+/* Writes the contention profile: a line for each thread, as shares of ns, the time of the run. */
+void rendezvous_report(const struct rendezvous *r, struct log *log, u64 ns);

@@ -23,6 +23,9 @@ enum {
                                   processor, which may change what is waited for, runs */
     TIMER_SLACK_NS = 1000,     /* timers are not to be late because the host likes company */
     KEEPER_GRACE_NS = 1000000, /* how late the keeper of time may be until others act */
+    MWAIT_FIRST_NS = 10000,    /* until MWAIT looks at its line again, */
+    MWAIT_MOST_NS = 2000000,   /* each time longer, up to this */
+    MWAIT_LOOKS = 50,          /* then it ends all the same */
     KEEPER_LEAST_NS = 20000,   /* between two of its interruptions: the guest is to get on */
 };
 
@@ -101,6 +104,7 @@ void threads_fill_platform(struct vcpu_platform *platform)
     platform->stop_others = stop_others;
     platform->resume_others = resume_others;
     platform->yield = yield;
+    platform->mwait_sleeps = true;
 }
 
 /* -- parking -- */
@@ -259,6 +263,30 @@ static void settle(struct machine *m, struct processor *p)
     rendezvous_synced(&m->rendezvous, p->participant);
 }
 
+/* false: ns nanoseconds (CLOCK_NEVER: any time) have passed without an event. */
+static bool wait_for_event(struct vcpu *v, u32 events, u64 ns)
+{
+    const struct timespec timeout = {.tv_nsec = (long)ns};
+
+    return !syscall(SYS_futex, &v->events, FUTEX_WAIT_PRIVATE, events,
+                    ns == CLOCK_NEVER ? NULL : &timeout, NULL, 0) ||
+           errno != ETIMEDOUT;
+}
+
+/* Until an event, or the monitored line changes. The longer it sleeps the later it notices: never
+ * by more than it has slept already, or MWAIT_MOST_NS. */
+static void sleep_in_mwait(struct vcpu *v, u32 events)
+{
+    u64 ns = MWAIT_FIRST_NS;
+
+    for (unsigned n = 0; n < MWAIT_LOOKS && !vcpu_monitor_hit(v); n++) {
+        if (wait_for_event(v, events, ns))
+            return;
+        ns = ns < MWAIT_MOST_NS / 2 ? 2 * ns : MWAIT_MOST_NS;
+    }
+    __atomic_store_n(&v->activity, ACTIVITY_RUN, __ATOMIC_RELAXED);
+}
+
 static void sleep_until_event(struct machine *m, struct processor *p)
 {
     struct vcpu *v = p->vcpu;
@@ -268,8 +296,12 @@ static void sleep_until_event(struct machine *m, struct processor *p)
     __atomic_sub_fetch(&m->awake, 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(&v->asleep, 1, __ATOMIC_SEQ_CST);
     events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST);
-    if (!(events & EVENTS_AT_ONCE) && !machine_can_run(v))
-        syscall(SYS_futex, &v->events, FUTEX_WAIT_PRIVATE, events, NULL, NULL, 0);
+    if (!(events & EVENTS_AT_ONCE) && !machine_can_run(v)) {
+        if (v->activity == ACTIVITY_MWAIT && v->monitor_line)
+            sleep_in_mwait(v, events);
+        else
+            wait_for_event(v, events, CLOCK_NEVER);
+    }
     __atomic_store_n(&v->asleep, 0, __ATOMIC_SEQ_CST);
     __atomic_add_fetch(&m->awake, 1, __ATOMIC_SEQ_CST);
 }
@@ -415,6 +447,7 @@ static void finish(struct machine *m)
 enum machine_end threads_run(struct machine *m, int *code)
 {
     enum machine_end end = END_STOPPED;
+    const u64 began = time_now(&m->time);
     u64 next_nudge = 0;
 
     *code = 0;
@@ -437,6 +470,7 @@ enum machine_end threads_run(struct machine *m, int *code)
     }
     machine_unlock(m);
     finish(m);
+    rendezvous_report(&m->rendezvous, m->log, time_now(&m->time) - began);
     *code = m->exit_code;
     return end;
 }
@@ -449,6 +483,7 @@ enum status threads_create(struct machine *m, struct error *err)
 {
     const struct cpu_topology *t = &m->model.topology;
     const struct io_lock lock = {machine_lock, machine_unlock, m};
+    enum status st;
 
     m->processor_count = t->sockets * t->cores * t->threads;
     if (m->config.engine == ENGINE_CHECK)
@@ -465,7 +500,9 @@ enum status threads_create(struct machine *m, struct error *err)
     pthread_cond_init(&m->parking.changed, NULL);
     m->pio.lock = lock;
     physmap_set_lock(m->map, &lock);
-    return rendezvous_create(&m->rendezvous, m->processor_count, err);
+    st = rendezvous_create(&m->rendezvous, m->processor_count, err);
+    m->rendezvous.profiling = log_on(m->log, LOG_CONTENTION);
+    return st;
 }
 
 void threads_destroy(struct machine *m)

@@ -300,6 +300,14 @@ static bool monitor_permitted(struct vcpu *v)
     return (!v->cpl && !hidden) || raise_ud(v);
 }
 
+static void watch_line(struct vcpu *v, const u8 *hva)
+{
+    v->monitor_armed = true;
+    v->monitor_line = (const u64 *)((uintptr_t)hva & -(uintptr_t)MONITOR_LINE);
+    for (unsigned n = 0; v->monitor_line && n < MONITOR_LINE / 8; n++)
+        v->monitor_seen[n] = __atomic_load_n(&v->monitor_line[n], __ATOMIC_SEQ_CST);
+}
+
 /* Reserved hints are #GP(0), the address is checked like a byte load (SDM 2 MONITOR). */
 bool op_MONITOR(struct vcpu *v, const struct insn *i)
 {
@@ -312,13 +320,14 @@ bool op_MONITOR(struct vcpu *v, const struct insn *i)
     if (!seg_to_linear(v, (enum seg)i->seg, offset, 1, ACCESS_READ, &gla) ||
         !lin_probe_read(v, gla, 1))
         return false;
-    v->monitor_armed = true;
+    watch_line(v, tlb_read_ptr(v->tlb_now, gla, 1));
     return true;
 }
 
-/* A store to the monitored line cannot be seen by this engine, so MWAIT ends at once, as hardware
- * is free to do at any time (SDM 2 MWAIT: "implementation-dependent events"); with nothing armed it
- * is a NOP. Guests re-check their condition. */
+/* Stores are not watched: whoever sleeps here looks whether the line has changed since MONITOR. So
+ * a store of what was there already is not noticed; the sleep is short (platform->mwait_sleeps),
+ * as hardware may end MWAIT at any time (SDM 2 MWAIT: "implementation-dependent events"), and
+ * guests look at their condition again. With nothing armed it is a NOP. */
 bool op_MWAIT(struct vcpu *v, const struct insn *i)
 {
     (void)i;
@@ -326,6 +335,10 @@ bool op_MWAIT(struct vcpu *v, const struct insn *i)
         return false;
     if ((u32)v->gpr[RCX] & ~1u)
         return raise_gp(v, 0);
+    if (v->monitor_armed && v->monitor_line && v->platform->mwait_sleeps && !vcpu_monitor_hit(v)) {
+        v->activity = ACTIVITY_MWAIT;
+        vcpu_signal(v, EVENT_TRAP);
+    }
     v->monitor_armed = false;
     return true;
 }

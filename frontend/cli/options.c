@@ -464,6 +464,8 @@ static const struct {
     {"int", LOG_INT, "exceptions and interrupts as they are delivered"},
     {"mmio", LOG_MMIO, "every access to a device register"},
     {"hv1", LOG_HV1, "Hv#1's CPUID leaves, MSRs and hypercalls by name"},
+    {"contention", LOG_CONTENTION,
+     "at the end, how long each processor held and waited for the device lock, and for others"},
     {"guest_errors", LOG_GUEST, "misuse of devices by the guest"},
 };
 

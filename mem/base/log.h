@@ -13,14 +13,15 @@
 
 /* Trace categories, the words of -d. */
 enum log_category {
-    LOG_IN_ASM = 1u << 0,  /* in_asm: each instruction as it is first decoded */
-    LOG_INT = 1u << 1,     /* int: exceptions and interrupts as they are delivered */
-    LOG_MMIO = 1u << 2,    /* mmio: every access to a device register, memory or port */
-    LOG_CPU = 1u << 3,     /* cpu: registers before each executed instruction */
-    LOG_GUEST = 1u << 4,   /* guest_errors: misuse of devices by the guest */
-    LOG_EXEC = 1u << 5,    /* exec: the address of each executed instruction */
-    LOG_OUT_ASM = 1u << 6, /* out_asm: guest and host code of each block when it is translated */
-    LOG_HV1 = 1u << 7,     /* hv1: Hv#1's CPUID leaves, MSRs and hypercalls by name */
+    LOG_IN_ASM = 1u << 0,     /* in_asm: each instruction as it is first decoded */
+    LOG_INT = 1u << 1,        /* int: exceptions and interrupts as they are delivered */
+    LOG_MMIO = 1u << 2,       /* mmio: every access to a device register, memory or port */
+    LOG_CPU = 1u << 3,        /* cpu: registers before each executed instruction */
+    LOG_GUEST = 1u << 4,      /* guest_errors: misuse of devices by the guest */
+    LOG_EXEC = 1u << 5,       /* exec: the address of each executed instruction */
+    LOG_OUT_ASM = 1u << 6,    /* out_asm: guest and host code of each block when it is translated */
+    LOG_HV1 = 1u << 7,        /* hv1: Hv#1's CPUID leaves, MSRs and hypercalls by name */
+    LOG_CONTENTION = 1u << 8, /* contention: at the end, what processors waited for each other */
 };
 
 struct log {

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import debian
 
-QUICK = {"integer": 6, "fp": 12, "system": 6}
-GROUPS = ("integer", "fp", "system")
+QUICK = {"integer": 6, "fp": 12, "system": 6, "smp": 6}
+GROUPS = ("integer", "fp", "system", "smp")
+PROCESSORS = {"smp": 2}  # of the guest; the other groups have one
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ PROGRAMS = [
     Program("signal", "system", 1280, "raise and return from the handler"),
     Program("mmap", "system", 240, "map, touch, protect, unmap"),
     Program("smc", "system", 5000, "generated code that is rewritten while it runs"),
+    Program("alone", "smp", 4000, "pure computation, one thread"),
+    Program("both", "smp", 4000, "the same by each of two threads"),
+    Program("spin", "smp", 4000, "a spin lock that two threads want"),
+    Program("mutex", "smp", 4000, "a mutex that two threads want"),
+    Program("futex", "smp", 240, "two threads wake each other"),
+    Program("pipe2", "smp", 240, "eight bytes to a process on the other processor and back"),
+    Program("fault2", "smp", 60, "1024 first touches of a page, by two threads"),
+    Program("mmap2", "smp", 120, "map, touch, protect, unmap, by two threads"),
 ]
 
 
@@ -80,8 +89,15 @@ TARGETS = [
     Target("boot/qemu", "boot to init, Lockstep / QEMU", False, 0.7, 0.4),
     Target("system/qemu", "other system programs, Lockstep / QEMU", False, 0.7, 0.4),
     Target("smc/qemu", "self-rewriting code, Lockstep / QEMU", False, 0.5, 0.1),
+    Target("smp/speedup", "two threads of computation, times one", True, 1.95, 1.95),
+    Target("smp/qemu", "smp, times faster than QEMU", True, 2, 3),
+    Target("smp/slowest", "slowest smp program, times faster than QEMU", True, 1, 1.5),
     Target("memory", "MiB beyond guest RAM, Debian booted", False, 150, 80),
 ]
+
+
+def processors(program):
+    return PROCESSORS.get(program.group, 1)
 
 
 def quick(program):

@@ -28,6 +28,8 @@ PACKAGES = {
     "gzip": ("bin", ["gzip"]),
     "openssl": ("bin", ["openssl"]),
     "sqlite3": ("bin", ["sqlite3"]),
+    "liblzma5": ("lib", ["liblzma.so.5"]),
+    "xz-utils": ("bin", ["bin/xz"]),
     "cpp-12": ("bin", ["cc1"]),
     "python3.11-minimal": ("bin", ["bin/python3.11"]),
     "libpython3.11-minimal": ("usr/lib", ["usr/lib/python3.11"]),
@@ -38,7 +40,7 @@ PRIME = f"{2 ** 1279 - 1:x}"  # Mersenne's 15th
 @dataclass(frozen=True)
 class Real:
     """words: the command, with {n} for the number of rounds. make: writes the input file data/NAME-n
-    that {input} stands for."""
+    that {input} stands for. prefix: words before the dynamic linker."""
     name: str
     group: str
     count: int
@@ -46,6 +48,7 @@ class Real:
     packages: tuple
     words: tuple
     make: object = None
+    prefix: tuple = ()
 
     def rounds(self, scale):
         return max(1, round(self.count * scale))
@@ -58,7 +61,7 @@ class Real:
         words = [w.format(n=n, input=self.input(scale)) for w in self.words]
         if words[-1] == "REPEAT":  # the argument before it, once per round
             words = words[:-1] + [words[-2]] * (n - 1)
-        return ["lib/ld-linux-x86-64.so.2", "--library-path", "lib", *words]
+        return [*self.prefix, "lib/ld-linux-x86-64.so.2", "--library-path", "lib", *words]
 
 
 def text(path, n):
@@ -135,13 +138,14 @@ PYTHON = Real("python3", "integer", 250, "pure Python: strings, dictionaries, ob
      (*LIBC, "zlib1g", "libexpat1", "python3.11-minimal", "libpython3.11-minimal"),
      ("bin/python3.11", "-SsB", "{input}", "{n}"), workload)
 
+CC1_PACKAGES = (*LIBC, "zlib1g", "libgmp10", "libmpfr6", "libmpc3", "libisl23", "libzstd1", "cpp-12")
+CC1 = ("bin/cc1", "-quiet", "-fpreprocessed", "-O2", "{input}.i", "-o", "-")
+
 PROGRAMS = [
     Real("gzip", "integer", 160, "gzip -6 of text", (*LIBC, "gzip"),
          ("bin/gzip", "-6nc", "{input}"), text),
     PYTHON,
-    Real("gcc", "integer", 34, "cc1 -O2, the compiler proper of GCC 12",
-         (*LIBC, "zlib1g", "libgmp10", "libmpfr6", "libmpc3", "libisl23", "libzstd1", "cpp-12"),
-         ("bin/cc1", "-quiet", "-fpreprocessed", "-O2", "{input}.i", "-o", "-"), c_source),
+    Real("gcc", "integer", 34, "cc1 -O2, the compiler proper of GCC 12", CC1_PACKAGES, CC1, c_source),
     Real("openssl-kdf", "integer", 450, "openssl kdf PBKDF2 with BLAKE2b",
          (*LIBC, "libssl3", "openssl"),
          ("bin/openssl", "kdf", "-keylen", "32", "-kdfopt", "digest:BLAKE2B-512", "-kdfopt",
@@ -151,6 +155,10 @@ PROGRAMS = [
     Real("sqlite", "integer", 180, "sqlite3 in memory: insert, index, join, group, update",
          (*LIBC, "zlib1g", "libsqlite3-0", "libreadline8", "libtinfo6", "sqlite3"),
          ("bin/sqlite3", "-batch", ":memory:", ".read {input}"), sql),
+    Real("gcc2", "smp", 10, "cc1 -O2 twice at the same time", CC1_PACKAGES, CC1, c_source,
+         ("bin/programs", "twice")),
+    Real("xz2", "smp", 60, "xz -T2 of text", (*LIBC, "liblzma5", "xz-utils"),
+         ("bin/xz", "-T2", "-1", "--block-size=256KiB", "-c", "{input}"), text),
 ]
 
 

@@ -76,24 +76,28 @@ class Engine:
         self.name, self.command, self.image, self.emulator = name, command, image, emulator
         self.prefix = ["chrt", "-f", str(MEASURED_PRIORITY)] if real_time else []
 
-    def arguments(self, boot_only):
+    def arguments(self, processors):
+        """processors: of the guest, or 0 for a boot without programs."""
+        programs = self.image.lists.get(processors, "")
         if not self.emulator:
-            return [*self.prefix, str(self.image.root / "init"), "list"]
-        initrd = self.image.base if boot_only else self.image.initrd
+            return [*self.prefix, str(self.image.root / "init"), programs]
+        initrd = self.image.initrd if processors else self.image.base
         return [*self.prefix, *self.command, "-m", str(self.RAM_MIB), "-nodefaults", "-display", "none",
-                "-serial", "stdio", "-no-reboot", "-kernel", str(self.image.kernel),
-                "-initrd", str(initrd), "-append", "console=ttyS0 quiet"]
+                "-serial", "stdio", "-no-reboot", "-smp", str(max(1, processors)),
+                "-kernel", str(self.image.kernel), "-initrd", str(initrd),
+                "-append", f"console=ttyS0 quiet -- {programs}"]
 
-    def run(self, timeout, boot_only=False):
-        """One boot, or one native run. timeout: seconds without a marker after which it is given up."""
-        arguments = self.arguments(boot_only)
+    def run(self, timeout, processors=0):
+        """One boot, or one native run, of the programs for so many processors; with 0 only until init
+        runs. timeout: seconds without a marker after which it is given up."""
+        arguments = self.arguments(processors)
         with tempfile.TemporaryFile() as errors:
             start = time.monotonic()
             process = subprocess.Popen(arguments, cwd=self.image.root, stdin=subprocess.DEVNULL,
                                        stdout=subprocess.PIPE, stderr=errors)
             reader = Reader(process, start, timeout)
             try:
-                reader.read(self.RAM_MIB << 20 if boot_only else 0)
+                reader.read(0 if processors else self.RAM_MIB << 20)
             except Failure as e:
                 errors.seek(0)
                 said = (bytes(reader.seen[-400:]) + errors.read()[-2000:]).decode(errors="replace")

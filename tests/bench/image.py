@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 
 import debian
+from catalogue import processors
 from host import HERE, SOURCE, apt, call, guest
 
-SOURCES = ["programs", "data", "codec", "control", "fp", "vector", "system", "smc"]
+SOURCES = ["programs", "data", "codec", "control", "fp", "vector", "system", "smc", "smp"]
 CFLAGS = ["-O2", "-g0", "-fno-math-errno", "-static"]
 
 
@@ -46,18 +47,21 @@ def archive(root, to, names):
 
 class Image:
     """The files of one run of the benchmark: a root directory for the native programs, and an
-    initramfs with the same contents for the emulators."""
+    initramfs with the same contents for the emulators. lists: number of processors to the name of the
+    list of programs for a guest with so many."""
 
     def __init__(self, work, programs, scale):
         self.root = work / "root"
         self.kernel = kernel()
         compile_programs(self.root)
         (self.root / "tmp").mkdir(exist_ok=True)
-        lines = [f"{i}\t" + "\t".join(p.command(scale)) for i, p in enumerate(programs)]
-        self.list = self.root / "list"
-        self.list.write_text("\n".join(lines) + "\n")
+        self.lists = {n: f"list-{n}" for n in sorted({processors(p) for p in programs})}
+        for n, file in self.lists.items():
+            (self.root / file).write_text("".join(
+                f"{i}\t" + "\t".join(p.command(scale)) + "\n"
+                for i, p in enumerate(programs) if processors(p) == n))
         self.base = archive(self.root, work / "base.cpio", ["init", "bin/programs", "tmp"])
         self.initrd = work / "initrd.cpio"
         more = archive(self.root, work / "list.cpio",
-                       ["list", *debian.prepare(programs, scale, self.root, work)])
+                       [*self.lists.values(), *debian.prepare(programs, scale, self.root, work)])
         self.initrd.write_bytes(self.base.read_bytes() + more.read_bytes())

@@ -49,6 +49,12 @@ def means(results):
     return answer
 
 
+def speedup(by_name, engine="lockstep"):
+    """How much more two threads do than one in the same time: both does twice the work of alone."""
+    one, two = (by_name[name].best.get(engine) if name in by_name else None for name in ("alone", "both"))
+    return ratio(2 * one if one else None, two)
+
+
 def summary(results, memory):
     """The values that the targets name; those that were not measured are None."""
     by_name = {r.program.name: r for r in results}
@@ -65,6 +71,9 @@ def summary(results, memory):
             "fp/qemu": by_group["fp"]["times_faster_than_qemu"],
             "boot/qemu": to_qemu("boot"), "smc/qemu": to_qemu("smc"),
             "system/qemu": ratio(1, geometric_mean(r.faster_than_qemu for r in other)),
+            "smp/speedup": speedup(by_name), "smp/qemu": by_group["smp"]["times_faster_than_qemu"],
+            "smp/slowest": min((r.faster_than_qemu for r in results
+                                if r.program.group == "smp" and r.faster_than_qemu), default=None),
             "memory": memory.get("lockstep")}
 
 

@@ -21,7 +21,9 @@ RESULTS = [result("a", "integer", [1.0, 1.5], [2.0, 2.2], [8.0, 9.0]),
            result("sha", "fp", [1.0], [1.5], []),
            result("boot", "system", [], [1.0], [4.0]),
            result("fork", "system", [1.0], [3.0], [2.0]),
-           result("smc", "system", [1.0], [2.0], [20.0])]
+           result("smc", "system", [1.0], [2.0], [20.0]),
+           result("alone", "smp", [1.0], [2.0, 2.1], [6.0]),
+           result("both", "smp", [1.0], [2.5, 2.0], [3.0])]
 
 
 class Figures(unittest.TestCase):
@@ -46,6 +48,13 @@ class Figures(unittest.TestCase):
         self.assertAlmostEqual(values["system/qemu"], 1.5)
         self.assertEqual(values["memory"], 100)
 
+    def test_speedup_by_two_threads(self):
+        values = report.summary(RESULTS, {})
+        self.assertAlmostEqual(values["smp/speedup"], 2)
+        self.assertAlmostEqual(values["smp/slowest"], 1.5)
+        self.assertAlmostEqual(values["smp/qemu"], (3 * 1.5) ** 0.5)
+        self.assertIsNone(report.summary(RESULTS[:1], {})["smp/speedup"])
+
     def test_every_target_has_a_value(self):
         self.assertEqual(set(report.summary(RESULTS, {})), {t.key for t in catalogue.TARGETS})
 
@@ -69,7 +78,7 @@ class Figures(unittest.TestCase):
         facts = {"host_cpu": "<cpu>", "date": "2026-01-01", "load_average": [0.5, 0, 0],
                  "lockstep": "lockstep", "lockstep_engine": "jit", "qemu": None}
         svg = chart.draw(RESULTS, facts)
-        self.assertEqual(svg.count('height="9"'), 9)
+        self.assertEqual(svg.count('height="9"'), 13)
         self.assertIn("&lt;cpu&gt;", svg)
         self.assertIn("lockstep 1.00 s, qemu 4.00 s", svg)
 
@@ -79,6 +88,10 @@ class Catalogue(unittest.TestCase):
         names = [p.name for p in catalogue.PROGRAMS]
         self.assertEqual(len(names), len(set(names)))
         self.assertLessEqual({p.group for p in catalogue.PROGRAMS}, set(catalogue.GROUPS))
+
+    def test_processors_follow_from_the_group(self):
+        self.assertEqual({catalogue.processors(p) for p in catalogue.PROGRAMS if p.group == "smp"}, {2})
+        self.assertEqual({catalogue.processors(p) for p in catalogue.PROGRAMS if p.group != "smp"}, {1})
 
     def test_commands_scale_and_fit_the_driver(self):
         for p in catalogue.PROGRAMS:

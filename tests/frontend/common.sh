@@ -8,7 +8,7 @@ failures=0 checks=0
 
 # In the order of tests/machine/guests.asm.
 guest_names=(exit power_off triple_fault reset_cf9 reset_92 reset_8042 reset_triple halt screen echo
-    work spin sleep smp hello power_button a20 smp_reset fpu fault_loop)
+    work spin sleep smp hello power_button a20 smp_reset fpu fault_loop mwait)
 
 # guest NAME: prints the path of a BIOS image that runs it.
 guest() {

@@ -244,6 +244,8 @@ START_TEST(traces)
     accept("-d in_asm,int,mmio -D log");
     ck_assert_uint_eq(o.log_categories, LOG_IN_ASM | LOG_INT | LOG_MMIO);
     ck_assert_str_eq(o.log_file, "log");
+    accept("-d contention");
+    ck_assert_uint_eq(o.log_categories, LOG_CONTENTION);
     accept("-d cpu -d exec");
     ck_assert_uint_eq(o.log_categories & LOG_EXEC, LOG_EXEC);
     refuse("-d in_asm,,int");

@@ -255,6 +255,83 @@ static void wake_halted(u32 cpu)
     }
 }
 
+/* -- MONITOR and MWAIT -- */
+
+static volatile struct {
+    u32 value;
+    u32 pad[31];
+} bell[2];
+
+/* Sleeps, as often as MWAIT ends, until the word has the value. */
+static void await(volatile u32 *word, u32 value)
+{
+    while (*word != value) {
+        asm volatile("monitor" ::"a"(word), "c"(0), "d"(0));
+        if (*word == value)
+            break;
+        asm volatile("mwait" ::"a"(0), "c"(0) : "memory");
+    }
+}
+
+/* Processors 0 and 1 wake each other by stores; now and then one comes late. */
+static void store_to_line(u32 cpu)
+{
+    team_barrier(cpus);
+    for (u32 n = 1; n <= rounds / 32 && cpu < 2; n++) {
+        for (u32 late = 0; late < (n % 8 == 0 ? 2000 : 0); late++)
+            pause();
+        if (cpu == 0)
+            bell[1].value = n;
+        await(&bell[cpu].value, n);
+        if (cpu == 1)
+            bell[0].value = n;
+    }
+}
+
+/* Processor 1 sleeps on a line that nobody writes until an interrupt comes. */
+static void interrupt_mwait(u32 cpu)
+{
+    team_barrier(cpus);
+    for (u32 n = 1; n <= rounds / 32; n++) {
+        if (cpu == 1) {
+            u32 before = received[cpu].count;
+
+            atomic_add(&woken, 1);
+            while (received[cpu].count == before) {
+                asm volatile("monitor" ::"a"(&bell[0]), "c"(0), "d"(0));
+                asm volatile("sti; mwait; cli" ::"a"(0), "c"(0) : "memory");
+            }
+        } else if (!cpu) {
+            while (woken < n)
+                pause();
+            team_ipi(team_apic_id(1), VECTOR_COUNT);
+        }
+    }
+}
+
+static bool has_monitor(void)
+{
+    return cpuid(1, 0).c & BIT(3);
+}
+
+static void monitored_lines(void)
+{
+    u32 before = received[1].count;
+
+    group_begin("MONITOR and MWAIT");
+    if (!has_monitor()) {
+        check_skip("MWAIT", "not offered");
+        group_end();
+        return;
+    }
+    team_run(cpus, store_to_line);
+    check_eq(bell[0].value, rounds / 32, "a store ends it");
+    woken = 0;
+    team_run(cpus, interrupt_mwait);
+    check_eq(received[1].count - before, rounds / 32, "an interrupt ends it");
+    group_end();
+}
+
 static void nmi_others(u32 cpu)
 {
     enum { ICR = 0x300, NMI_TO_OTHERS = 0xc4400 };
@@ -332,4 +409,5 @@ void guest_main(void)
     cross_modifying();
     shoot_down();
     interrupts();
+    monitored_lines();
 }

@@ -46,7 +46,7 @@ table:
     dw guest_exit, guest_power_off, guest_triple_fault, guest_reset_cf9, guest_reset_92
     dw guest_reset_8042, guest_reset_triple, guest_halt, guest_screen, guest_echo, guest_work
     dw guest_spin, guest_sleep, guest_smp, guest_hello, guest_power_button, guest_a20
-    dw guest_smp_reset, guest_fpu, guest_fault_loop
+    dw guest_smp_reset, guest_fpu, guest_fault_loop, guest_mwait
 
 ; Ends with the code in AL.
 quit:
@@ -478,6 +478,19 @@ guest_fault_loop:
     mov ss, ax
 .ud:
     ud2
+
+; Waits for ever for a store to a line that nobody writes, as often as MWAIT ends.
+guest_mwait:
+    xor ax, ax
+    mov ds, ax
+    xor ecx, ecx
+    xor edx, edx
+.wait:
+    mov eax, 0x700
+    monitor
+    xor eax, eax
+    mwait
+    jmp .wait
 
     times 0xffe0 - ($ - $$) db 0
 GUEST_SELECT: dd 0

@@ -40,6 +40,7 @@ enum guest {
     GUEST_SMP_RESET,
     GUEST_FPU,
     GUEST_FAULT_LOOP,
+    GUEST_MWAIT,
 };
 
 enum { GUEST_IMAGE_SIZE = 0x10000, GUEST_AT_SELECT = 0xffe0, GUEST_AT_PARAMETER = 0xffe4 };

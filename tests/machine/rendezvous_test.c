@@ -431,6 +431,77 @@ START_TEST(who_is_outside_is_not_waited_for)
 }
 END_TEST
 
+/* Thread 0 keeps the device lock until thread 1 has waited for it for two milliseconds. */
+static void *keep_waiting(void *opaque)
+{
+    struct participant *p = opaque;
+
+    rendezvous_enter(&r, p);
+    if (p->vcpu->index == 0) {
+        rendezvous_lock(&r, p);
+        rendezvous_lock(&r, p);
+        __atomic_store_n(&lent, 0, __ATOMIC_SEQ_CST);
+        while (!__atomic_load_n(&r.members[1].contention.contended, __ATOMIC_SEQ_CST))
+            usleep(100);
+        usleep(2000);
+        rendezvous_unlock(&r);
+        rendezvous_unlock(&r);
+    } else if (p->vcpu->index == 1) {
+        while (__atomic_load_n(&lent, __ATOMIC_SEQ_CST))
+            usleep(100);
+        rendezvous_lock(&r, p);
+        rendezvous_exclusive_begin(&r, p);
+        rendezvous_exclusive_end(&r, p);
+        rendezvous_unlock(&r);
+    }
+    rendezvous_leave(&r, p);
+    return NULL;
+}
+
+static void check_report(void)
+{
+    struct log log = {.categories = LOG_CONTENTION};
+    size_t size, lines = 0;
+    char *text;
+
+    log.sink = open_memstream(&text, &size);
+    rendezvous_report(&r, &log, 1000000000);
+    fclose(log.sink);
+    for (size_t at = 0; at < size; at++)
+        lines += text[at] == '\n';
+    ck_assert_uint_eq(lines, 1 + THREADS);
+    ck_assert_ptr_nonnull(strstr(text, "processor 0: device lock taken 1 times, held "));
+    free(text);
+}
+
+START_TEST(profile_counts_what_threads_wait_for)
+{
+    const struct contention *c;
+
+    r.profiling = true;
+    run_threads(keep_waiting);
+    c = &r.members[0].contention;
+    ck_assert_uint_eq(c->taken, 1);
+    ck_assert_uint_eq(c->contended, 0);
+    ck_assert_uint_ge(c->held, 2000000);
+    c = &r.members[1].contention;
+    ck_assert_uint_eq(c->taken, 1);
+    ck_assert_uint_ge(c->contended, 1);
+    ck_assert_uint_ge(c->lock_waited, 2000000);
+    ck_assert_uint_eq(c->exclusive, 1);
+    ck_assert_uint_eq(r.members[2].contention.taken, 0);
+    check_report();
+}
+END_TEST
+
+START_TEST(without_a_profile_there_is_no_report)
+{
+    struct log log = {.sink = NULL};
+
+    rendezvous_report(&r, &log, 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("rendezvous");
@@ -446,6 +517,8 @@ int main(void)
     tcase_add_test(tc, finish_waits_for_the_end_of_instructions);
     tcase_add_test(tc, nobody_waits_for_ever);
     tcase_add_test(tc, who_is_outside_is_not_waited_for);
+    tcase_add_test(tc, profile_counts_what_threads_wait_for);
+    tcase_add_test(tc, without_a_profile_there_is_no_report);
     suite_add_tcase(suite, tc);
     return suite_run(suite);
 }

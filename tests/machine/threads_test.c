@@ -84,6 +84,29 @@ START_TEST(halted_processors_cost_nothing)
 }
 END_TEST
 
+/* MWAIT sleeps until its line changes, looking at it now and then. */
+START_TEST(mwait_gives_the_host_processor_back)
+{
+    static const enum engine_kind engines[] = {ENGINE_INTERP, ENGINE_JIT};
+
+    for (size_t n = 0; n < ARRAY_SIZE(engines); n++) {
+        struct guest_machine g;
+        pthread_t thread;
+        u64 before;
+
+        prepare(&g, GUEST_MWAIT, 2);
+        g.config.engine = engines[n];
+        guest_create(&g);
+        pthread_create(&thread, NULL, stop_later, g.machine);
+        before = thread_ns();
+        guest_run(&g, END_STOPPED);
+        ck_assert_uint_lt(thread_ns() - before, 60000000);
+        pthread_join(thread, NULL);
+        guest_destroy(&g);
+    }
+}
+END_TEST
+
 START_TEST(the_most_processors_there_can_be)
 {
     struct guest_machine g;
@@ -105,6 +128,7 @@ int main(void)
     tcase_add_test(tc, counted_and_checked_machines_run_in_turn);
     tcase_add_test(tc, stops_and_goes_on_many_times);
     tcase_add_test(tc, halted_processors_cost_nothing);
+    tcase_add_test(tc, mwait_gives_the_host_processor_back);
     tcase_add_test(tc, the_most_processors_there_can_be);
     suite_add_tcase(suite, tc);
     return suite_run(suite);

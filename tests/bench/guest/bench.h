@@ -40,6 +40,17 @@ u64 bench_fileread(u64 count);
 u64 bench_signal(u64 count);
 u64 bench_mmap(u64 count);
 u64 bench_smc(u64 count);
+u64 bench_alone(u64 count);
+u64 bench_both(u64 count);
+u64 bench_spin(u64 count);
+u64 bench_mutex(u64 count);
+u64 bench_futex(u64 count);
+u64 bench_pipe2(u64 count);
+u64 bench_fault2(u64 count);
+u64 bench_mmap2(u64 count);
+// Runs a command twice at the same time, on a processor each, and prints the output of both.
+// Returns the exit status.
+int bench_twice(char **words);
 
 // Ends the program with a message when something that must hold does not.
 static inline void expect(int truth, const char *what)

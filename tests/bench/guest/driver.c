@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Runs the programs of a list one after the other and tells whoever reads its output when each
 // starts and ends. As process 1 of the guest it talks to the serial port and powers off at the end;
-// on the host it is started with standard output on a pipe: driver LIST.
+// on the host it is started with standard output on a pipe: driver LIST. Without LIST the file is
+// list.
 //
 // Lines of the list: number, then the words of the command, separated by tabs.
 // Lines of the output: "@I" at the start, "@B n" and "@E n status" around each program, "@O n hash
@@ -108,7 +109,7 @@ int main(int argc, char **argv)
     if (getpid() == 1)
         become_init();
     say("@I\n");
-    FILE *list = fopen(argc > 1 && getpid() != 1 ? argv[1] : "list", "re");
+    FILE *list = fopen(argc > 1 ? argv[1] : "list", "re");
     // Without a list only the boot is measured: the host looks at this machine and then ends it.
     while (list == NULL && getpid() == 1)
         pause();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The benchmark's own programs in one file: programs NAME COUNT. Prints the checksum.
+// The benchmark's own programs in one file: programs NAME COUNT prints the checksum; programs twice
+// COMMAND... runs another program on two processors.
 #include "bench.h"
 
 static const struct {
@@ -30,6 +31,14 @@ static const struct {
     {"signal", bench_signal},
     {"mmap", bench_mmap},
     {"smc", bench_smc},
+    {"alone", bench_alone},
+    {"both", bench_both},
+    {"spin", bench_spin},
+    {"mutex", bench_mutex},
+    {"futex", bench_futex},
+    {"pipe2", bench_pipe2},
+    {"fault2", bench_fault2},
+    {"mmap2", bench_mmap2},
 };
 
 int main(int argc, char **argv)
@@ -38,6 +47,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; count > 0 && i < sizeof(programs) / sizeof(programs[0]); i++)
         if (strcmp(argv[1], programs[i].name) == 0)
             return printf("%016llx\n", (unsigned long long)programs[i].run(count)) < 0;
-    fprintf(stderr, "usage: programs NAME COUNT\n");
+    if (argc > 2 && strcmp(argv[1], "twice") == 0)
+        return bench_twice(argv + 2);
+    fprintf(stderr, "usage: programs NAME COUNT, or programs twice COMMAND...\n");
     return 1;
 }
