@@ -50,7 +50,7 @@ enum {
     PAGE_BUCKETS = 1 << 12,
     REGIONS = 8,
     DEAD_VERSIONS = 4,    /* of a block that are kept to be found again */
-    JUMP_CACHE = 1 << 13, /* entries */
+    JUMP_CACHE = 1 << 15, /* entries */
     JUMP_CACHES = 8,      /* modes with a jump cache of their own */
     BLOCK_INSNS = 64,
     SAMPLES = 64,

@@ -20,30 +20,6 @@ void lower_call(struct translator *t, const struct jit_insn *ji)
     t->vectors = t->x87 = false;
 }
 
-/* Where flags are wanted first decides what the entries do: a block that begins with a check saves
- * the host's flags unless they are in JF already, one that needs them loads them from JF. */
-static void emit_entries(struct translator *t, const struct jit_insn *insns, unsigned count)
-{
-    enum flag_use use = FLAG_NEUTRAL;
-
-    for (unsigned n = 0; n < count && use == FLAG_NEUTRAL; n++)
-        use = lower_first_use(t, &insns[n].insn);
-    if (use == FLAG_DESTROYS || t->j->options.counted || t->block->beyond) {
-        t->block->entry_host = emit_here(t->e);
-        t->flags = FLAGS_HOST;
-        lower_save_flags(t);
-        t->block->entry_saved = emit_here(t->e);
-        return;
-    }
-    t->block->entry_saved = emit_here(t->e);
-    if (use != FLAG_SETS_ALL) {
-        t->flags = FLAGS_SAVED;
-        lower_need_flags(t);
-    }
-    t->block->entry_host = emit_here(t->e);
-    t->flags = FLAGS_HOST;
-}
-
 /* Counted: RIP is looked at again, by the run loop. */
 static void emit_leave(struct translator *t, u8 *const from[], unsigned count, u64 exit)
 {
@@ -100,17 +76,39 @@ static unsigned emit_beyond(struct translator *t, const struct jit_insn *ji,
     return 4;
 }
 
-/* The entry for who comes from another page: this one must be mapped, to the memory that was
- * translated. */
-static void emit_guard(struct translator *t, const u8 *hva)
+/* Where flags are wanted first decides what the entries do: a block that begins with a check saves
+ * the host's flags unless they are in JF already, one that needs them loads them from JF. Who comes
+ * from another page, with flags in JF, finds out first whether this one is mapped, to the memory
+ * that was translated; else: two jumps elsewhere. That is next to the block's start, as it is in
+ * use as often. */
+static void emit_entries(struct translator *t, const struct jit_insn *insns, unsigned count,
+                         u8 *elsewhere[2])
 {
-    u8 *elsewhere[2];
+    struct jit_block *block = t->block;
+    const u8 *page = t->v->ram->hva + (block->key & PAGE_MASK);
+    enum flag_use use = FLAG_NEUTRAL;
+    u8 *over;
 
-    t->block->entry_guarded = emit_here(t->e);
-    emit_mapped(t, jit_linear(t->block, t->block->rip) & PAGE_MASK,
-                (const u8 *)((u64)hva & PAGE_MASK), elsewhere);
-    emit_jmp(t->e, t->block->entry_saved);
-    emit_leave(t, elsewhere, 2, t->j->exit_lookup);
+    block->entry_guarded = emit_here(t->e);
+    emit_mapped(t, jit_linear(block, block->rip) & PAGE_MASK, page, elsewhere);
+    for (unsigned n = 0; n < count && use == FLAG_NEUTRAL; n++)
+        use = lower_first_use(t, &insns[n].insn);
+    if (use == FLAG_DESTROYS || t->j->options.counted || block->beyond) {
+        over = emit_jmp_short(t->e);
+        block->entry_host = emit_here(t->e);
+        t->flags = FLAGS_HOST;
+        lower_save_flags(t);
+        emit_land_short(t->e, over);
+        block->entry_saved = emit_here(t->e);
+        return;
+    }
+    block->entry_saved = emit_here(t->e);
+    if (use != FLAG_SETS_ALL) {
+        t->flags = FLAGS_SAVED;
+        lower_need_flags(t);
+    }
+    block->entry_host = emit_here(t->e);
+    t->flags = FLAGS_HOST;
 }
 
 /* Instructions that go on with the next one. */
@@ -266,13 +264,13 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
 {
     struct jit_block *block = t->block;
     const u8 *start = t->e->at;
-    u8 *out = NULL, *elsewhere[CROSS_JUMPS];
+    u8 *out = NULL, *unmapped[2], *elsewhere[CROSS_JUMPS];
     unsigned jumps = 0;
 
     if (!block->beyond) /* the check is due in each turn */
         lower_loop_find(t, insns, block->count);
     lower_group_accesses(t, insns, block->count);
-    emit_entries(t, insns, block->count);
+    emit_entries(t, insns, block->count, unmapped);
     if (block->beyond)
         jumps = emit_beyond(t, insns, elsewhere);
     if (t->j->options.counted)
@@ -286,7 +284,7 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
     lower_misses(t);
     lower_exits(t);
     lower_loop_leave(t);
-    emit_guard(t, t->j->v->ram->hva + block->key);
+    emit_leave(t, unmapped, 2, t->j->exit_lookup);
     if (out)
         emit_leave(t, &out, 1, t->j->exit_leave);
     if (jumps)

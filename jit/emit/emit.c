@@ -254,6 +254,20 @@ u8 *emit_jmp_patchable(struct emit *e, u64 target)
     return put_rel32(e, target);
 }
 
+u8 *emit_jmp_short(struct emit *e)
+{
+    u8 *at = e->end - e->at < 2 ? e->end - 1 : e->at + 1;
+
+    put(e, 0xeb);
+    put(e, 0);
+    return at;
+}
+
+void emit_land_short(struct emit *e, u8 *rel8)
+{
+    *rel8 = (u8)(e->at - (rel8 + 1));
+}
+
 void emit_call(struct emit *e, u64 target)
 {
     put(e, 0xe8);

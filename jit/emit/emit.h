@@ -106,6 +106,9 @@ void emit_call(struct emit *e, u64 target);
 /* Returns where the rel32 is written, for emit_patch(). */
 u8 *emit_jcc(struct emit *e, unsigned cc, u64 target);
 u8 *emit_jmp_patchable(struct emit *e, u64 target);
+/* A jump of at most 127 bytes, for emit_land_short() at its target. */
+u8 *emit_jmp_short(struct emit *e);
+void emit_land_short(struct emit *e, u8 *rel8);
 void emit_jmp_mem(struct emit *e, const struct emit_mem *m);
 /* Redirects a rel32. delta: as in struct emit. */
 void emit_patch(u8 *rel32, u64 delta, u64 target);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Integer instructions whose memory operand is not what their operand letters say: bit strings
- * (SDM 2A 3.1.1.9), direct offsets, XLAT, 16-byte compare-exchange.
+ * (SDM 2A 3.1.1.9), direct offsets, XLAT, 16-byte compare-exchange; and VZEROUPPER, which has none.
  */
 #include "jit/lower/lower.h"
 
@@ -158,6 +158,24 @@ static void lower_cmpxchg16b(struct translator *t, const struct jit_insn *ji)
     t->flags = FLAGS_HOST;
 }
 
+/* -- VZEROUPPER -- */
+
+/* Outside 64-bit mode it leaves registers 8 to 15 alone (SDM 2C "VZEROUPPER"), which the host's
+ * would not. */
+static bool zero_upper(const struct translator *t, const struct insn *i)
+{
+    const u32 needed = MODE_CODE64 | MODE_AVX;
+
+    return i->id == INSN_VZEROUPPER && (t->block->mode & needed) == needed &&
+           (t->j->options.optimisations & JIT_SIMD);
+}
+
+static void lower_zero_upper(struct translator *t)
+{
+    lower_want_vectors(t);
+    emit_bytes(t->e, "\xc5\xf8\x77", 3);
+}
+
 /* -- which -- */
 
 static bool ours(const struct translator *t, const struct insn *i)
@@ -166,6 +184,8 @@ static bool ours(const struct translator *t, const struct insn *i)
 
     bool code64 = t->block->mode & MODE_CODE64;
 
+    if (zero_upper(t, i))
+        return true;
     if (bit_string(i))
         return lower_can_address(t, i) && (!code64 || i->asz == 8 || i->seg < SEG_FS);
     if (i->id == INSN_XLAT)
@@ -180,7 +200,7 @@ bool lower_special_describe(const struct translator *t, const struct jit_insn *j
 
     if (!ours(t, i))
         return false;
-    if (bit_string(i))
+    if (bit_string(i) || i->id == INSN_VZEROUPPER)
         return true;
     effects->written = BIT(RAX);
     if (direct_offset(i))
@@ -202,6 +222,8 @@ bool lower_special(struct translator *t, const struct jit_insn *ji)
         lower_direct_offset(t, ji);
     else if (ji->insn.id == INSN_XLAT)
         lower_xlat(t, ji);
+    else if (ji->insn.id == INSN_VZEROUPPER)
+        lower_zero_upper(t);
     else
         lower_cmpxchg16b(t, ji);
     return true;

@@ -256,6 +256,34 @@ START_TEST(jumps_reach_and_are_redirected)
 }
 END_TEST
 
+START_TEST(short_jumps_land_where_they_are_told)
+{
+    u64 here;
+    u8 *rel8;
+
+    begin();
+    here = emit_here(&e);
+    rel8 = emit_jmp_short(&e);
+    emit_land_short(&e, rel8);
+    expect("jmp 0x%lx", here + 2);
+    begin();
+    rel8 = emit_jmp_short(&e);
+    emit_bytes(&e, buffer, 20);
+    emit_land_short(&e, rel8);
+    e.at = buffer + 2;
+    expect("jmp 0x%lx", here + 22);
+    for (unsigned size = 0; size < 2; size++) { /* too little room: nothing behind it is written */
+        memset(buffer, 0xee, sizeof(buffer));
+        begin();
+        e.at = buffer + 4;
+        e.end = e.at + size;
+        emit_land_short(&e, emit_jmp_short(&e));
+        ck_assert(e.overflow);
+        ck_assert_uint_eq(buffer[4 + size], 0xee);
+    }
+}
+END_TEST
+
 START_TEST(nothing_is_written_behind_the_end)
 {
     memset(buffer, 0xaa, sizeof(buffer));
@@ -301,6 +329,7 @@ int main(void)
     tcase_add_test(t, prefixes_come_in_order);
     tcase_add_test(t, evex_fields);
     tcase_add_test(t, jumps_reach_and_are_redirected);
+    tcase_add_test(t, short_jumps_land_where_they_are_told);
     tcase_add_test(t, nothing_is_written_behind_the_end);
     tcase_add_test(t, jumps_that_did_not_fit_are_patched_inside);
     return suite_run(s);

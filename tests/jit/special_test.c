@@ -188,6 +188,41 @@ START_TEST(all_are_inline)
 }
 END_TEST
 
+/* -- VZEROUPPER -- */
+
+static u64 calls_of_zero_upper(enum machine_mode mode)
+{
+    static const u8 code[] = {0x01, 0xc8, 0xc5, 0xf8, 0x77, /* add eax, ecx; vzeroupper */
+                              0x72, 0x00, 0xc5, 0xf8, 0x77};
+    struct dice d = {7};
+    u64 before;
+
+    start(mode, &d);
+    pair.interp.v->xcr0 = pair.jit.v->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+    for (unsigned n = 0; n < 16; n++)
+        for (unsigned q = 0; q < 4; q++) {
+            u64 value = dice_next(&d);
+
+            memcpy(pair.interp.v->fpu.zmm[n] + 8 * q, &value, 8);
+            memcpy(pair.jit.v->fpu.zmm[n] + 8 * q, &value, 8);
+        }
+    before = pair_stats(&pair).interpreted;
+    pair_execute(&pair, code, sizeof(code));
+    return state_calls(&pair, &before);
+}
+
+START_TEST(zero_upper)
+{
+    bool host_has_avx = __builtin_cpu_supports("avx");
+
+    ck_assert_uint_eq(calls_of_zero_upper(MACHINE_LONG), host_has_avx ? 1 : 3);
+    ck_assert_uint_eq(calls_of_zero_upper(MACHINE_USER64), host_has_avx ? 2 : 4);
+    ck_assert_uint_eq(load_le(pair.jit.v->fpu.zmm[15] + 16, 8), 0);
+    ck_assert_uint_eq(calls_of_zero_upper(MACHINE_COMPAT), 3);
+    ck_assert_uint_ne(load_le(pair.jit.v->fpu.zmm[15] + 16, 8), 0);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("special");
@@ -204,6 +239,7 @@ static Suite *suite(void)
     tcase_add_test(c, pushf);
     tcase_add_test(c, enter_and_leave);
     tcase_add_test(c, all_are_inline);
+    tcase_add_test(c, zero_upper);
     suite_add_tcase(s, c);
     return s;
 }
