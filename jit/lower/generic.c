@@ -22,6 +22,8 @@ struct plan {
     u8 reg_guest, rm_guest, vvvv_guest, plus_guest; /* general registers by field, or REG_NONE */
     u8 reg_vector, rm_vector, vvvv_vector;          /* vector and opmask registers by field */
     bool reg_written, rm_written, vvvv_written;
+    bool reg_fresh, rm_fresh; /* ... as a whole, and not read */
+    bool rm_any;              /* the instruction takes memory in its place */
 };
 
 static unsigned immediate_size(const struct insn *i, unsigned imm)
@@ -89,6 +91,7 @@ static bool plan_register(struct plan *p, const struct operand_info *info, const
                           unsigned n)
 {
     bool written = operand_written(p->row, n);
+    bool fresh = n == 0 && (p->row->traits & T_W) && i->osz >= 4 && info->file == FILE_GPR;
     unsigned guest;
 
     if (info->file == FILE_VEC || info->file == FILE_K || info->file == FILE_MMX)
@@ -98,10 +101,13 @@ static bool plan_register(struct plan *p, const struct operand_info *info, const
     case FIELD_REG:
         guest = p->reg_guest = i->reg;
         p->reg_written = written;
+        p->reg_fresh = fresh;
         break;
     case FIELD_RM:
         guest = p->rm_guest = i->rm;
         p->rm_written = written;
+        p->rm_fresh = fresh;
+        p->rm_any = !info->mod;
         break;
     case FIELD_VVVV:
         guest = p->vvvv_guest = i->vvvv;
@@ -110,6 +116,7 @@ static bool plan_register(struct plan *p, const struct operand_info *info, const
     case FIELD_OPCODE:
         guest = p->plus_guest = i->rm;
         p->rm_written = written;
+        p->rm_fresh = fresh;
         break;
     default: return false;
     }
@@ -216,14 +223,65 @@ static bool make_plan(const struct translator *t, const struct insn *i, struct p
 /* Registers of the rewritten instruction. */
 struct choice {
     unsigned reg, rm, vvvv;
+    bool memory;       /* m, in the place of rm */
     struct emit_mem m; /* the memory operand; T0 is its only scratch register */
 };
 
-static unsigned host_register(struct translator *t, unsigned guest, unsigned scratch)
+/* fresh: what it holds does not matter. */
+static unsigned host_register(struct translator *t, unsigned guest, unsigned scratch, bool fresh)
 {
     if (guest & REG_HIGH)
         return 4 + (guest & 3); /* AH, CH, DH, BH without REX */
+    if (fresh && host_of(guest) == HOST_NONE)
+        return scratch;
     return lower_use(t, guest, scratch);
+}
+
+static bool in_vcpu(unsigned guest)
+{
+    return guest != REG_NONE && !(guest & REG_HIGH) && host_of(guest) == HOST_NONE;
+}
+
+/* Bit strings reach beyond a memory operand, XCHG with memory locks, and half a register in memory
+ * would keep its upper half. */
+static bool takes_slot(const struct translator *t, const struct plan *p, const struct insn *i)
+{
+    unsigned op = p->row->key.opcode;
+    bool bit_string = p->row->key.map == MAP_0F && (op & 0xe7) == 0xa3;
+
+    return (t->j->options.optimisations & JIT_IN_PLACE) && p->rm_any && !p->native && !p->memory &&
+           p->row->key.space == SPACE_LEGACY && !bit_string &&
+           !(p->row->traits & (T_RW1 | T_LOCK_IMPLIED)) && (!p->rm_written || i->osz == 8);
+}
+
+/* The opcode with its two operands the other way round, for registers; 0: none. */
+static unsigned turned(const struct insn_row *row)
+{
+    unsigned op = row->key.opcode;
+
+    if (row->key.map != MAP_1B || row->key.space != SPACE_LEGACY)
+        return 0;
+    if ((op < 0x40 && (op & 7) < 4) || (op >= 0x88 && op <= 0x8b))
+        return op ^ 2;
+    return op == 0x84 || op == 0x85 ? op : 0; /* TEST */
+}
+
+/* A register in the vCPU is best in the r/m field. */
+static u32 choose_direction(const struct translator *t, struct plan *p)
+{
+    u32 opcode = p->row->key.opcode | (u32)p->row->key.map << 8;
+    struct plan was = *p;
+
+    if (!(t->j->options.optimisations & JIT_IN_PLACE) || !turned(p->row) || p->memory ||
+        !in_vcpu(p->reg_guest) || in_vcpu(p->rm_guest))
+        return opcode;
+    p->reg_guest = was.rm_guest;
+    p->reg_written = was.rm_written;
+    p->reg_fresh = was.rm_fresh;
+    p->rm_guest = was.reg_guest;
+    p->rm_written = was.reg_written;
+    p->rm_fresh = was.reg_fresh;
+    return turned(p->row);
 }
 
 /* The string compares of map 0F3A, opcodes 60-63, have implicit EAX and EDX. */
@@ -291,9 +349,9 @@ static void emit_vector_prefixed(struct translator *t, const struct plan *p, con
 }
 
 static void emit_legacy(struct translator *t, const struct plan *p, const struct insn *i,
-                        const struct choice *c)
+                        const struct choice *c, u32 opcode)
 {
-    u32 prefixes = prefixes_of(p, i), opcode = p->row->key.opcode | (u32)p->row->key.map << 8;
+    u32 prefixes = prefixes_of(p, i);
 
     if (opcode == 0x82) /* 64-bit code has not this alias of opcode 80 */
         opcode = 0x80;
@@ -302,28 +360,55 @@ static void emit_legacy(struct translator *t, const struct plan *p, const struct
         emit_op_plus(t->e, prefixes, opcode, c->rm);
     else if (!(i->flags & I_MODRM))
         emit_op_plus(t->e, prefixes, opcode & ~7u, opcode & 7);
-    else if (p->memory)
+    else if (c->memory)
         emit_op_mem(t->e, prefixes, opcode, &c->m, c->reg);
     else
         emit_op_reg(t->e, prefixes, opcode, c->rm, c->reg);
 }
 
+/* XOR or SUB of a register with itself: its value does not matter. */
+static bool clears(const struct plan *p, const struct insn *i)
+{
+    unsigned op = p->row->key.opcode;
+
+    return p->row->key.map == MAP_1B && p->row->key.space == SPACE_LEGACY && !p->memory &&
+           p->reg_guest == p->rm_guest && i->osz >= 4 &&
+           (op == 0x31 || op == 0x33 || op == 0x29 || op == 0x2b);
+}
+
 /* The three registers in the vCPU meet two scratch registers only if one is just written. */
+static void choose_registers(struct translator *t, const struct plan *p, const struct insn *i,
+                             struct choice *c)
+{
+    unsigned rm_guest = p->plus_guest != REG_NONE ? p->plus_guest : p->rm_guest;
+    bool cleared = clears(p, i);
+
+    if (in_vcpu(p->rm_guest) && !cleared && takes_slot(t, p, i)) {
+        c->memory = true;
+        c->m = gpr_slot(p->rm_guest);
+    } else if (rm_guest != REG_NONE) {
+        c->rm = host_register(t, rm_guest, T0, p->rm_fresh || cleared);
+    }
+    if (p->vvvv_guest != REG_NONE)
+        c->vvvv = lower_use(t, p->vvvv_guest, T1);
+    if (p->reg_guest == REG_NONE)
+        return;
+    if (p->vvvv_guest != REG_NONE)
+        c->reg = host_of(p->reg_guest) == HOST_NONE ? T0 : host_of(p->reg_guest);
+    else if (cleared)
+        c->reg = c->rm;
+    else
+        c->reg = host_register(t, p->reg_guest, T1, p->reg_fresh);
+}
+
 static void rewrite_registers(struct translator *t, const struct plan *p, const struct insn *i,
-                              struct choice *c)
+                              struct choice *c, u32 opcode)
 {
     unsigned rm_guest = p->plus_guest != REG_NONE ? p->plus_guest : p->rm_guest;
 
-    if (rm_guest != REG_NONE)
-        c->rm = host_register(t, rm_guest, T0);
-    if (p->vvvv_guest != REG_NONE)
-        c->vvvv = lower_use(t, p->vvvv_guest, T1);
-    if (p->reg_guest != REG_NONE)
-        c->reg = p->vvvv_guest == REG_NONE            ? host_register(t, p->reg_guest, T1)
-                 : host_of(p->reg_guest) == HOST_NONE ? T0
-                                                      : host_of(p->reg_guest);
+    choose_registers(t, p, i, c);
     if (p->row->key.space == SPACE_LEGACY)
-        emit_legacy(t, p, i, c);
+        emit_legacy(t, p, i, c, opcode);
     else
         emit_vector_prefixed(t, p, i, c);
     /* Outside 64-bit mode the top bit of a register number in an immediate is ignored. */
@@ -335,14 +420,17 @@ static void rewrite_registers(struct translator *t, const struct plan *p, const 
         lower_put(t, p->vvvv_guest, c->vvvv);
     if (p->reg_written && !(p->reg_guest & REG_HIGH)) /* MULX r9, r9: the upper half stays */
         lower_put(t, p->reg_guest, c->reg);
-    if (p->rm_written && rm_guest != REG_NONE && !(rm_guest & REG_HIGH))
+    if (p->rm_written && rm_guest != REG_NONE && !(rm_guest & REG_HIGH) &&
+        c->memory == p->memory) /* not done in its place */
         lower_put(t, rm_guest, c->rm);
 }
 
-static void rewrite(struct translator *t, const struct plan *p, const struct insn *i,
+static void rewrite(struct translator *t, struct plan *p, const struct insn *i,
                     const struct emit_mem *m)
 {
-    struct choice c = {.reg = (i->modrm >> 3) & 7, .rm = i->modrm & 7, .vvvv = 0, .m = *m};
+    u32 opcode = choose_direction(t, p);
+    struct choice c = {
+        .reg = (i->modrm >> 3) & 7, .rm = i->modrm & 7, .vvvv = 0, .memory = p->memory, .m = *m};
 
     /* An EVEX displacement would be scaled. */
     if (p->row->key.space == SPACE_EVEX && p->memory && (m->index != HOST_NONE || m->disp))
@@ -354,29 +442,30 @@ static void rewrite(struct translator *t, const struct plan *p, const struct ins
         c.rm = p->rm_vector;
     if (p->vvvv_vector != REG_NONE)
         c.vvvv = p->vvvv_vector;
-    rewrite_registers(t, p, i, &c);
+    rewrite_registers(t, p, i, &c, opcode);
 }
 
 /* LEA, and the instructions that only compute an address. */
 static void lower_no_access(struct translator *t, const struct jit_insn *ji)
 {
     const struct insn *i = &ji->insn;
+    unsigned host = host_of(i->reg) == HOST_NONE ? T0 : host_of(i->reg);
     struct mem_ref ref;
-    unsigned host;
 
     if (i->id != INSN_LEA_GvM)
         return;
     lower_ref(t, ji, 0, false, &ref);
     ref.seg = REF_FLAT;
-    lower_address(t, &ref, 0);
-    host = host_of(i->reg) == HOST_NONE ? T1 : host_of(i->reg);
     if (i->osz == 2) {
+        lower_address(t, &ref, 0);
         host = lower_use(t, i->reg, T1);
         emit_op_reg(t->e, EMIT_66, 0x8b, T0, host);
-    } else if (i->osz == 4) {
+    } else if (ref.asz == 2) {
+        lower_address(t, &ref, 0);
         emit_mov32(t->e, host, T0);
     } else {
-        emit_mov(t->e, host, T0);
+        ref.asz = ref.asz < i->osz ? ref.asz : i->osz;
+        lower_address_in(t, &ref, 0, host);
     }
     lower_put(t, i->reg, host);
 }

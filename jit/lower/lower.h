@@ -209,6 +209,8 @@ void lower_ref(const struct translator *t, const struct jit_insn *ji, unsigned s
                struct mem_ref *ref);
 /* Linear address in T0, displaced by `by`. Uses T1; destroys flags only with FS and GS. */
 void lower_address(struct translator *t, const struct mem_ref *ref, i64 by);
+/* The same in another register, which may be one of the address. Uses T0, T1. */
+void lower_address_in(struct translator *t, const struct mem_ref *ref, i64 by, unsigned to);
 /* T0: linear address. Afterwards T0 is the host address of size bytes there. Destroys flags (saved
  * before) and T1. On a miss the whole instruction may be executed out of line. */
 struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, unsigned size,

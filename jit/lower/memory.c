@@ -82,42 +82,50 @@ static u64 absolute(const struct mem_ref *ref, i64 disp)
     return ref->asz == 8 ? (u64)disp : ref->asz == 4 ? (u32)disp : (u16)disp;
 }
 
-/* T0 = the sum of m, of which one register at least is there, cut to the address size. */
-static void sum_registers(struct translator *t, const struct mem_ref *ref, const struct emit_mem *m)
+/* to = the sum of m, of which one register at least is there, cut to the address size. */
+static void sum_registers(struct translator *t, const struct mem_ref *ref, const struct emit_mem *m,
+                          unsigned to)
 {
-    if (m->index == HOST_NONE && !m->disp && ref->asz != 4) {
+    if (m->index == HOST_NONE && !m->disp && m->base != HOST_NONE) {
         if (ref->asz == 8)
-            emit_mov(t->e, T0, m->base);
+            emit_mov(t->e, to, m->base);
+        else if (ref->asz == 4)
+            emit_mov32(t->e, to, m->base);
         else
-            lower_cut16(t, T0, m->base);
+            lower_cut16(t, to, m->base);
         return;
     }
-    emit_lea(t->e, T0, m, ref->asz);
+    emit_lea(t->e, to, m, ref->asz);
     if (ref->asz == 2)
-        lower_cut16(t, T0, T0);
+        lower_cut16(t, to, to);
 }
 
 void lower_address(struct translator *t, const struct mem_ref *ref, i64 by)
+{
+    lower_address_in(t, ref, by, T0);
+}
+
+void lower_address_in(struct translator *t, const struct mem_ref *ref, i64 by, unsigned to)
 {
     struct emit_mem m = {.base = HOST_NONE, .index = HOST_NONE, .scale = ref->scale};
     i64 disp = ref->disp + by;
 
     if (ref->base == REG_NONE && ref->index == REG_NONE) {
-        emit_mov_imm(t->e, T0, absolute(ref, disp));
+        emit_mov_imm(t->e, to, absolute(ref, disp));
     } else {
         if (ref->base != REG_NONE)
             m.base = (u8)lower_use(t, ref->base, T0);
         if (ref->index != REG_NONE)
             m.index = (u8)lower_use(t, ref->index, T1);
         m.disp = (i32)disp;
-        sum_registers(t, ref, &m);
+        sum_registers(t, ref, &m, to);
     }
     if (ref->seg != REF_FLAT) {
         struct emit_mem base =
             emit_gs((i32)(offsetof(struct vcpu, seg) + ref->seg * sizeof(struct segment) +
                           offsetof(struct segment, base)));
 
-        emit_op_mem(t->e, EMIT_W, 0x03, &base, T0);
+        emit_op_mem(t->e, EMIT_W, 0x03, &base, to);
     }
 }
 
