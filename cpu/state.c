@@ -165,7 +165,7 @@ struct paging_ctx vcpu_paging_ctx(const struct vcpu *v, bool user, bool implicit
 void vcpu_signal(struct vcpu *v, u32 events)
 {
     __atomic_or_fetch(&v->events, events, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&v->jit.attention, 1, __ATOMIC_RELEASE);
+    vcpu_nudge(v);
     if (unlikely(__atomic_load_n(&v->asleep, __ATOMIC_SEQ_CST)))
         v->platform->wake(v->platform->opaque, v);
 }

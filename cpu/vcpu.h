@@ -209,6 +209,11 @@ struct vcpu {
         u32 seen;            /* the events that need no attention now */
         u32 mode;            /* of the block that was entered */
         u32 attention;       /* set by vcpu_signal(): translated code leaves at its next look */
+        /* Translated code runs on a stack of its own, which holds return addresses: where that is
+         * now, its outermost entry, how deep its low 16 bits may get before a call leaves (all
+         * ones: attention is set), and where the host's own stack is. */
+        u16 return_limit;
+        u64 return_sp, return_top, host_sp;
         u32 host_mxcsr;
         bool vectors; /* the guest's vectors, opmasks and MXCSR are in the host's registers */
         u16 flags;    /* AH after LAHF, AL after SETO */
@@ -265,6 +270,12 @@ void vcpu_signal(struct vcpu *v, u32 events);
 void vcpu_clear_signal(struct vcpu *v, u32 events);
 /* Whether the line that MONITOR saw holds something else now. Called by its own thread. */
 bool vcpu_monitor_hit(const struct vcpu *v);
+/* Makes translated code look at events soon, from any thread. */
+static inline void vcpu_nudge(struct vcpu *v)
+{
+    __atomic_store_n(&v->jit.attention, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&v->jit.return_limit, (u16)~0u, __ATOMIC_RELEASE);
+}
 
 /* All registers as text, for crash reports. At most size bytes with the final NUL. */
 void vcpu_dump(const struct vcpu *v, char *text, size_t size);

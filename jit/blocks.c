@@ -45,6 +45,15 @@ struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode)
     return j->jump_cache[j->jump_cache_count++];
 }
 
+void jit_use_mode(struct jit *j, u32 mode)
+{
+    struct jump_cache_entry *cache = jit_jump_cache(j, mode);
+
+    j->v->jit.mode = mode;
+    j->v->jit.cache = cache;
+    jit_returns_use(j, mode, (unsigned)((cache - j->jump_cache[0]) / JUMP_CACHE));
+}
+
 struct jump_cache_entry *jit_jump_cache_slot(struct jit *j, u32 mode, u64 rip)
 {
     return &jit_jump_cache(j, mode)[jump_slot(rip)];

@@ -94,6 +94,7 @@ static void evict(struct jit *j, unsigned n)
         for (struct jit_link *link = b->exits; link; link = link->sibling)
             jit_link_cut(j, link);
     }
+    jit_returns_forget(j);
     if (j->region_blocks[n])
         j->stats.evictions++;
     j->region_blocks[n] = NULL;

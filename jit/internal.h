@@ -4,7 +4,8 @@
  *
  * Registers. %gs is based at the struct vcpu. Guest registers live in host registers of the same
  * number, but RSP lives in R11, and R9, R10, R11 live in the vCPU. R9 and R10 are scratch (T0, T1).
- * The host's RSP is a host stack, 16-byte aligned in block code.
+ * The host's RSP is the return stack of the mode (returns.c); stubs that call C change to the
+ * thread's own.
  *
  * Vectors, opmasks and MXCSR are the guest's in the host's registers, or in vcpu.fpu:
  * vcpu.jit.vectors tells. Whoever calls C saves them first. The same holds for x87 and MMX
@@ -186,6 +187,7 @@ struct jit {
     struct jump_cache_entry jump_cache[JUMP_CACHES][JUMP_CACHE];
     u32 jump_cache_mode[JUMP_CACHES]; /* whose each is, without the code segment */
     unsigned jump_cache_count;
+    struct jit_returns *returns;
     struct code_segment code_segment[CODE_SEGMENTS];
     u16 code_segment_hash[2 * CODE_SEGMENTS]; /* numbers, open addressing; 0: empty */
     u32 code_segment_count, code_segment_last;
@@ -202,6 +204,9 @@ struct jit {
     u64 exec;        /* T0: struct jit_insn; called */
     u64 fill_read;   /* T0: address, T1: size; returns the host address in T0, or 0; called */
     u64 fill_write;
+    /* Where a RET goes whose caller is another one, or not known. T0: RIP, T1: struct jit_insn of
+     * the RET, as an offset in the arena, whose RSP is moved already; flags in JF. */
+    u64 return_lost, return_none;
     u64 load_vectors;        /* called; destroys flags */
     u64 load_x87;            /* called; keeps everything else */
     bool avx, avx512, xsave; /* of the host */
@@ -264,10 +269,25 @@ static inline u64 jit_jump_tag(u32 mode)
 }
 /* The jump cache of a mode. */
 struct jump_cache_entry *jit_jump_cache(struct jit *j, u32 mode);
+/* That becomes the mode translated code runs in: its jump cache, its return stack. */
+void jit_use_mode(struct jit *j, u32 mode);
 /* The entry of that cache where rip belongs. */
 struct jump_cache_entry *jit_jump_cache_slot(struct jit *j, u32 mode, u64 rip);
 /* Lets indirect jumps to rip go to block. */
 void jit_jump_cache_enter(struct jit *j, const struct jit_block *block);
+
+/* -- returns.c -- */
+MUST_USE enum status jit_returns_create(struct jit *j, struct error *err);
+void jit_returns_destroy(struct jit *j);
+/* After attention was cleared: calls need not leave any more. */
+void jit_returns_limit(struct vcpu *v);
+/* Code goes away: no return address is good any more. */
+void jit_returns_forget(struct jit *j);
+/* Translated code of a mode, which has jump cache n, is entered or goes on next. */
+void jit_returns_use(struct jit *j, u32 mode, unsigned n);
+/* Called by translated code: the RET at arena offset v->jit.entry has popped v->rip, which the jump
+ * cache does not know, or attention is wanted. Returns as jit_lookup(). */
+u64 jit_return(struct vcpu *v);
 
 /* -- stubs.c -- */
 void jit_emit_stubs(struct jit *j);

@@ -81,7 +81,10 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
     j->v = v;
     j->options = *options;
     st = jit_cache_create(j, err);
+    if (!st)
+        st = jit_returns_create(j, err);
     if (st) {
+        jit_returns_destroy(j);
         jit_cache_destroy(j);
         free(j);
         return st;
@@ -115,6 +118,7 @@ void jit_destroy(struct vcpu *v)
     if (!j)
         return;
     jit_check_destroy(j);
+    jit_returns_destroy(j);
     jit_cache_destroy(j);
     free(j);
     v->jit.owner = NULL;
@@ -323,8 +327,7 @@ static void enter_mode(struct jit *j, struct vcpu *v, u32 mode)
 {
     if (!(mode & MODE_CODE64))
         jit_update_bounds(v, mode);
-    v->jit.mode = mode;
-    v->jit.cache = jit_jump_cache(j, mode);
+    jit_use_mode(j, mode);
     v->jit.seen = 0;
     j->stats.stays++;
 }
@@ -469,8 +472,7 @@ void jit_enter(struct jit *j, const struct jit_block *block, u64 end)
     flags_to_jf(v);
     if (!(block->mode & MODE_CODE64))
         jit_update_bounds(v, block->mode);
-    v->jit.mode = block->mode;
-    v->jit.cache = jit_jump_cache(j, block->mode);
+    jit_use_mode(j, block->mode);
     j->enter(block->entry_saved);
     jit_x87_settle(v);
     flags_from_jf(v);
@@ -522,6 +524,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         u32 mode, attention;
 
         tlb_settle(&v->tlb);
+        jit_returns_limit(v);
         attention = __atomic_exchange_n(&v->jit.attention, 0, __ATOMIC_SEQ_CST);
         if ((attention || j->options.eager) && (j->options.optimisations & JIT_PATH))
             jit_sample(j, v->jit.mode);

@@ -24,7 +24,30 @@ static void each_register(struct emit *e, bool store)
     }
 }
 
-/* The host stack: six registers, and 8 bytes so that it is aligned. */
+/* From the return stack to the thread's, of which `drop` bytes on the return stack are done with.
+ */
+static void to_host_stack(struct emit *e, i32 drop)
+{
+    struct emit_mem return_sp = VCPU(jit.return_sp), host_sp = VCPU(jit.host_sp);
+    struct emit_mem sp = emit_at(HOST_RSP, drop);
+
+    if (drop) {
+        emit_lea(e, T1, &sp, 8);
+        emit_store(e, &return_sp, T1, 8);
+    } else {
+        emit_store(e, &return_sp, HOST_RSP, 8);
+    }
+    emit_load(e, HOST_RSP, &host_sp, 8);
+}
+
+static void to_return_stack(struct emit *e)
+{
+    struct emit_mem return_sp = VCPU(jit.return_sp);
+
+    emit_load(e, HOST_RSP, &return_sp, 8);
+}
+
+/* Six registers, and 8 bytes so that it is aligned. */
 static void adjust_stack(struct emit *e, i32 bytes)
 {
     struct emit_mem m = emit_at(HOST_RSP, bytes);
@@ -204,12 +227,14 @@ static void save_x87(struct jit *j, struct emit *e)
 
 static void emit_enter(struct jit *j, struct emit *e)
 {
-    struct emit_mem target = VCPU(jit.target);
+    struct emit_mem target = VCPU(jit.target), host_sp = VCPU(jit.host_sp);
 
     j->enter = (void (*)(u64))emit_here(e);
     for (unsigned n = 0; n < ARRAY_SIZE(saved_by_callee); n++)
         emit_op_plus(e, 0, 0x50, saved_by_callee[n]);
     adjust_stack(e, -8);
+    emit_store(e, &host_sp, HOST_RSP, 8);
+    to_return_stack(e);
     emit_store(e, &target, HOST_RDI, 8);
     each_register(e, false);
     emit_jmp_mem(e, &target);
@@ -229,45 +254,93 @@ static void call_c(struct emit *e, const void *function)
     emit_op_reg(e, 0, 0xff, HOST_RAX, 2);
 }
 
-/* RAX: what jit_exec_one() or jit_lookup() returned, not 0; on_stack: bytes to drop. */
-static void emit_go_on(struct emit *e, i32 on_stack)
+/* RAX: what jit_exec_one(), jit_lookup() or jit_return() returned, not 0. */
+static void emit_go_on(struct emit *e)
 {
     struct emit_mem link = VCPU(jit.link), target = VCPU(jit.target);
     u8 *elsewhere;
 
-    if (on_stack)
-        adjust_stack(e, on_stack);
     emit_op_reg(e, EMIT_W, 0x83, HOST_RAX, 7); /* cmp rax, JIT_LEAVE */
     emit_value(e, JIT_LEAVE, 1);
     elsewhere = emit_jcc(e, CC_NE, 0);
     emit_store_imm(e, &link, 0, 8);
     emit_leave(e);
     emit_patch(elsewhere, e->delta, emit_here(e));
+    to_return_stack(e);
     emit_store(e, &target, HOST_RAX, 8);
     each_register(e, false);
     emit_jmp_mem(e, &target);
 }
 
+/* All state goes to the vCPU, and a function tells where to go on. */
+static void emit_lookup(struct jit *j, struct emit *e, u64 (*lookup)(struct vcpu *v))
+{
+    struct emit_mem self = VCPU(jit.self);
+
+    to_host_stack(e, 0);
+    each_register(e, true);
+    save_vectors(j, e);
+    save_x87(j, e);
+    emit_load(e, HOST_RDI, &self, 8);
+    call_c(e, lookup);
+    emit_go_on(e);
+}
+
 static void emit_exits(struct jit *j, struct emit *e)
 {
-    struct emit_mem link = VCPU(jit.link), self = VCPU(jit.self);
+    struct emit_mem link = VCPU(jit.link);
 
     j->exit_leave = emit_here(e);
     emit_mov_imm(e, T0, 0);
     j->exit_link = emit_here(e);
     emit_store(e, &link, T0, 8);
+    to_host_stack(e, 0);
     each_register(e, true);
     save_vectors(j, e);
     save_x87(j, e);
     emit_leave(e);
 
     j->exit_lookup = emit_here(e);
-    each_register(e, true);
-    save_vectors(j, e);
-    save_x87(j, e);
-    emit_load(e, HOST_RDI, &self, 8);
-    call_c(e, jit_lookup);
-    emit_go_on(e, 0);
+    emit_lookup(j, e, jit_lookup);
+}
+
+/* cache[hash of T0] into T1; ZF: it is of T0. */
+static void find_in_jump_cache(struct emit *e)
+{
+    struct emit_mem cache = VCPU(jit.cache), tag = emit_at(T1, 0);
+
+    emit_mov32(e, T1, T0);
+    emit_op_reg(e, 0, 0xc1, T1, 5); /* shr t1d, 4 */
+    emit_value(e, 4, 1);
+    emit_op_reg(e, 0, 0x33, T0, T1); /* xor t1d, t0d */
+    emit_op_reg(e, 0, 0x81, T1, 4);  /* and */
+    emit_value(e, JUMP_CACHE - 1, 4);
+    emit_op_reg(e, 0, 0xc1, T1, 4); /* shl t1d, 4 */
+    emit_value(e, 4, 1);
+    emit_op_mem(e, EMIT_W, 0x03, &cache, T1);
+    emit_op_mem(e, EMIT_W, 0x3b, &tag, T0);
+}
+
+static void emit_returns(struct jit *j, struct emit *e)
+{
+    struct emit_mem attention = VCPU(jit.attention), insn = VCPU(jit.entry), rip = VCPU(rip);
+    struct emit_mem code = emit_at(T1, 8);
+    u8 *wanted, *unknown;
+
+    j->return_none = emit_here(e);
+    adjust_stack(e, -8);
+    j->return_lost = emit_here(e);
+    emit_store(e, &insn, T1, 8);
+    emit_op_mem(e, 0, 0x83, &attention, 7); /* cmp attention, 0 */
+    emit_value(e, 0, 1);
+    wanted = emit_jcc(e, CC_NE, 0);
+    find_in_jump_cache(e);
+    unknown = emit_jcc(e, CC_NE, 0);
+    emit_jmp_mem(e, &code);
+    emit_patch(wanted, e->delta, emit_here(e));
+    emit_patch(unknown, e->delta, emit_here(e));
+    emit_store(e, &rip, T0, 8);
+    emit_lookup(j, e, jit_return);
 }
 
 /* The body of one instruction. It may leave the block for good: for another, or with the state in
@@ -278,7 +351,7 @@ static void emit_exec(struct jit *j, struct emit *e)
     u8 *stays;
 
     j->exec = emit_here(e);
-    adjust_stack(e, -8);
+    to_host_stack(e, 8);
     each_register(e, true);
     save_vectors(j, e);
     save_x87(j, e);
@@ -287,10 +360,11 @@ static void emit_exec(struct jit *j, struct emit *e)
     call_c(e, jit_exec_one);
     emit_op_reg(e, EMIT_W, 0x85, HOST_RAX, HOST_RAX);
     stays = emit_jcc(e, CC_E, 0);
-    emit_go_on(e, 16);
+    emit_go_on(e);
     emit_patch(stays, e->delta, emit_here(e));
     each_register(e, false);
-    adjust_stack(e, 8);
+    to_return_stack(e);
+    adjust_stack(e, -8);
     emit_value(e, 0xc3, 1);
 }
 
@@ -334,7 +408,8 @@ static void emit_probe(struct emit *e, bool write)
     struct emit_mem address = emit_at(HOST_RSP, 0), size = emit_at(HOST_RSP, 8);
     u8 *miss;
 
-    adjust_stack(e, -24);
+    to_host_stack(e, 0);
+    adjust_stack(e, -16);
     emit_store(e, &address, T0, 8);
     emit_store(e, &size, T1, 8);
     volatile_registers(e, true);
@@ -343,13 +418,13 @@ static void emit_probe(struct emit *e, bool write)
     miss = emit_jcc(e, CC_E, 0);
     emit_mov(e, T0, HOST_RAX);
     volatile_registers(e, false);
-    adjust_stack(e, 24);
+    to_return_stack(e);
     emit_value(e, 0xc3, 1);
     emit_patch(miss, e->delta, emit_here(e));
     volatile_registers(e, false);
     emit_load(e, T0, &address, 8);
     emit_load(e, T1, &size, 8);
-    adjust_stack(e, 24);
+    to_return_stack(e);
 }
 
 static u64 emit_fill(struct jit *j, struct emit *e, bool write)
@@ -361,7 +436,8 @@ static u64 emit_fill(struct jit *j, struct emit *e, bool write)
 
     if (jit_probe_usable && (j->options.optimisations & JIT_PROBE))
         emit_probe(e, write);
-    adjust_stack(e, -8);
+    to_host_stack(e, 0);
+    adjust_stack(e, -16);
     each_register(e, true);
     emit_load(e, HOST_RAX, &loaded, 1);
     emit_store(e, &kept, HOST_RAX, 8);
@@ -375,7 +451,7 @@ static u64 emit_fill(struct jit *j, struct emit *e, bool write)
     emit_patch(none, e->delta, emit_here(e));
     each_register(e, false);
     emit_load(e, T0, &kept, 8);
-    adjust_stack(e, 8);
+    to_return_stack(e);
     emit_value(e, 0xc3, 1);
     return start;
 }
@@ -389,6 +465,7 @@ void jit_emit_stubs(struct jit *j)
     emit_load_x87(j, e);
     emit_enter(j, e);
     emit_exits(j, e);
+    emit_returns(j, e);
     emit_exec(j, e);
     j->fill_read = emit_fill(j, e, false);
     j->fill_write = emit_fill(j, e, true);

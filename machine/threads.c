@@ -391,7 +391,7 @@ static void nudge_all(struct machine *m)
     if (m->config.engine == ENGINE_INTERP)
         return;
     for (unsigned n = 0; n < m->processor_count; n++)
-        __atomic_store_n(&m->processors[n].vcpu->jit.attention, 1, __ATOMIC_RELAXED);
+        vcpu_nudge(m->processors[n].vcpu);
 }
 
 /* true: the machine ends with *end, and all processors are parked. */

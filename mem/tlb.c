@@ -222,6 +222,7 @@ static void drop_slots(struct tlb *tlb, unsigned context, unsigned word, u64 slo
 static void first_level_flush(struct tlb *tlb, bool global)
 {
     tlb->flushes++;
+    tlb->changes++;
     for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
         struct tlb_use *use = &tlb->use[context];
 
@@ -299,6 +300,7 @@ static void first_level_drop(struct tlb *tlb, u64 gla)
     const unsigned widest = 22; /* 4 MiB; the pieces of a page of 2 MiB lie in half of that */
     unsigned i = tlb_index(gla), slots = 1u << (widest - PAGE_SHIFT);
 
+    tlb->changes++;
     for (unsigned context = 0; context < TLB_CONTEXTS; context++)
         if (tlb->use[context].filled[i / 64] & BIT(i % 64))
             drop_slots(tlb, context, i / 64, BIT(i % 64));

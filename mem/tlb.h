@@ -56,6 +56,7 @@ struct tlb {
     u64 fills;       /* counters for -d and tests */
     u64 walks;
     u64 flushes;
+    u64 changes;            /* flushes of pages too: how often a mapping may have gone */
     tlb_store_fn *on_store; /* with it there are no write tags */
     void *on_store_opaque;
     bool write_withheld; /* the last translation would have entered a write tag */

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The end of a block: jumps, calls, returns, and how one block continues in another.
+ * The end of a block: direct jumps, and how one block continues in another.
  */
 #include "jit/lower/lower.h"
 
-/* The instruction behind. */
-static u64 next_of(const struct jit_block *block, const struct insn *i, u64 rip)
+u64 lower_next(const struct jit_block *block, const struct insn *i, u64 rip)
 {
     return (rip + i->len) & jit_rip_mask(block->mode);
 }
@@ -29,7 +28,7 @@ static bool allowed(const struct jit_block *block, u64 target)
 
 bool lower_target(const struct jit_block *block, const struct insn *i, u64 rip, u64 *target)
 {
-    *target = (next_of(block, i, rip) + (u64)i->imm) & target_mask(i);
+    *target = (lower_next(block, i, rip) + (u64)i->imm) & target_mask(i);
     return allowed(block, *target);
 }
 
@@ -69,8 +68,7 @@ static bool same_page(const struct translator *t, u64 target)
     return in_page(t->block, target);
 }
 
-/* An exit that continues at target; NULL: no memory. Flags as they are now. */
-static struct exit_site *new_exit(struct translator *t, u64 target)
+struct exit_site *lower_new_exit(struct translator *t, u64 target)
 {
     struct exit_site *x = &t->exit[t->exit_count];
 
@@ -137,7 +135,7 @@ void lower_exit_to(struct translator *t, u64 target, bool polls)
         lower_leave_at(t, target, t->j->exit_lookup);
         return;
     }
-    x = new_exit(t, target);
+    x = lower_new_exit(t, target);
     if (!x)
         return;
     x->polls = polls;
@@ -188,6 +186,12 @@ static void lower_exit_stub(struct translator *t, struct exit_site *x)
 
     if (x->taken_from)
         lower_exit_taken(t, x);
+    if (x->full_from)
+        lower_call_full(t, x);
+    if (x->expected_at) {
+        emit_patch(x->expected_at, e->delta, emit_here(e));
+        emit_value(e, x->link->target, 8);
+    }
     if (x->attention_from) {
         emit_patch(x->attention_from, e->delta, emit_here(e));
         t->flags = x->flags;
@@ -213,8 +217,7 @@ void lower_exits(struct translator *t)
 
 /* -- conditional and direct -- */
 
-/* Loops look at events where they jump back. */
-static bool jumps_back(const struct jit_insn *ji, u64 target)
+bool lower_jumps_back(const struct jit_insn *ji, u64 target)
 {
     return target <= ji->rip;
 }
@@ -229,14 +232,14 @@ void lower_side_exit(struct translator *t, const struct jit_insn *ji)
 {
     bool turned = ji->taken && ji->behind; /* the block goes on where it jumps to */
     unsigned cc = (insn_row(&ji->insn)->key.opcode & 15) ^ turned;
-    u64 target = turned ? next_of(t->block, &ji->insn, ji->rip) : target_of(t, ji);
-    bool back = jumps_back(ji, target);
+    u64 target = turned ? lower_next(t->block, &ji->insn, ji->rip) : target_of(t, ji);
+    bool back = lower_jumps_back(ji, target);
     struct exit_site *x;
 
     lower_need_flags(t);
     if (target == t->block->rip && lower_loop_edge(t, cc, ji->behind))
         return;
-    x = new_exit(t, target);
+    x = lower_new_exit(t, target);
     if (!x)
         return;
     x->flags = t->flags;
@@ -255,7 +258,7 @@ static void jump_if(struct translator *t, const struct jit_insn *ji)
 {
     lower_side_exit(t, ji);
     if (!t->failed)
-        lower_exit_to(t, next_of(t->block, &ji->insn, ji->rip), false);
+        lower_exit_to(t, lower_next(t->block, &ji->insn, ji->rip), false);
 }
 
 bool lower_usual_size(const struct jit_block *block, const struct insn *i)
@@ -276,7 +279,7 @@ bool lower_continues(const struct jit *j, const struct jit_block *block, const s
 {
     u64 target;
 
-    *next = next_of(block, i, rip);
+    *next = lower_next(block, i, rip);
     if (lower_masks_interrupts(j, i) || lower_segment_load(j, block, i))
         return in_page(block, *next);
     if (!lower_is_direct(block, i, rip, &target))
@@ -289,147 +292,6 @@ bool lower_continues(const struct jit *j, const struct jit_block *block, const s
     return in_page(block, *next);
 }
 
-/* The slot that a call pushes to, or the one a return pops. */
-static struct emit_mem access_stack(struct translator *t, const struct jit_insn *ji, bool push)
-{
-    struct mem_ref ref;
-
-    lower_stack_ref(t, RSP, push ? -(i32)ji->insn.osz : 0, ji->insn.osz, push, &ref);
-    return lower_access(t, ji, &ref);
-}
-
-static void call_to(struct translator *t, const struct jit_insn *ji, u64 target)
-{
-    u64 next = next_of(t->block, &ji->insn, ji->rip);
-    unsigned size = ji->insn.osz;
-    struct emit_mem slot = access_stack(t, ji, true);
-
-    if (size == 8 && next != (u64)(i64)(i32)next) {
-        emit_mov_imm(t->e, T1, next);
-        emit_store(t->e, &slot, T1, 8);
-    } else {
-        emit_store_imm(t->e, &slot, (i32)next, size);
-    }
-    lower_stack_move(t, -(i32)size);
-    lower_exit_to(t, target, jumps_back(ji, target));
-}
-
-/* -- indirect -- */
-
-/* T0: target. Afterwards T1 points to its jump cache entry. Flags are saved. Otherwise the
- * instruction is executed out of line. */
-static u8 *find_target(struct translator *t)
-{
-    struct emit_mem cache = VCPU_AT(jit.cache), tag = emit_at(T1, 0);
-    u64 segment = jit_jump_tag(t->block->mode);
-    struct emit *e = t->e;
-
-    if (segment) {
-        emit_mov_imm(e, T1, segment);
-        emit_op_reg(e, EMIT_W, 0x0b, T1, T0); /* or t0, t1 */
-    }
-    emit_mov32(e, T1, T0);
-    emit_op_reg(e, 0, 0xc1, T1, 5); /* shr t1d, 4 */
-    emit_value(e, 4, 1);
-    emit_op_reg(e, 0, 0x33, T0, T1); /* xor t1d, t0d */
-    emit_op_reg(e, 0, 0x81, T1, 4);  /* and */
-    emit_value(e, JUMP_CACHE - 1, 4);
-    emit_op_reg(e, 0, 0xc1, T1, 4); /* shl t1d, 4 */
-    emit_value(e, 4, 1);
-    emit_op_mem(e, EMIT_W, 0x03, &cache, T1);
-    emit_op_mem(e, EMIT_W, 0x3b, &tag, T0); /* cmp t0, [t1] */
-    return emit_jcc(e, CC_NE, 0);
-}
-
-static void jump_to_entry(struct translator *t)
-{
-    struct emit_mem code = emit_at(T1, 8);
-
-    emit_jmp_mem(t->e, &code);
-}
-
-/* The out-of-line half of an indirect jump: the instruction as a whole. */
-static void by_body(struct translator *t, const struct jit_insn *ji, u8 *const from[],
-                    unsigned count)
-{
-    for (unsigned n = 0; n < count; n++)
-        emit_patch(from[n], t->e->delta, emit_here(t->e));
-    emit_mov_imm(t->e, T0, (u64)ji);
-    emit_call(t->e, t->j->exec);
-    lower_exit_lookup(t);
-}
-
-/* The target operand into T0. */
-static void load_target(struct translator *t, const struct jit_insn *ji)
-{
-    const struct insn *i = &ji->insn;
-    struct emit_mem at;
-    struct mem_ref ref;
-
-    if (i->flags & I_MEM) {
-        lower_ref(t, ji, i->osz, false, &ref);
-        at = lower_access(t, ji, &ref);
-        emit_load(t->e, T0, &at, i->osz);
-    } else if (i->osz == 8) {
-        emit_mov(t->e, T0, lower_use(t, i->rm, T0));
-    } else if (i->osz == 2) {
-        lower_cut16(t, T0, host_of(i->rm));
-    } else {
-        emit_mov32(t->e, T0, lower_use(t, i->rm, T0));
-    }
-}
-
-static void jump_indirect(struct translator *t, const struct jit_insn *ji)
-{
-    u8 *from[2];
-
-    lower_save_flags(t);
-    from[0] = lower_poll(t);
-    load_target(t, ji);
-    from[1] = find_target(t);
-    jump_to_entry(t);
-    by_body(t, ji, from, 2);
-}
-
-static void call_indirect(struct translator *t, const struct jit_insn *ji)
-{
-    struct emit_mem entry = VCPU_AT(jit.entry), code = emit_at(T1, 8), slot;
-    struct mem_ref ref;
-    u64 next = next_of(t->block, &ji->insn, ji->rip);
-    unsigned size = ji->insn.osz;
-    u8 *from[2];
-
-    lower_save_flags(t);
-    from[0] = lower_poll(t);
-    load_target(t, ji);
-    from[1] = find_target(t);
-    emit_load(t->e, T1, &code, 8);
-    emit_store(t->e, &entry, T1, 8);
-    lower_stack_ref(t, RSP, -(i32)size, size, true, &ref);
-    slot = lower_access_alone(t, ji, &ref);
-    emit_mov_imm(t->e, T1, next);
-    emit_store(t->e, &slot, T1, size);
-    lower_stack_move(t, -(i32)size);
-    emit_jmp_mem(t->e, &entry);
-    by_body(t, ji, from, 2);
-}
-
-static void return_near(struct translator *t, const struct jit_insn *ji, unsigned release)
-{
-    struct emit_mem top;
-    unsigned size = ji->insn.osz;
-    u8 *from[2];
-
-    lower_save_flags(t);
-    from[0] = lower_poll(t);
-    top = access_stack(t, ji, false);
-    emit_load(t->e, T0, &top, size);
-    from[1] = find_target(t);
-    lower_stack_move(t, (i32)(size + release));
-    jump_to_entry(t);
-    by_body(t, ji, from, 2);
-}
-
 /* -- which -- */
 
 static bool lower_direct(struct translator *t, const struct jit_insn *ji)
@@ -440,11 +302,11 @@ static bool lower_direct(struct translator *t, const struct jit_insn *ji)
         return false;
     switch (ji->insn.id) {
     case INSN_JMP_Jb:
-    case INSN_JMP_Jz: lower_exit_to(t, target, jumps_back(ji, target)); return true;
+    case INSN_JMP_Jz: lower_exit_to(t, target, lower_jumps_back(ji, target)); return true;
     case INSN_CALL_Jz:
         if (!(t->j->options.optimisations & JIT_MEMORY))
             return false;
-        call_to(t, ji, target);
+        lower_call_to(t, ji, target);
         return true;
     default: break;
     }
@@ -498,10 +360,10 @@ bool lower_branch(struct translator *t, const struct jit_insn *ji)
     if (!indirect(t, i))
         return false;
     if (i->id == INSN_JMP_Ev)
-        jump_indirect(t, ji);
+        lower_jump_indirect(t, ji);
     else if (i->id == INSN_CALL_Ev)
-        call_indirect(t, ji);
+        lower_call_indirect(t, ji);
     else
-        return_near(t, ji, i->id == INSN_RET_Iw ? (u16)i->imm : 0);
+        lower_return(t, ji, i->id == INSN_RET_Iw ? (u16)i->imm : 0);
     return true;
 }

@@ -106,6 +106,11 @@ struct exit_site {
     struct flags_recipe recipe;
     bool polls;
     u32 behind; /* instructions of the block that are not executed */
+    /* A paired call: the jump where the return stack has no room, or attention is wanted; where
+     * that looks again; where the callee returns to. */
+    u8 *full_from;
+    u64 full_again, returns_to;
+    u8 *expected_at; /* a return site whose RIP is a constant out of line: its rel32 */
 };
 
 /* A block that jumps back to its own start (self_loop.c). */
@@ -349,5 +354,20 @@ void lower_exit_to(struct translator *t, u64 target, bool poll);
 /* v->rip is set already: finds the next block. Flags must be saved. */
 void lower_exit_lookup(struct translator *t);
 void lower_exits(struct translator *t);
+/* An exit that continues at target; NULL: no memory. Flags as they are now. */
+struct exit_site *lower_new_exit(struct translator *t, u64 target);
+/* The RIP behind an instruction. */
+u64 lower_next(const struct jit_block *block, const struct insn *i, u64 rip);
+/* Loops look at events where they jump back. */
+bool lower_jumps_back(const struct jit_insn *ji, u64 target);
+
+/* -- calls, returns, indirect jumps: call.c -- */
+void lower_call_to(struct translator *t, const struct jit_insn *ji, u64 target);
+void lower_call_indirect(struct translator *t, const struct jit_insn *ji);
+void lower_jump_indirect(struct translator *t, const struct jit_insn *ji);
+/* release: bytes of arguments that RET drops. */
+void lower_return(struct translator *t, const struct jit_insn *ji, unsigned release);
+/* The out-of-line half of a paired call. */
+void lower_call_full(struct translator *t, struct exit_site *x);
 /* Counted: what the block promised and does not execute. Keeps flags; uses T0. */
 void lower_give_back(struct translator *t, u32 behind);

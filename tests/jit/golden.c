@@ -69,6 +69,8 @@ static const struct place places[] = {
     PLACE(jit.slot, "slot"),
     PLACE(jit.cache, "cache"),
     PLACE(jit.attention, "attention"),
+    PLACE(jit.return_limit, "return_limit"),
+    PLACE(jit.return_top, "return_top"),
     PLACE(jit.vectors, "vectors"),
     PLACE(jit.flags, "flags"),
     PLACE(jit.x87, "x87"),
@@ -115,7 +117,8 @@ static bool host_name(const struct golden *g, u64 value, char *text)
     } common[] = {{j->exit_lookup, "exit_lookup"},   {j->exit_leave, "exit_leave"},
                   {j->exit_link, "exit_link"},       {j->exec, "exec"},
                   {j->fill_read, "fill_read"},       {j->fill_write, "fill_write"},
-                  {j->load_vectors, "load_vectors"}, {j->load_x87, "load_x87"}};
+                  {j->load_vectors, "load_vectors"}, {j->load_x87, "load_x87"},
+                  {j->return_lost, "return_lost"}};
 
     for (size_t n = 0; n < ARRAY_SIZE(common); n++)
         if (value == common[n].at)
