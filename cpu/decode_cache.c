@@ -2,8 +2,8 @@
  *
  * The decode cache: a hash table of runs over an arena that is emptied when it is full.
  *
- * Order that makes a missed store impossible (mem/ram.h): read the page's generation, mark a granule
- * as code, read the bytes. Each granule is marked before the decoder may look into it.
+ * Order that makes a missed store impossible (mem/ram.h): read the page's generation, mark a
+ * granule as code, read the bytes. Each granule is marked before the decoder may look into it.
  */
 #include "cpu/decode_cache.h"
 

@@ -14,9 +14,10 @@
  * the log of hits, which names the granules: what lies in others may live on. Every hit raises
  * code_epoch by one, so comparing that one word tells that nothing happened; ram_hit() reads the
  * hits since then. Order for an engine: read the generation, physmap_protect_code(), read the
- * bytes; then what it made of them is kept, and the log is read before it is used. A hit takes marks
- * away: one that came after the mark raised the generation, and is in that part of the log. Threads: page records and the log are accessed with
- * atomics only; hit_lock is held for the few stores that append to the log.
+ * bytes; then what it made of them is kept, and the log is read before it is used. A hit takes
+ * marks away: one that came after the mark raised the generation, and is in that part of the log.
+ * Threads: page records and the log are accessed with atomics only; hit_lock is held for the few
+ * stores that append to the log.
  */
 #pragma once
 
