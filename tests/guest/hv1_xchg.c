@@ -23,8 +23,8 @@ static const struct place {
 } places[] = {
     {"X-01 aligned", 256, PLAIN, 40000},
     {"X-02 misaligned in its line", 257, PLAIN, 40000},
-    {"X-02 across a line", 8 * LINE - 1, PLAIN, 2000},
-    {"X-02 across a page", PAGE - 1, PLAIN, 2000},
+    {"X-02 across a line", 8 * LINE - 1, PLAIN, 10000},
+    {"X-02 across a page", PAGE - 1, PLAIN, 10000},
     {"X-03 in a page whose code runs", 256, CODE, 4000},
     {"X-03 across a line, in a page whose code runs", 8 * LINE - 1, CODE, 1000},
     {"X-03 in a watched page", 256, WATCHED, 4000},
@@ -39,7 +39,7 @@ static volatile u8 *at;
 static u32 size;
 static u64 token;
 static u32 times = 1;
-static volatile u32 holders, wrong, arrived;
+static volatile u32 holders, wrong, arrived, lost;
 static volatile u64 gets;
 
 #define SWAP(type)                                                                                 \
@@ -80,6 +80,17 @@ static void take_and_put_back(void)
         error();
 }
 
+/* A token that somebody tore is found by nobody. */
+static void look_for_token(u64 *had, u64 *since)
+{
+    if (gets != *had) {
+        *had = gets;
+        *since = now();
+    } else if (now() - *since > 10000 * MS) {
+        lost = 1;
+    }
+}
+
 static void step(bool on)
 {
     if (on)
@@ -96,6 +107,8 @@ static void on_step(struct frame *f)
 /* Every processor until the token was had often enough. */
 static void pass_token(ulong cpu)
 {
+    u64 had = 0, since = now();
+
     if (place->kind == WATCHED && cpu == 0) {
         write_db0(VA + 2000); /* never touched */
         write_db7(0xd0402);   /* G0, writes, 4 bytes */
@@ -105,8 +118,10 @@ static void pass_token(ulong cpu)
         pause_cpu();
     if (place->kind == STEPPED && cpu == 0)
         step(true);
-    for (u32 n = 0; gets < place->rounds * times; n++) {
+    for (u32 n = 0; gets < place->rounds * times && !lost; n++) {
         take_and_put_back();
+        if (n % 65536 == 65535)
+            look_for_token(&had, &since);
         if (place->kind == CODE && n % 8 == cpu)
             asm volatile("call *%0" ::"r"(VA + 3000ul) : "memory", "cc");
     }
@@ -120,7 +135,7 @@ static void pass_token_everywhere(const char *name)
 {
     token = 0x8182838485868788ull >> (64 - size * 8);
     swap(token);
-    holders = wrong = arrived = 0;
+    holders = wrong = arrived = lost = 0;
     gets = 0;
     for (u32 n = 1; n < cpus; n++)
         smp_begin(n, pass_token, n);
@@ -128,6 +143,7 @@ static void pass_token_everywhere(const char *name)
     for (u32 n = 1; n < cpus; n++)
         smp_wait(n);
     check_eq(wrong, 0, "%s, %u bytes: one holder", name, size);
+    check(!lost, "%s, %u bytes: it goes round", name, size);
     check_eq(swap(0), token, "%s, %u bytes: the token is still there", name, size);
 }
 
