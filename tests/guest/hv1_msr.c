@@ -238,16 +238,24 @@ static void on_timer(struct frame *f)
     lapic_write(0xb0, 0);
 }
 
-/* The host may give the processor to others: what counts is that it does not count too much. */
+/* The host may give the processor to others, at PAUSE it is asked to: there is none here, and what
+ * has little of it is tried again. */
 static void runtimes(void)
 {
-    u64 before = rdmsr(HV_VP_RUNTIME), wall = rdmsr(HV_TIME_REF_COUNT);
+    u64 used = 0, wall = 1;
+    bool too_much = false;
 
-    delay_us(100000);
-    before = rdmsr(HV_VP_RUNTIME) - before;
-    wall = rdmsr(HV_TIME_REF_COUNT) - wall;
-    check(before >= wall / 20, "M-08 busy for 100 ms: %llu of %llu", before, wall);
-    check(before <= wall + wall / 100, "M-08 no more than passed");
+    for (u32 n = 0; n < 20 && used <= wall / 4; n++) {
+        used = rdmsr(HV_VP_RUNTIME);
+        wall = rdmsr(HV_TIME_REF_COUNT);
+        for (u64 end = rdtsc() + tsc_cycles(100000); rdtsc() < end;)
+            barrier();
+        used = rdmsr(HV_VP_RUNTIME) - used;
+        wall = rdmsr(HV_TIME_REF_COUNT) - wall;
+        too_much |= used > wall + wall / 100;
+    }
+    check(used > wall / 4, "M-08 busy for 100 ms: %llu of %llu", used, wall);
+    check(!too_much, "M-08 no more than passed");
     check_msr_gp(HV_VP_RUNTIME, true, 0, "M-08");
     if (cpus > 1) {
         trap_set_handler(0xf0, on_timer);
