@@ -22,7 +22,7 @@ static bool hook_allows(struct vcpu *v, u8 vector, enum event_kind kind, u64 dr6
 
     if (likely(!v->hooks) || hook_event(v, &event))
         return true;
-    v->activity = ACTIVITY_RUN;
+    vcpu_set_activity(v, ACTIVITY_RUN);
     return false;
 }
 
@@ -34,7 +34,7 @@ static bool deliver(struct vcpu *v, u8 vector, enum event_kind kind)
         v->rflags |= F_RF;
     v->repeat = false;
     v->shadow = 0;
-    v->activity = ACTIVITY_RUN;
+    vcpu_set_activity(v, ACTIVITY_RUN);
     log_trace(v->log, LOG_INT, "event %02x at %04x:%016lx cpl %u flags %06lx", vector,
               v->seg[SEG_CS].selector, v->rip, v->cpl, v->rflags);
     if (!interrupt_deliver(v, vector, kind, false, 0, v->rip) && !exception_deliver(v))
@@ -62,7 +62,7 @@ static void take_sipi(struct vcpu *v)
     v->seg[SEG_CS].selector = (u16)(vector << 8);
     v->seg[SEG_CS].base = (u64)vector << 12;
     v->rip = v->next_rip = 0;
-    v->activity = ACTIVITY_RUN;
+    vcpu_set_activity(v, ACTIVITY_RUN);
     vcpu_update_mode(v);
 }
 
@@ -101,7 +101,7 @@ static bool take_interrupt(struct vcpu *v)
 
     /* MWAIT may end for any reason; it does for interrupts that are masked, too. */
     if (v->activity == ACTIVITY_MWAIT)
-        v->activity = ACTIVITY_RUN;
+        vcpu_set_activity(v, ACTIVITY_RUN);
     if (!(v->rflags & F_IF) || v->shadow)
         return true;
     vector = v->platform->intr_acknowledge(v->platform->opaque, v);
@@ -167,7 +167,7 @@ bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit)
             *exit = EXIT_HOOK;
             return false;
         }
-        v->activity = ACTIVITY_SHUTDOWN;
+        vcpu_set_activity(v, ACTIVITY_SHUTDOWN);
     }
     if (v->activity == ACTIVITY_RUN)
         return true;

@@ -87,7 +87,7 @@ static bool deliver_once(struct vcpu *v, const struct fault *f)
 static bool shut_down(struct vcpu *v)
 {
     v->fault.pending = false;
-    v->activity = ACTIVITY_SHUTDOWN;
+    vcpu_set_activity(v, ACTIVITY_SHUTDOWN);
     return false;
 }
 

@@ -118,7 +118,7 @@ void vcpu_reset(struct vcpu *v, bool init)
     }
     __atomic_and_fetch(&v->events, EVENTS_AT_ONCE | (init ? EVENT_SIPI | EVENT_INTR : 0u),
                        __ATOMIC_SEQ_CST);
-    v->activity = v->bsp ? ACTIVITY_RUN : ACTIVITY_WAIT_SIPI;
+    vcpu_set_activity(v, v->bsp ? ACTIVITY_RUN : ACTIVITY_WAIT_SIPI);
     tlb_flush_all(&v->tlb);
     debug_update(v);
     vcpu_update_mode(v);

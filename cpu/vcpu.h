@@ -270,6 +270,11 @@ void vcpu_signal(struct vcpu *v, u32 events);
 void vcpu_clear_signal(struct vcpu *v, u32 events);
 /* Whether the line that MONITOR saw holds something else now. Called by its own thread. */
 bool vcpu_monitor_hit(const struct vcpu *v);
+/* By the vCPU's own thread; others may look. */
+static inline void vcpu_set_activity(struct vcpu *v, enum vcpu_activity activity)
+{
+    __atomic_store_n(&v->activity, activity, __ATOMIC_SEQ_CST);
+}
 /* Makes translated code look at events soon, from any thread. */
 static inline void vcpu_nudge(struct vcpu *v)
 {

@@ -81,36 +81,49 @@ static bool read_apic(struct hv1_vp *vp, u32 msr, u64 *value)
     return true;
 }
 
+/* What another VP may be writing. */
+static u64 read_shared(struct hv1 *h, const u64 *word)
+{
+    u64 value;
+
+    hv1_lock(h);
+    value = *word;
+    hv1_unlock(h);
+    return value;
+}
+
 static bool read_open(struct hv1_vp *vp, u32 msr, u64 *value)
 {
     struct hv1 *h = vp->hv1;
     const struct hv1_platform *p = &h->config.platform;
 
     switch (msr) {
-    case HV_X64_MSR_GUEST_OS_ID: *value = h->guest_os_id; return true;
-    case HV_X64_MSR_HYPERCALL: *value = h->hypercall; return true;
+    case HV_X64_MSR_GUEST_OS_ID: *value = read_shared(h, &h->guest_os_id); return true;
+    case HV_X64_MSR_HYPERCALL: *value = read_shared(h, &h->hypercall); return true;
     case HV_X64_MSR_VP_INDEX: *value = vp->index; return true;
     case HV_X64_MSR_RESET: *value = 0; return true;
     case HV_X64_MSR_VP_RUNTIME: *value = p->runtime_ns(p->opaque, vp->vcpu) / 100; return true;
     case HV_X64_MSR_TIME_REF_COUNT: *value = hv1_time(h); return true;
-    case HV_X64_MSR_REFERENCE_TSC: *value = h->reference_tsc; return true;
+    case HV_X64_MSR_REFERENCE_TSC: *value = read_shared(h, &h->reference_tsc); return true;
     case HV_X64_MSR_TSC_FREQUENCY: *value = h->config.model->tsc_hz; return true;
     case HV_X64_MSR_APIC_FREQUENCY: *value = h->config.model->apic_bus_hz; return true;
     case HV_X64_MSR_ICR:
     case HV_X64_MSR_TPR: return read_apic(vp, msr, value);
     case HV_X64_MSR_VP_ASSIST_PAGE: *value = vp->vp_assist; return true;
     case HV_X64_MSR_STIMER0_CONFIG ... HV_X64_MSR_STIMER3_COUNT:
+        hv1_lock(h);
         *value = stimer_read(vp, msr);
+        hv1_unlock(h);
         return true;
     case HV_X64_MSR_GUEST_IDLE:
         p->idle(p->opaque, vp->vcpu);
         *value = 0;
         return true;
     case HV_X64_MSR_CRASH_P0 ... HV_X64_MSR_CRASH_P4:
-        *value = h->crash[msr - HV_X64_MSR_CRASH_P0];
+        *value = read_shared(h, &h->crash[msr - HV_X64_MSR_CRASH_P0]);
         return true;
     case HV_X64_MSR_CRASH_CTL: *value = HV_CRASH_NOTIFY | HV_CRASH_MESSAGE; return true;
-    case HV_X64_MSR_TSC_INVARIANT_CONTROL: *value = h->tsc_invariant; return true;
+    case HV_X64_MSR_TSC_INVARIANT_CONTROL: *value = read_shared(h, &h->tsc_invariant); return true;
     default: return synic_read(vp, msr, value);
     }
 }

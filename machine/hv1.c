@@ -157,9 +157,9 @@ static void hv_flush(void *opaque, struct vcpu *from, const struct hv1_flush *f)
 static void hv_idle(void *opaque, struct vcpu *v)
 {
     v->monitor_line = NULL;
-    __atomic_store_n(&v->activity, ACTIVITY_MWAIT, __ATOMIC_SEQ_CST);
+    vcpu_set_activity(v, ACTIVITY_MWAIT);
     if (lapic_requested(processor_of(opaque, v)->lapic))
-        v->activity = ACTIVITY_RUN;
+        vcpu_set_activity(v, ACTIVITY_RUN);
 }
 
 static void hv_yield(void *opaque, struct vcpu *v)

@@ -284,7 +284,7 @@ static void sleep_in_mwait(struct vcpu *v, u32 events)
             return;
         ns = ns < MWAIT_MOST_NS / 2 ? 2 * ns : MWAIT_MOST_NS;
     }
-    __atomic_store_n(&v->activity, ACTIVITY_RUN, __ATOMIC_RELAXED);
+    vcpu_set_activity(v, ACTIVITY_RUN);
 }
 
 static void sleep_until_event(struct machine *m, struct processor *p)

@@ -36,7 +36,7 @@ bool op_HLT(struct vcpu *v, const struct insn *i)
     (void)i;
     if (v->cpl)
         return raise_gp(v, 0);
-    v->activity = ACTIVITY_HLT;
+    vcpu_set_activity(v, ACTIVITY_HLT);
     vcpu_signal(v, EVENT_TRAP);
     return true;
 }

@@ -336,7 +336,7 @@ bool op_MWAIT(struct vcpu *v, const struct insn *i)
     if ((u32)v->gpr[RCX] & ~1u)
         return raise_gp(v, 0);
     if (v->monitor_armed && v->monitor_line && v->platform->mwait_sleeps && !vcpu_monitor_hit(v)) {
-        v->activity = ACTIVITY_MWAIT;
+        vcpu_set_activity(v, ACTIVITY_MWAIT);
         vcpu_signal(v, EVENT_TRAP);
     }
     v->monitor_armed = false;
