@@ -207,7 +207,7 @@ u64 vcpu_tsc(struct vcpu *v)
  * (SDM 3B 17.17.3). */
 static void move_tsc(struct vcpu *v, u64 delta)
 {
-    v->tsc_offset += delta;
+    __atomic_store_n(&v->tsc_offset, v->tsc_offset + delta, __ATOMIC_RELAXED); /* Hv#1 looks */
     v->tsc_adjust += delta;
     if (v->platform->tsc_changed)
         v->platform->tsc_changed(v->platform->opaque, v);
