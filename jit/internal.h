@@ -207,6 +207,7 @@ struct jit {
     /* Where a RET goes whose caller is another one, or not known. T0: RIP, T1: struct jit_insn of
      * the RET, as an offset in the arena, whose RSP is moved already; flags in JF. */
     u64 return_lost, return_none;
+    u64 return_full;         /* called; ZF: no attention is wanted, the return stack is empty now */
     u64 load_vectors;        /* called; destroys flags */
     u64 load_x87;            /* called; keeps everything else */
     bool avx, avx512, xsave; /* of the host */

@@ -324,8 +324,17 @@ static void find_in_jump_cache(struct emit *e)
 static void emit_returns(struct jit *j, struct emit *e)
 {
     struct emit_mem attention = VCPU(jit.attention), insn = VCPU(jit.entry), rip = VCPU(rip);
-    struct emit_mem code = emit_at(T1, 8);
+    struct emit_mem code = emit_at(T1, 8), top = VCPU(jit.return_top);
     u8 *wanted, *unknown;
+
+    j->return_full = emit_here(e);
+    emit_op_plus(e, 0, 0x58, T0); /* pop t0 */
+    emit_op_mem(e, 0, 0x83, &attention, 7);
+    emit_value(e, 0, 1);
+    wanted = emit_jcc(e, CC_NE, 0);
+    emit_load(e, HOST_RSP, &top, 8);
+    emit_patch(wanted, e->delta, emit_here(e));
+    emit_op_reg(e, 0, 0xff, T0, 4); /* jmp t0 */
 
     j->return_none = emit_here(e);
     adjust_stack(e, -8);

@@ -112,44 +112,29 @@ static u8 *look_at_limit(struct translator *t)
 /* Goes on at `again` with an empty return stack, but if attention is wanted. */
 static void empty_returns(struct translator *t, u64 again)
 {
-    struct emit_mem attention = VCPU_AT(jit.attention), top = VCPU_AT(jit.return_top);
-    u8 *wanted;
-
-    emit_op_mem(t->e, 0, 0x83, &attention, 7); /* cmp attention, 0 */
-    emit_value(t->e, 0, 1);
-    wanted = emit_jcc(t->e, CC_NE, 0);
-    emit_load(t->e, HOST_RSP, &top, 8);
-    emit_jmp(t->e, again);
-    emit_patch(wanted, t->e->delta, emit_here(t->e));
+    emit_call(t->e, t->j->return_full);
+    emit_jcc(t->e, CC_E, again);
 }
 
-/* What a CALL does when another way than the host's CALL leads to the callee. */
-static void push_return_site(struct translator *t, u64 site)
-{
-    emit_mov_imm(t->e, T0, site);
-    emit_op_plus(t->e, 0, 0x50, T0);
-}
-
+/* If attention is wanted the callee's return is a lost one: this comes seldom. */
 void lower_call_full(struct translator *t, struct exit_site *x)
 {
     emit_patch(x->full_from, t->e->delta, emit_here(t->e));
     empty_returns(t, x->full_again);
-    push_return_site(t, x->returns_to);
     t->flags = FLAGS_SAVED;
     lower_leave_at(t, x->link->target, t->j->exit_lookup);
 }
 
 /* Where the callee returns to. T0: RIP, T1: as at return_lost; flags are saved. */
-static u64 return_site(struct translator *t, u64 next)
+static void return_site(struct translator *t, u64 next)
 {
     struct emit *e = t->e;
-    u64 site = emit_here(e);
     struct exit_site *x;
 
     t->flags = FLAGS_SAVED;
     x = lower_new_exit(t, next);
     if (!x)
-        return site;
+        return;
     if (next == (u64)(i64)(i32)next || !(t->block->mode & MODE_CODE64)) {
         emit_op_reg(e, t->block->mode & MODE_CODE64 ? EMIT_W : 0, 0x81, T0, 7); /* cmp t0, next */
         emit_value(e, next, 4);
@@ -160,7 +145,6 @@ static u64 return_site(struct translator *t, u64 next)
     }
     x->rel32 = emit_jcc(e, CC_E, 0);
     emit_jmp(e, t->j->return_lost);
-    return site;
 }
 
 static void push_next(struct translator *t, const struct jit_insn *ji, const struct emit_mem *slot)
@@ -195,7 +179,7 @@ void lower_call_to(struct translator *t, const struct jit_insn *ji, u64 target)
     x->full_from = look_at_limit(t);
     emit_call(t->e, emit_here(t->e));
     x->rel32 = t->e->at - 4;
-    x->returns_to = return_site(t, lower_next(t->block, &ji->insn, ji->rip));
+    return_site(t, lower_next(t->block, &ji->insn, ji->rip));
 }
 
 void lower_call_indirect(struct translator *t, const struct jit_insn *ji)
@@ -203,7 +187,7 @@ void lower_call_indirect(struct translator *t, const struct jit_insn *ji)
     struct emit_mem entry = VCPU_AT(jit.entry), code = emit_at(T1, 8), slot;
     struct mem_ref ref;
     unsigned size = ji->insn.osz;
-    u64 again, site = 0;
+    u64 again, site;
     u8 *from[2];
 
     lower_save_flags(t);
@@ -222,11 +206,13 @@ void lower_call_indirect(struct translator *t, const struct jit_insn *ji)
         return;
     }
     emit_op_mem(t->e, 0, 0xff, &entry, 2); /* call [entry] */
-    site = return_site(t, lower_next(t->block, &ji->insn, ji->rip));
+    site = emit_here(t->e);
+    return_site(t, lower_next(t->block, &ji->insn, ji->rip));
     emit_patch(from[0], t->e->delta, emit_here(t->e));
     empty_returns(t, again);
     emit_patch(from[1], t->e->delta, emit_here(t->e));
-    push_return_site(t, site);
+    emit_mov_imm(t->e, T0, site); /* the body is no CALL of the host */
+    emit_op_plus(t->e, 0, 0x50, T0);
     by_body(t, ji, NULL, 0);
 }
 

@@ -107,9 +107,9 @@ struct exit_site {
     bool polls;
     u32 behind; /* instructions of the block that are not executed */
     /* A paired call: the jump where the return stack has no room, or attention is wanted; where
-     * that looks again; where the callee returns to. */
+     * that looks again. */
     u8 *full_from;
-    u64 full_again, returns_to;
+    u64 full_again;
     u8 *expected_at; /* a return site whose RIP is a constant out of line: its rel32 */
 };
 

@@ -70,7 +70,6 @@ static const struct place places[] = {
     PLACE(jit.cache, "cache"),
     PLACE(jit.attention, "attention"),
     PLACE(jit.return_limit, "return_limit"),
-    PLACE(jit.return_top, "return_top"),
     PLACE(jit.vectors, "vectors"),
     PLACE(jit.flags, "flags"),
     PLACE(jit.x87, "x87"),
@@ -118,7 +117,7 @@ static bool host_name(const struct golden *g, u64 value, char *text)
                   {j->exit_link, "exit_link"},       {j->exec, "exec"},
                   {j->fill_read, "fill_read"},       {j->fill_write, "fill_write"},
                   {j->load_vectors, "load_vectors"}, {j->load_x87, "load_x87"},
-                  {j->return_lost, "return_lost"}};
+                  {j->return_lost, "return_lost"},   {j->return_full, "return_full"}};
 
     for (size_t n = 0; n < ARRAY_SIZE(common); n++)
         if (value == common[n].at)
