@@ -69,11 +69,14 @@ terminate() {
 expect() { grep -aqE -- "$1" "$log" || fail "the output lacks: $1"; }
 refuse() { ! grep -aE -- "$1" "$log" || fail "the output has: $1"; }
 
+# No processor had to wait for so long that the kernel noticed.
+healthy() { refuse 'soft lockup|hard LOCKUP|rcu.*(stall|starved)|hung_task|clocksource.*(unstable|[Ss]kew)'; }
+
 # linux KERNEL SECONDS OPTION...: our init checks the machine from inside and powers off.
 linux() {
     local kernel seconds=$2 initramfs
     kernel=$(guest_kernel "$1") || fail "$1 is not to be had"
-    initramfs=$(guest_initramfs) || fail "no initramfs"
+    initramfs=$(${ramdisk:-guest_initramfs}) || fail "no initramfs"
     shift 2
     run "$seconds" 0 -no-reboot -kernel "$kernel" -initrd "$initramfs" \
         -append "console=ttyS0 ${append:-} selfcheck" "$@"
@@ -81,6 +84,44 @@ linux() {
     expect 'reboot: Power down'
     refuse 'unchecked MSR|Kernel panic'
 }
+
+# Locked instructions of a Linux program on every processor. HAMMER rounds of each form in each place; with
+# HAMMER=1600000 the token is passed 10^7 times, in some four minutes.
+hammer() {
+    local rounds=${HAMMER:-3000} place
+    append="cpus=$1 hammer=$rounds" ramdisk=guest_hammer \
+        linux linux-image-cloud-amd64 $((400 + rounds / 500)) -m 512M -smp "$1"
+    for place in aligned 'misaligned in a line' 'across a line' 'across a page' 'in a page with code' \
+        'across a line in a page with code' 'across a page, the second one often absent'; do
+        expect "^hammer: $place: ok"
+    done
+    refuse 'FAILED'
+    healthy
+}
+
+# Four processors with nothing to do use less than 3 % of one of the host's.
+idle() {
+    local kernel initramfs before used
+    kernel=$(guest_kernel linux-image-cloud-amd64) || fail "the kernel is not to be had"
+    initramfs=$(guest_initramfs) || fail "no initramfs"
+    mkfifo "$work/keys"
+    "$lockstep" -nodefaults -display none -serial stdio -no-reboot -m 512M -smp 4 -kernel "$kernel" \
+        -initrd "$initramfs" -append "console=ttyS0 quiet" "$@" <"$work/keys" >"$log" 2>"$work/stderr" &
+    emulator=$!
+    exec 8>"$work/keys"
+    wait_for 300 grep -aq '^/ # ' "$log"
+    sleep 10 # what a kernel does after it has started
+    before=$(processor_ns)
+    sleep 10
+    used=$(($(processor_ns) - before))
+    kill -0 "$emulator" || fail "ended too early"
+    echo "$((used / 1000000)) ms of processor time in 10 s"
+    [ $used -lt 300000000 ] || fail "an idle guest uses $((used / 1000000)) ms in 10 s"
+    terminate
+}
+
+# processor_ns: of all threads of the emulator.
+processor_ns() { cat /proc/"$emulator"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
 
 # enlightened KERNEL SECONDS OPTION...: Linux as a client of Hv#1: it finds everything it can use, calibrates nothing,
 # and the trace shows that it does use it.
@@ -214,8 +255,14 @@ cloud-hv1-off) linux linux-image-cloud-amd64 200 -m 512M -hv off && refuse 'Hype
 cloud-smp[1-9]*)
     cpus=${case%-interp} cpus=${cpus#cloud-smp}
     append="cpus=$cpus" linux linux-image-cloud-amd64 300 -m 512M -smp "$cpus"
-    refuse 'soft lockup|rcu.*(stall|starved)|clocksource.*(unstable|[Ss]kew)'
+    healthy
     ;;
+cloud-hammer[2-9]*)
+    cpus=${case%-interp}
+    hammer "${cpus#cloud-hammer}"
+    ;;
+cloud-idle) idle ;;
+cloud-idle-hv1-off) idle -hv off ;;
 cloud-direct) linux linux-image-cloud-amd64 200 -m 512M -bios none ;;
 # In counted time, which passes no faster than the code that is translated again and again.
 cloud-small-cache) linux linux-image-cloud-amd64 600 -m 512M -clock counted -jit cache=256K ;;

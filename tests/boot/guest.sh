@@ -33,6 +33,26 @@ guest_kernel() {
     ls "$GUESTS/$meta"/boot/vmlinuz-* | head -n 1
 }
 
+# guest_hammer: prints the path of that initramfs with tests/boot/hammer.c as a static program in it.
+guest_hammer() {
+    local here root base image=$GUESTS/hammer.cpio.gz
+    here=$(dirname "${BASH_SOURCE[0]}")
+    base=$(guest_initramfs) || return 1
+    (
+        flock 9
+        [ "$image" -nt "$here/hammer.c" ] && [ "$image" -nt "$base" ] && exit 0
+        root=$(mktemp -d)
+        mkdir "$root/bin"
+        "${CC:-cc}" -O2 -static -pthread -o "$root/bin/hammer" "$here/hammer.c" &&
+            (cat "$base" && cd "$root" && find . | cpio -o -H newc --quiet | gzip -9) >"$image.new" &&
+            mv "$image.new" "$image"
+        status=$?
+        rm -rf "$root"
+        exit $status
+    ) 9>"$GUESTS/.lock-hammer" || return 1
+    echo "$image"
+}
+
 # guest_initramfs: prints the path of an initramfs with BusyBox and tests/boot/init.
 guest_initramfs() {
     local here root image=$GUESTS/initramfs.cpio.gz busybox
