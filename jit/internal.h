@@ -55,8 +55,7 @@ enum {
     JUMP_CACHES = 8,      /* modes with a jump cache of their own */
     BLOCK_INSNS = 64,
     SAMPLES = 64,
-    FILL_IF_DIRTY = 1 << 16, /* with the size given to fill_write: do not make the page dirty */
-    JIT_LEAVE = 1,           /* jit_exec_one(), jit_lookup(): translated code is to be left */
+    JIT_LEAVE = 1, /* jit_exec_one(), jit_lookup(): translated code is to be left */
 };
 
 /* What blocks depend on besides their place: bits of jit_mode(). */
@@ -102,6 +101,25 @@ struct jit_insn {
     u32 host;   /* where its code begins, from the block's */
     u8 behind;  /* instructions of the block after this one */
     bool taken; /* a conditional jump of a path: the block goes on where it jumps to */
+};
+
+/* What becomes of an instruction whose check failed (lower/memory.c). Its out-of-line half in the
+ * block pushes the place of this, as an offset in the arena, and calls a stub. */
+struct jit_miss {
+    u64 after; /* code address behind the instruction; 0: RIP is behind it */
+    u32 insn;  /* struct jit_insn, as an offset in the arena */
+    u32 block; /* struct jit_block, likewise */
+    u16 size;  /* bytes that are accessed */
+    u8 how;    /* enum miss_how */
+};
+enum miss_how {
+    MISS_IF_DIRTY = 1u << 0, /* a refill for a store must not make the page dirty */
+    MISS_FLAGS = 1u << 1,    /* flags are not in JF: code behind the jump back saves them */
+    MISS_LEAVES = 1u << 2,   /* the block cannot go on */
+    /* What the code at after expects in the host's registers. */
+    MISS_HOST_FLAGS = 1u << 3,
+    MISS_VECTORS = 1u << 4,
+    MISS_X87 = 1u << 5,
 };
 
 /* The way that a loop was seen to go (path.c). */
@@ -202,8 +220,13 @@ struct jit {
     u64 exit_leave;  /* the same, for what the run loop must look at */
     u64 exit_link;   /* T0: struct jit_link; flags in JF */
     u64 exec;        /* T0: struct jit_insn; called */
-    u64 fill_read;   /* T0: address, T1: size; returns the host address in T0, or 0; called */
-    u64 fill_write;
+    /* A check failed; called with the offset of a struct jit_miss pushed. By TLB context, for reads
+     * and writes. T0: address - tag, T1: index. The host address is in T0 when it returns; or the
+     * instruction has been executed and code goes on behind it; with MISS_FLAGS, if there is no
+     * host address, code goes on MISS_JUMP bytes behind the call. */
+    u64 miss[TLB_CONTEXTS][2];
+    /* The same if no refill can help; flags in JF, or in the host's flags. */
+    u64 miss_exec, miss_exec_flags;
     /* Where a RET goes whose caller is another one, or not known. T0: RIP, T1: struct jit_insn of
      * the RET, as an offset in the arena, whose RSP is moved already; flags in JF. */
     u64 return_lost, return_none;
@@ -214,6 +237,7 @@ struct jit {
     bool scan;               /* its BSF and BSR leave all flags as cpu/ops/bits.c does */
 };
 
+enum { MISS_JUMP = 5 };
 enum { ARENA_MIN = 4 << 20, ARENA_MAX = 96 << 20, ARENA_ALIGN = 16 };
 static_assert(BLOCK_INSNS <= 256, "jit_insn.behind");
 
@@ -232,6 +256,11 @@ static inline u64 jit_rip_mask(u32 mode)
 static inline struct jit *jit_of(const struct vcpu *v)
 {
     return v->jit.owner;
+}
+
+static inline const struct jit_miss *jit_miss_at(const struct jit *j, u64 offset)
+{
+    return (const struct jit_miss *)(j->arena + offset);
 }
 
 /* -- cache.c -- */
@@ -289,6 +318,11 @@ void jit_returns_use(struct jit *j, u32 mode, unsigned n);
 /* Called by translated code: the RET at arena offset v->jit.entry has popped v->rip, which the jump
  * cache does not know, or attention is wanted. Returns as jit_lookup(). */
 u64 jit_return(struct vcpu *v);
+
+/* -- lower/flags.c -- */
+/* Between the host's flags and JF. Both use T1. */
+void jit_put_in_jf(struct emit *e);
+void jit_take_from_jf(struct emit *e);
 
 /* -- stubs.c -- */
 void jit_emit_stubs(struct jit *j);
@@ -364,11 +398,13 @@ void jit_enter(struct jit *j, const struct jit_block *block, u64 end);
 /* -- probe.c -- */
 /* Called by translated code, without its vectors being saved: the host address of size bytes at gla
  * by a refill from the second level of the TLB, or 0: jit_fill() must see. */
-u64 jit_probe(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write);
+u64 jit_probe(struct vcpu *v, u64 gla, u64 miss, u64 write);
 /* The same for an instruction's first byte, not from translated code. NULL: fetch it. */
 const u8 *jit_probe_fetch(struct vcpu *v, u64 gla);
 
 /* -- run.c: called by translated code -- */
 u64 jit_exec_one(struct vcpu *v, const struct jit_insn *i);
 u64 jit_lookup(struct vcpu *v);
-u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write);
+/* By the struct jit_miss at that offset in the arena. */
+u64 jit_exec_miss(struct vcpu *v, u64 miss);
+u64 jit_fill(struct vcpu *v, u64 gla, u64 miss, u64 write);

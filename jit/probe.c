@@ -15,14 +15,14 @@ static u64 probe(struct vcpu *v, u64 gla, unsigned size, enum access_kind kind)
     return tlb_probe(&v->tlb, context, vcpu_pcid(v), gla, size, kind);
 }
 
-u64 jit_probe(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
+u64 jit_probe(struct vcpu *v, u64 gla, u64 miss, u64 write)
 {
-    u64 host = probe(v, gla, (unsigned)(size_and_flags & (FILL_IF_DIRTY - 1)),
-                     write ? ACCESS_WRITE : ACCESS_READ);
+    struct jit *j = jit_of(v);
+    u64 host = probe(v, gla, jit_miss_at(j, miss)->size, write ? ACCESS_WRITE : ACCESS_READ);
 
     if (host) {
-        jit_of(v)->stats.misses++;
-        jit_of(v)->stats.probes++;
+        j->stats.misses++;
+        j->stats.probes++;
     }
     return host;
 }

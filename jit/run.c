@@ -426,11 +426,30 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
     return 0;
 }
 
-/* The host address of size bytes at gla, or 0: only the instruction's body can do it, or fault. */
-u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
+/* As jit_exec_one(), but 0 is the way to after. */
+u64 jit_exec_miss(struct vcpu *v, u64 miss)
 {
-    enum access_kind kind = write && !(size_and_flags & FILL_IF_DIRTY) ? ACCESS_WRITE : ACCESS_READ;
-    u64 size = size_and_flags & (FILL_IF_DIRTY - 1);
+    struct jit *j = jit_of(v);
+    const struct jit_miss *m = jit_miss_at(j, miss);
+    const struct jit_insn *ji = (const struct jit_insn *)(j->arena + m->insn);
+    u64 elsewhere = jit_exec_one(v, ji);
+
+    if (elsewhere || (m->after && !(m->how & MISS_LEAVES)))
+        return elsewhere;
+    if (m->how & MISS_LEAVES) {
+        if (j->options.counted)
+            v->jit.budget += ji->behind;
+        v->jit.left = j->arena + m->block;
+    }
+    return jit_lookup(v);
+}
+
+/* The host address of the bytes at gla, or 0: only the instruction's body can do it, or fault. */
+u64 jit_fill(struct vcpu *v, u64 gla, u64 miss, u64 write)
+{
+    const struct jit_miss *m = jit_miss_at(jit_of(v), miss);
+    enum access_kind kind = write && !(m->how & MISS_IF_DIRTY) ? ACCESS_WRITE : ACCESS_READ;
+    u64 size = m->size;
     enum tlb_context context = (enum tlb_context)(v->tlb_now - v->tlb.tables);
     struct paging_ctx ctx = vcpu_paging_ctx(v, v->cpl == 3, false);
     struct tlb_page page;

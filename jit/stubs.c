@@ -411,6 +411,13 @@ static const bool jit_probe_usable = false;
 static const bool jit_probe_usable = true;
 #endif
 
+/* RET, and what was pushed before the CALL goes. */
+static void return_and_pop(struct emit *e)
+{
+    emit_value(e, 0xc2, 1);
+    emit_value(e, 8, 2);
+}
+
 /* The short way: only general registers are used. */
 static void emit_probe(struct emit *e, bool write)
 {
@@ -428,7 +435,7 @@ static void emit_probe(struct emit *e, bool write)
     emit_mov(e, T0, HOST_RAX);
     volatile_registers(e, false);
     to_return_stack(e);
-    emit_value(e, 0xc3, 1);
+    return_and_pop(e);
     emit_patch(miss, e->delta, emit_here(e));
     volatile_registers(e, false);
     emit_load(e, T0, &address, 8);
@@ -436,13 +443,105 @@ static void emit_probe(struct emit *e, bool write)
     to_return_stack(e);
 }
 
+/* Where the struct jit_miss that was pushed is, into T1. Uses T0. */
+static void find_miss(const struct jit *j, struct emit *e)
+{
+    struct emit_mem pushed = emit_at(HOST_RSP, 8);
+
+    emit_mov_imm(e, T0, (u64)j->arena);
+    emit_load(e, T1, &pushed, 8);
+    emit_op_reg(e, EMIT_W, 0x03, T0, T1); /* add t1, t0 */
+}
+
+/* Jumps over what follows unless a miss is to be treated so. */
+static u8 *unless(struct emit *e, enum miss_how how)
+{
+    struct emit_mem at = emit_at(T1, offsetof(struct jit_miss, how));
+
+    emit_op_mem(e, 0, 0xf6, &at, 0); /* test byte */
+    emit_value(e, how, 1);
+    return emit_jcc(e, CC_E, 0);
+}
+
+/* The instruction has been executed: goes on behind it. */
+static void emit_after_miss(struct jit *j, struct emit *e)
+{
+    struct emit_mem after = emit_at(T1, offsetof(struct jit_miss, after));
+    struct emit_mem returns_to = emit_at(HOST_RSP, 0);
+    u8 *over;
+
+    each_register(e, false);
+    to_return_stack(e);
+    find_miss(j, e);
+    emit_load(e, T0, &after, 8);
+    emit_store(e, &returns_to, T0, 8);
+    over = unless(e, MISS_VECTORS);
+    emit_call(e, j->load_vectors);
+    emit_patch(over, e->delta, emit_here(e));
+    over = unless(e, MISS_X87);
+    emit_call(e, j->load_x87);
+    emit_patch(over, e->delta, emit_here(e));
+    over = unless(e, MISS_HOST_FLAGS);
+    jit_take_from_jf(e);
+    emit_patch(over, e->delta, emit_here(e));
+    return_and_pop(e);
+}
+
+static void emit_miss_exec(struct jit *j, struct emit *e)
+{
+    struct emit_mem self = VCPU(jit.self), return_sp = VCPU(jit.return_sp);
+    struct emit_mem pushed = emit_at(HOST_RSI, 8);
+    u8 *stays;
+
+    j->miss_exec_flags = emit_here(e);
+    jit_put_in_jf(e);
+    j->miss_exec = emit_here(e);
+    to_host_stack(e, 0);
+    each_register(e, true);
+    save_vectors(j, e);
+    save_x87(j, e);
+    emit_load(e, HOST_RDI, &self, 8);
+    emit_load(e, HOST_RSI, &return_sp, 8);
+    emit_load(e, HOST_RSI, &pushed, 8);
+    call_c(e, jit_exec_miss);
+    emit_op_reg(e, EMIT_W, 0x85, HOST_RAX, HOST_RAX);
+    stays = emit_jcc(e, CC_E, 0);
+    emit_op_mem(e, EMIT_W, 0x83, &return_sp, 0); /* add: both are done with */
+    emit_value(e, 16, 1);
+    emit_go_on(e);
+    emit_patch(stays, e->delta, emit_here(e));
+    emit_after_miss(j, e);
+}
+
+/* T0: host address, or 0: the instruction is to be executed. */
+static void emit_filled(struct jit *j, struct emit *e)
+{
+    struct emit_mem returns_to = emit_at(HOST_RSP, 0);
+    u8 *none, *saved;
+
+    emit_op_reg(e, EMIT_W, 0x85, T0, T0);
+    none = emit_jcc(e, CC_E, 0);
+    return_and_pop(e);
+    emit_patch(none, e->delta, emit_here(e));
+    find_miss(j, e);
+    saved = unless(e, MISS_FLAGS);
+    emit_op_mem(e, EMIT_W, 0x83, &returns_to, 0); /* add */
+    emit_value(e, MISS_JUMP, 1);
+    return_and_pop(e);
+    emit_patch(saved, e->delta, emit_here(e));
+    emit_jmp(e, j->miss_exec);
+}
+
+/* T0: address. */
 static u64 emit_fill(struct jit *j, struct emit *e, bool write)
 {
+    struct emit_mem pushed = emit_at(HOST_RSP, 8);
     struct emit_mem loaded = VCPU(jit.vectors);
     struct emit_mem kept = emit_at(HOST_RSP, 0); /* whether vectors were loaded, then the result */
     u64 start = emit_here(e);
     u8 *none;
 
+    emit_load(e, T1, &pushed, 8);
     if (jit_probe_usable && (j->options.optimisations & JIT_PROBE))
         emit_probe(e, write);
     to_host_stack(e, 0);
@@ -461,8 +560,35 @@ static u64 emit_fill(struct jit *j, struct emit *e, bool write)
     each_register(e, false);
     emit_load(e, T0, &kept, 8);
     to_return_stack(e);
-    emit_value(e, 0xc3, 1);
+    emit_filled(j, e);
     return start;
+}
+
+/* The address again, by the tag that was subtracted. */
+static void emit_miss(struct jit *j, struct emit *e, unsigned context, bool write, u64 fill)
+{
+    size_t tags =
+        write ? offsetof(struct tlb_table, write_tag) : offsetof(struct tlb_table, read_tag);
+    struct emit_mem tag = VCPU(tlb.tables);
+
+    tag.index = T1;
+    tag.scale = 3;
+    tag.disp += (i32)(context * sizeof(struct tlb_table) + tags);
+    j->miss[context][write] = emit_here(e);
+    emit_op_mem(e, EMIT_W, 0x03, &tag, T0);
+    emit_jmp(e, fill);
+}
+
+static void emit_misses(struct jit *j, struct emit *e)
+{
+    u64 fill[2];
+
+    emit_miss_exec(j, e);
+    for (unsigned write = 0; write < 2; write++)
+        fill[write] = emit_fill(j, e, write);
+    for (unsigned context = 0; context < TLB_CONTEXTS; context++)
+        for (unsigned write = 0; write < 2; write++)
+            emit_miss(j, e, context, write, fill[write]);
 }
 
 void jit_emit_stubs(struct jit *j)
@@ -476,8 +602,7 @@ void jit_emit_stubs(struct jit *j)
     emit_exits(j, e);
     emit_returns(j, e);
     emit_exec(j, e);
-    j->fill_read = emit_fill(j, e, false);
-    j->fill_write = emit_fill(j, e, true);
+    emit_misses(j, e);
     e->at = (u8 *)align_up((u64)e->at, 64);
     j->code_start = e->at;
     jit_cache_use(j, 0);

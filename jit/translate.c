@@ -282,6 +282,8 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
         return false;
     block->inline_size = (u32)(t->e->at - start);
     lower_misses(t);
+    if (t->failed)
+        return false;
     lower_exits(t);
     lower_loop_leave(t);
     emit_leave(t, unmapped, 2, t->j->exit_lookup);

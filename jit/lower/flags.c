@@ -8,7 +8,7 @@
 static const struct emit_mem jf = {
     .base = HOST_NONE, .index = HOST_NONE, .gs = true, .disp = offsetof(struct vcpu, jit.flags)};
 
-static void put_in_jf(struct emit *e)
+void jit_put_in_jf(struct emit *e)
 {
     emit_mov(e, T1, HOST_RAX);
     emit_value(e, 0x9f, 1);                                /* lahf */
@@ -18,7 +18,7 @@ static void put_in_jf(struct emit *e)
 }
 
 /* AL is 0 or 1: adding 127 sets OF if it was 1. */
-static void take_from_jf(struct emit *e)
+void jit_take_from_jf(struct emit *e)
 {
     emit_mov(e, T1, HOST_RAX);
     emit_load(e, HOST_RAX, &jf, 2);
@@ -155,7 +155,7 @@ void lower_save_flags(struct translator *t)
         t->flags = FLAGS_HOST;
     }
     if (t->flags == FLAGS_HOST)
-        put_in_jf(t->e);
+        jit_put_in_jf(t->e);
     t->flags = FLAGS_SAVED;
 }
 
@@ -175,7 +175,7 @@ void lower_need_flags(struct translator *t)
     }
     if (t->flags != FLAGS_SAVED)
         return;
-    take_from_jf(t->e);
+    jit_take_from_jf(t->e);
     t->flags = FLAGS_BOTH;
 }
 

@@ -177,6 +177,7 @@ struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, u
     site->recipe = t->recipe;
     site->leaves = site->if_dirty = false;
     site->after = 0;
+    site->vectors_after = site->x87_after = false;
     return site;
 }
 
@@ -216,50 +217,58 @@ void lower_want_vectors(struct translator *t)
     t->vectors = true;
 }
 
+/* Calls a stub with the place of miss. */
+static void call_miss(struct translator *t, const struct jit_miss *miss, u64 stub)
+{
+    emit_value(t->e, 0x68, 1); /* push */
+    emit_value(t->e, (u64)((const u8 *)miss - t->j->arena), 4);
+    emit_call(t->e, stub);
+}
+
+static u8 how(const struct miss_site *site)
+{
+    bool host = site->flags_after == FLAGS_HOST || site->flags_after == FLAGS_BOTH;
+    bool saved = site->flags == FLAGS_SAVED || site->flags == FLAGS_BOTH;
+
+    return (u8)((site->if_dirty ? MISS_IF_DIRTY : 0) | (saved ? 0 : MISS_FLAGS) |
+                (site->leaves ? MISS_LEAVES : 0) | (site->after && host ? MISS_HOST_FLAGS : 0) |
+                (site->vectors_after ? MISS_VECTORS : 0) | (site->x87_after ? MISS_X87 : 0));
+}
+
 /* Refills the TLB and goes on; if that does not help, executes the instruction and goes on behind
  * it with the flags where the code there expects them. */
-static void lower_miss(struct translator *t, const struct miss_site *site)
+static void lower_miss(struct translator *t, const struct miss_site *site, struct jit_miss *miss)
 {
-    struct emit_mem tags = tlb_tags(t, site->write);
+    unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
     struct emit *e = t->e;
 
+    *miss = (struct jit_miss){.after = site->after,
+                              .insn = (u32)((const u8 *)site->insn - t->j->arena),
+                              .block = (u32)((const u8 *)t->block - t->j->arena),
+                              .size = site->size,
+                              .how = how(site)};
     emit_patch(site->rel32, e->delta, emit_here(e));
     if (site->resume) {
-        emit_op_mem(e, EMIT_W, 0x03, &tags, T0); /* the address again */
-        emit_mov_imm(e, T1, site->size | (site->if_dirty ? FILL_IF_DIRTY : 0));
-        emit_call(e, site->write ? t->j->fill_write : t->j->fill_read);
-        emit_op_reg(e, EMIT_W, 0x85, T0, T0);
-        emit_jcc(e, CC_NE, site->resume);
+        call_miss(t, miss, t->j->miss[context][site->write]);
+        emit_jmp(e, site->resume);
+        if (!(miss->how & MISS_FLAGS))
+            return;
     }
     t->flags = site->flags;
     t->recipe = site->recipe;
-    lower_save_flags(t);
-    emit_mov_imm(e, T0, (u64)site->insn);
-    emit_call(e, t->j->exec);
-    if (!site->after || site->leaves) { /* RIP is behind it already */
-        if (site->leaves) {
-            struct emit_mem left = VCPU_AT(jit.left);
-
-            lower_give_back(t, site->insn->behind);
-            emit_mov_imm(e, T0, (u64)t->block);
-            emit_store(e, &left, T0, 8);
-        }
-        emit_jmp(e, t->j->exit_lookup);
-        return;
-    }
-    if (site->vectors_after)
-        emit_call(e, t->j->load_vectors);
-    if (site->x87_after)
-        emit_call(e, t->j->load_x87);
-    if (site->flags_after == FLAGS_HOST || site->flags_after == FLAGS_BOTH) {
-        t->flags = FLAGS_SAVED;
+    if (t->flags == FLAGS_RECIPE)
         lower_need_flags(t);
-    }
-    emit_jmp(e, site->after);
+    call_miss(t, miss, miss->how & MISS_FLAGS ? t->j->miss_exec_flags : t->j->miss_exec);
 }
 
 void lower_misses(struct translator *t)
 {
+    struct jit_miss *miss = jit_arena(t->j, t->site_count * sizeof(*miss));
+
+    if (!miss) {
+        t->failed = true;
+        return;
+    }
     for (unsigned n = 0; n < t->site_count; n++)
-        lower_miss(t, &t->site[n]);
+        lower_miss(t, &t->site[n], &miss[n]);
 }

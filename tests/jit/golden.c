@@ -115,7 +115,8 @@ static bool host_name(const struct golden *g, u64 value, char *text)
         const char *name;
     } common[] = {{j->exit_lookup, "exit_lookup"},   {j->exit_leave, "exit_leave"},
                   {j->exit_link, "exit_link"},       {j->exec, "exec"},
-                  {j->fill_read, "fill_read"},       {j->fill_write, "fill_write"},
+                  {j->miss[0][0], "miss_read"},      {j->miss[0][1], "miss_write"},
+                  {j->miss_exec, "miss_exec"},       {j->miss_exec_flags, "miss_exec_flags"},
                   {j->load_vectors, "load_vectors"}, {j->load_x87, "load_x87"},
                   {j->return_lost, "return_lost"},   {j->return_full, "return_full"}};
 
@@ -139,6 +140,10 @@ static void put_named(const struct golden *g, const char *text)
     bool gs = strstr(text, "gs:[") != NULL;
     char name[64];
 
+    if (!strncmp(text, "push 0x", 7)) { /* nothing else is pushed */
+        fprintf(g->out, "push miss\n");
+        return;
+    }
     while (*text) {
         char *end;
         u64 value;
