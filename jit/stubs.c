@@ -472,6 +472,7 @@ static void emit_after_miss(struct jit *j, struct emit *e)
 
     each_register(e, false);
     to_return_stack(e);
+    adjust_stack(e, -16);
     find_miss(j, e);
     emit_load(e, T0, &after, 8);
     emit_store(e, &returns_to, T0, 8);
@@ -490,13 +491,13 @@ static void emit_after_miss(struct jit *j, struct emit *e)
 static void emit_miss_exec(struct jit *j, struct emit *e)
 {
     struct emit_mem self = VCPU(jit.self), return_sp = VCPU(jit.return_sp);
-    struct emit_mem pushed = emit_at(HOST_RSI, 8);
+    struct emit_mem pushed = emit_at(HOST_RSI, -8);
     u8 *stays;
 
     j->miss_exec_flags = emit_here(e);
     jit_put_in_jf(e);
     j->miss_exec = emit_here(e);
-    to_host_stack(e, 0);
+    to_host_stack(e, 16); /* as it is without both: the body may change to another stack */
     each_register(e, true);
     save_vectors(j, e);
     save_x87(j, e);
@@ -506,8 +507,6 @@ static void emit_miss_exec(struct jit *j, struct emit *e)
     call_c(e, jit_exec_miss);
     emit_op_reg(e, EMIT_W, 0x85, HOST_RAX, HOST_RAX);
     stays = emit_jcc(e, CC_E, 0);
-    emit_op_mem(e, EMIT_W, 0x83, &return_sp, 0); /* add: both are done with */
-    emit_value(e, 16, 1);
     emit_go_on(e);
     emit_patch(stays, e->delta, emit_here(e));
     emit_after_miss(j, e);
