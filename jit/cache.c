@@ -94,6 +94,7 @@ static void evict(struct jit *j, unsigned n)
         for (struct jit_link *link = b->exits; link; link = link->sibling)
             jit_link_cut(j, link);
     }
+    j->outgrown = NULL; /* it may be one of them */
     if (j->region_blocks[n])
         j->stats.evictions++;
     j->region_blocks[n] = NULL;
@@ -104,6 +105,8 @@ void jit_cache_flush(struct jit *j)
     for (unsigned n = 0; n < REGIONS; n++)
         evict(j, n);
     jit_forget_code_segments(j);
+    memset(&j->wide, 0, sizeof(j->wide));
+    memset(&j->slotted, 0, sizeof(j->slotted));
     j->stats.flushes++;
     jit_cache_use(j, 0);
 }

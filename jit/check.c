@@ -169,7 +169,7 @@ static void take_tags_back(struct vcpu *v, struct jit_check *c)
     for (unsigned n = 0; n < c->count; n++) {
         u64 *tag = c->page[n].tag, i = (u64)(tag - v->tlb_now->write_tag);
 
-        *tag = tlb_invalid((unsigned)i);
+        *tag = tlb_absent(v->tlb_now, (unsigned)i);
     }
 }
 

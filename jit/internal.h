@@ -55,6 +55,9 @@ enum {
     BLOCK_INSNS = 64,
     SAMPLES = 64,
     FILL_IF_DIRTY = 1 << 16, /* with the size given to fill_write: do not make the page dirty */
+    FILL_SITE = 1 << 30,     /* instead of the size: distance of a struct jit_site in the arena */
+    NOTED_BITS = 1 << 16,    /* of a struct jit_noted */
+    ATTENTION_OWN = 2,       /* vcpu.jit.attention: not for an event, but jit.outgrown */
     JIT_LEAVE = 1,           /* jit_exec_one(), jit_lookup(): translated code is to be left */
 };
 
@@ -103,6 +106,17 @@ struct jit_insn {
     bool taken; /* a conditional jump of a path: the block goes on where it jumps to */
 };
 
+/* A check that looks into one slot of the TLB, where the last page was found (lower/memory.c). */
+struct jit_site {
+    struct jit_block *block;
+    u8 *code; /* as it is written */
+    u64 rip;  /* of the instruction */
+    u32 when; /* its slot was last changed: TSC / SITE_TICK */
+    u32 slot : 14, size : 13, if_dirty : 1;
+    u32 strikes : 4; /* changes that came soon after another */
+};
+static_assert(TLB_BITS <= 14, "jit_site.slot");
+
 /* The way that a loop was seen to go (path.c). */
 struct jit_path {
     unsigned count;
@@ -115,6 +129,33 @@ struct jit_sample {
     u32 mode;
     u32 count;
 };
+
+/* A set of RIPs, which may hold others as well. */
+struct jit_noted {
+    u64 bits[NOTED_BITS / 64];
+};
+
+static inline u64 *jit_noted_word(struct jit_noted *set, u64 rip, u64 *bit)
+{
+    u64 n = (rip ^ rip >> 16) % NOTED_BITS;
+
+    *bit = BIT(n % 64);
+    return &set->bits[n / 64];
+}
+
+static inline bool jit_is_noted(struct jit_noted *set, u64 rip)
+{
+    u64 bit, *word = jit_noted_word(set, rip, &bit);
+
+    return *word & bit;
+}
+
+static inline void jit_note(struct jit_noted *set, u64 rip)
+{
+    u64 bit, *word = jit_noted_word(set, rip, &bit);
+
+    *word |= bit;
+}
 
 struct jit_block {
     /* What is compared to find it comes first, in one cache line. */
@@ -135,6 +176,7 @@ struct jit_block {
     u8 leaves;       /* how often a shared check made it leave */
     bool one_by_one; /* translated without shared checks, because of that */
     bool path;       /* along a path, not as instructions follow each other */
+    bool slots;      /* its checks may have slots: it is executed often, in user mode */
     const struct jit_insn *insns;
     u64 code;                   /* code address of all that belongs to the block */
     u32 code_size, inline_size; /* bytes; the latter without what is out of line */
@@ -193,6 +235,10 @@ struct jit {
     u64 hot;        /* RIP that a path is wanted from, or HOT_NONE */
     u64 last_left;  /* TSC when a shared check last made a block leave */
     u64 code_epoch; /* hits before this one have been followed */
+    u64 warm;       /* RIP of a block that is to get slots, or HOT_NONE */
+    /* Blocks that got them; instructions whose page changes often, so that they have none. */
+    struct jit_noted slotted, wide;
+    struct jit_block *outgrown; /* holds such an instruction still; or NULL */
 
     /* Common code (stubs.c). */
     void (*enter)(u64 target);
@@ -200,13 +246,17 @@ struct jit {
     u64 exit_leave;  /* the same, for what the run loop must look at */
     u64 exit_link;   /* T0: struct jit_link; flags in JF */
     u64 exec;        /* T0: struct jit_insn; called */
-    u64 fill_read;   /* T0: address, T1: size; returns the host address in T0, or 0; called */
+    u64 fill_read; /* T0: address, T1: size or site; returns the host address in T0, or 0; called */
     u64 fill_write;
     u64 load_vectors;        /* called; destroys flags */
     u64 load_x87;            /* called; keeps everything else */
     bool avx, avx512, xsave; /* of the host */
     bool scan;               /* its BSF and BSR leave all flags as cpu/ops/bits.c does */
 };
+
+/* The code of a check that has a slot: subtract the tag, compare, jump, add the page. Where the two
+ * operands' disp32 are, and how long it is. */
+enum { SITE_TAG = 5, SITE_PAGE = 9 + 7 + 6 + 5, SITE_SIZE = 9 + 7 + 6 + 9 };
 
 enum { ARENA_MIN = 4 << 20, ARENA_MAX = 96 << 20, ARENA_ALIGN = 16 };
 static_assert(BLOCK_INSNS <= 256, "jit_insn.behind");
@@ -283,6 +333,9 @@ void jit_retranslate(struct jit *j, struct jit_block *block);
  * paths cannot. */
 bool jit_translate_path(struct jit *j, struct jit_block *old, const struct jit_path *path);
 
+/* Replaces j->outgrown: what is translated in its place knows what it has learnt. */
+void jit_replace_outgrown(struct jit *j);
+
 /* -- cross.c -- */
 /* Makes like, whose place is set, one of this instruction at v->rip, which lies in two pages.
  * false: it does not, one of them is no RAM, or the bytes have changed. */
@@ -308,6 +361,9 @@ static inline unsigned jit_bytes_in_page(u64 gla, const struct insn *i)
 /* -- path.c -- */
 /* Translated code was interrupted at v->rip. */
 void jit_sample(struct jit *j, u32 mode);
+/* Gives slots to a block that is executed often, and to those it goes on with: they are translated
+ * anew. */
+void jit_give_slots(struct jit *j, struct jit_block *block);
 /* Executes one turn of the loop at block, watches its way and translates that. end: instruction
  * count not to be passed; ~0: none. true: the engine is left, *why tells why. */
 bool jit_follow_path(struct jit *j, struct jit_block *block, u64 end, enum vcpu_exit *why);
@@ -341,13 +397,25 @@ const u8 *jit_code_at(struct vcpu *v, u64 gla);
 void jit_enter(struct jit *j, const struct jit_block *block, u64 end);
 
 /* -- probe.c -- */
+/* What translated code gave a fill for a size: that, with FILL_IF_DIRTY; *site: its site or NULL.
+ */
+static inline u64 jit_fill_size(struct jit *j, u64 size_and_flags, struct jit_site **site)
+{
+    *site = NULL;
+    if (!(size_and_flags & FILL_SITE))
+        return size_and_flags;
+    *site = (struct jit_site *)(j->arena + (size_and_flags & (FILL_SITE - 1)));
+    return (*site)->size | ((*site)->if_dirty ? FILL_IF_DIRTY : 0u);
+}
+/* Points a site at the slot of gla, which has the tag it wants. */
+void jit_site_move(struct jit *j, struct jit_site *site, u64 gla);
 /* Called by translated code, without its vectors being saved: the host address of size bytes at gla
  * by a refill from the second level of the TLB, or 0: jit_fill() must see. */
-u64 jit_probe(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write);
+u64 jit_probe(struct vcpu *v, u64 gla, u64 size_or_site, u64 write);
 /* The same for an instruction's first byte, not from translated code. NULL: fetch it. */
 const u8 *jit_probe_fetch(struct vcpu *v, u64 gla);
 
 /* -- run.c: called by translated code -- */
 u64 jit_exec_one(struct vcpu *v, const struct jit_insn *i);
 u64 jit_lookup(struct vcpu *v);
-u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write);
+u64 jit_fill(struct vcpu *v, u64 gla, u64 size_or_site, u64 write);

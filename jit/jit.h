@@ -41,7 +41,8 @@ struct jit_options {
     u32 optimisations; /* enum jit_optimisation */
     bool counted;      /* exact instruction counts: budgets end where they say */
     u64 cache_size;    /* bytes of code, 0: the default */
-    bool eager;        /* for tests: each place that code is entered at counts as hot */
+    bool eager;        /* for tests: each place that code is entered at counts as hot, all checks
+                          have a slot */
     /* Everything twice, here and in the interpreter, and compared (check.h). A budget of 0 is none
      * then, unless the guest is counted. */
     bool check;
@@ -68,6 +69,8 @@ struct jit_stats {
     u64 interpreted; /* calls of a body from translated code */
     u64 misses;      /* of the inline TLB check */
     u64 probes;      /* of these, found in the second level at once */
+    u64 moves;       /* of a check to another slot of the TLB */
+    u64 widened;     /* checks that moved too often */
     u64 stays;       /* next blocks found by what translated code calls */
     u64 lookups;     /* leaving translated code to find the next block */
     u64 checked;     /* stretches compared by -engine check */

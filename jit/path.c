@@ -8,7 +8,7 @@
  */
 #include "jit/internal.h"
 
-enum { SAMPLES_HOT = 3, EAGER = 4 };
+enum { SAMPLES_WARM = 1, SAMPLES_HOT = 3, EAGER = 4 };
 
 static struct jit_sample *sample_at(struct jit *j, u64 rip)
 {
@@ -22,8 +22,35 @@ void jit_sample(struct jit *j, u32 mode)
     if (s->rip != j->v->rip || s->mode != mode)
         *s = (struct jit_sample){.rip = j->v->rip, .mode = mode};
     s->count++;
+    if (s->count == SAMPLES_WARM && (j->options.optimisations & JIT_SLOT))
+        j->warm = s->rip;
+    if (!(j->options.optimisations & JIT_PATH))
+        return;
     if (j->options.eager ? s->count % EAGER == 1 : s->count == SAMPLES_HOT)
         j->hot = s->rip;
+}
+
+static void give_slots(struct jit *j, struct jit_block *block)
+{
+    if (block->slots || (block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT != TLB_USER)
+        return;
+    jit_note(&j->slotted, block->rip);
+    jit_block_kill(j, block, false);
+}
+
+void jit_give_slots(struct jit *j, struct jit_block *block)
+{
+    j->warm = HOT_NONE;
+    give_slots(j, block);
+    for (const struct jit_link *exit = block->exits; exit; exit = exit->sibling) {
+        struct jit_block *next = exit->guarded
+                                     ? NULL
+                                     : jit_block_find(j, block->key + (exit->target - block->rip),
+                                                      exit->target, block->mode);
+
+        if (next)
+            give_slots(j, next);
+    }
 }
 
 /* Steps until the way is closed (true) or cannot be followed. */

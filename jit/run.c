@@ -92,7 +92,7 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
         j->avx && (options->optimisations & JIT_AVX512) && __builtin_cpu_supports("avx512bw");
     j->xsave = (options->optimisations & JIT_XSAVE) && host_has_xsave();
     j->scan = (options->optimisations & JIT_SCAN) && host_scans_as_we_do();
-    j->hot = HOT_NONE;
+    j->hot = j->warm = HOT_NONE;
     v->jit.host_mxcsr = 0x1f80;
     jit_forget_code_segments(j);
     jit_emit_stubs(j);
@@ -423,8 +423,8 @@ u64 jit_exec_one(struct vcpu *v, const struct jit_insn *ji)
     return 0;
 }
 
-/* The host address of size bytes at gla, or 0: only the instruction's body can do it, or fault. */
-u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
+/* As jit_fill(), by size. */
+static u64 fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
 {
     enum access_kind kind = write && !(size_and_flags & FILL_IF_DIRTY) ? ACCESS_WRITE : ACCESS_READ;
     u64 size = size_and_flags & (FILL_IF_DIRTY - 1);
@@ -457,6 +457,19 @@ u64 jit_fill(struct vcpu *v, u64 gla, u64 size_and_flags, u64 write)
     if (host || !(jit_of(v)->options.optimisations & JIT_MIXED))
         return host;
     return (u64)tlb_mixed_ptr(&v->tlb, context, gla, (unsigned)size, &code);
+}
+
+/* The host address of the bytes at gla, or 0: only the instruction's body can do it, or fault. */
+u64 jit_fill(struct vcpu *v, u64 gla, u64 size_or_site, u64 write)
+{
+    struct jit *j = jit_of(v);
+    struct jit_site *site;
+    u64 size = jit_fill_size(j, size_or_site, &site), host = fill(v, gla, size, write);
+
+    if (host && site &&
+        (write ? tlb_write_ptr(v->tlb_now, gla, 1) : tlb_read_ptr(v->tlb_now, gla, 1)))
+        jit_site_move(j, site, gla);
+    return host;
 }
 
 void jit_enter(struct jit *j, const struct jit_block *block, u64 end)
@@ -523,8 +536,11 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
 
         tlb_settle(&v->tlb);
         attention = __atomic_exchange_n(&v->jit.attention, 0, __ATOMIC_SEQ_CST);
-        if ((attention || j->options.eager) && (j->options.optimisations & JIT_PATH))
+        if (((attention & ~ATTENTION_OWN) || j->options.eager) &&
+            (j->options.optimisations & (JIT_PATH | JIT_SLOT)))
             jit_sample(j, v->jit.mode);
+        if (unlikely(j->outgrown))
+            jit_replace_outgrown(j);
         if ((__atomic_load_n(&v->events, __ATOMIC_RELAXED) | v->activity) &&
             !vcpu_take_events(v, &why))
             return why == EXIT_STOP && vcpu_stalled(v) ? EXIT_STALLED : why;
@@ -551,6 +567,11 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
             link = NULL;
             if (interpret(v, block ? end - v->icount : at_most(without_block(v), j, v, end), &why))
                 return why;
+            continue;
+        }
+        if (unlikely(v->rip == j->warm) && !block->slots) {
+            jit_give_slots(j, block);
+            link = NULL;
             continue;
         }
         if (unlikely(v->rip == j->hot) && !block->path) {

@@ -296,6 +296,18 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
     return !t->e->overflow;
 }
 
+/* In user mode an instruction that is executed often mostly stays in its page. A kernel's works for
+ * many tasks, each with a stack and data elsewhere. */
+static bool wants_slots(struct jit *j, const struct jit_block *block)
+{
+    u32 context = (block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
+
+    if (!(j->options.optimisations & JIT_SLOT))
+        return false;
+    return j->options.eager ||
+           (context == TLB_USER && (block->path || jit_is_noted(&j->slotted, block->rip)));
+}
+
 /* Of at most limit instructions, or along a path (else NULL), in what is left of the region. NULL:
  * that is too little, or the path is none. */
 static struct jit_block *translate(struct jit *j, const struct decode_run *run,
@@ -316,6 +328,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
     if (t.block && insns && j->emit.end - start > ROOM_MIN) {
         *t.block = *like;
         t.block->code = emit_here(&j->emit);
+        t.block->slots = wants_slots(j, t.block);
         t.block->count = (u16)(path ? collect_path(j, path, t.block, insns)
                                     : collect(j, run, t.block, insns, limit));
         jit_arena_trim(j, insns, t.block->count * sizeof(*insns));
@@ -417,4 +430,23 @@ bool jit_translate_path(struct jit *j, struct jit_block *old, const struct jit_p
     jit_block_kill(j, old, false);
     add_block(j, block);
     return true;
+}
+
+void jit_replace_outgrown(struct jit *j)
+{
+    struct jit_block *block = j->outgrown;
+    struct jit_path path;
+
+    j->outgrown = NULL;
+    if (block->dead)
+        return;
+    if (block->path && jit_mode(j->v) == block->mode) {
+        path.count = block->count;
+        for (unsigned n = 0; n < block->count; n++)
+            path.rip[n] = block->insns[n].rip;
+        path.rip[path.count] = block->rip;
+        if (jit_translate_path(j, block, &path))
+            return;
+    }
+    jit_block_kill(j, block, false);
 }

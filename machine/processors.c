@@ -507,6 +507,8 @@ void machine_jit_report(struct machine *m, FILE *out)
         fprintf(out, "  %14lu next blocks found by what instructions call\n", s.stays);
         fprintf(out, "  %14lu misses of the inline TLB\n", s.misses);
         fprintf(out, "  %14lu of them found in the second level at once\n", s.probes);
+        fprintf(out, "  %14lu checks moved to another slot of it, %lu given the whole of it\n",
+                s.moves, s.widened);
         if (m->config.engine == ENGINE_CHECK)
             fprintf(out, "  %14lu stretches compared with the interpreter\n", s.checked);
         fprintf(out, "  %14lu instructions by a call of the interpreter:\n", s.interpreted);

@@ -16,10 +16,31 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "mem/physmap_view.h"
 #include "mem/tlb2_entry.h"
 #include "mem/tlb_slot.h"
+
+/* Bits 62 and 63 differ, so neither these nor a canonical address changed by `mixed` are canonical
+ * (SDM 1 3.3.7.1). An absent tag has slot 0 for an index (1 in slot 0), a mixed one another than
+ * its page. The kernel gives each process 16 random bytes (getauxval(3)). */
+static void draw_absent(struct tlb_table *table)
+{
+    const u64 free = (BIT(62) - 1) & PAGE_MASK, index = (u64)(TLB_ENTRIES - 1) << PAGE_SHIFT;
+    u64 drawn[2];
+
+    memcpy(drawn, (const void *)getauxval(AT_RANDOM), sizeof(drawn));
+    table->absent = (drawn[0] & free & ~index) | BIT(63);
+    table->mixed = (drawn[1] & free) | BIT(62) | PAGE_SIZE;
+}
+
+static void empty_table(struct tlb_table *table)
+{
+    draw_absent(table);
+    for (unsigned i = 0; i < TLB_ENTRIES; i++)
+        slot_empty(table, i);
+}
 
 enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
 {
@@ -29,7 +50,7 @@ enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
     tlb->map = map;
     tlb->ram = physmap_ram(map);
     for (unsigned context = 0; context < TLB_CONTEXTS; context++)
-        slot_empty(&tlb->tables[context], 0); /* the one slot whose absent tag is not 0 */
+        empty_table(&tlb->tables[context]);
     status = tlb2_create(&tlb->second, err);
     if (status != ST_OK)
         tlb_destroy(tlb);
@@ -195,7 +216,7 @@ u8 *tlb_mixed_ptr(const struct tlb *tlb, enum tlb_context context, u64 gla, unsi
     u64 granules;
 
     *code = false;
-    if (tag_load(&table->write_tag[i]) != tlb_mixed(gla + size - 1))
+    if (tag_load(&table->write_tag[i]) != tlb_mixed(table, gla + size - 1))
         return NULL;
     page = &ram->pages[(u64)(hva - ram->hva) >> PAGE_SHIFT];
     granules = __atomic_load_n(&page->code_granules, __ATOMIC_ACQUIRE);
@@ -330,10 +351,10 @@ static bool drop_write_slot(struct tlb_table *table, unsigned i, u64 page_hva)
 {
     u64 tag = tag_load(&table->write_tag[i]);
 
-    if (tag == tlb_invalid(i) || tag_load(&table->page[i]) != page_hva)
+    if (tag == tlb_absent(table, i) || tag_load(&table->page[i]) != page_hva)
         return false;
-    __atomic_compare_exchange_n(&table->write_tag[i], &tag, tlb_invalid(i), false, __ATOMIC_SEQ_CST,
-                                __ATOMIC_RELAXED);
+    __atomic_compare_exchange_n(&table->write_tag[i], &tag, tlb_absent(table, i), false,
+                                __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
     return true;
 }
 

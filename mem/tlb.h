@@ -4,7 +4,7 @@
  *
  * First level: direct-mapped tables, one per access context (user, supervisor, supervisor with
  * EFLAGS.AC overriding SMAP), each with separate tag arrays for reads, writes and fetches and one
- * array of host pages. A tag is the page's linear address, or tlb_invalid(). Everything unusual
+ * array of host pages. A tag is the page's linear address, or tlb_absent(). Everything unusual
  * (MMIO, code page for writes, not yet dirty, watched page, ROM for writes) is an absent tag. The
  * fast path subtracts the tag from the address: what is left is the offset in the page, or too
  * large, also for an access that crosses the page. Second level: translations kept by (PCID, page)
@@ -30,6 +30,7 @@ struct tlb_table {
     u64 write_tag[TLB_ENTRIES];
     u64 exec_tag[TLB_ENTRIES];
     u64 page[TLB_ENTRIES]; /* host address of the page, valid where any tag is */
+    u64 absent, mixed;     /* what absent tags are made of: tlb_absent(), tlb_mixed() */
 };
 
 /* What is known of the slots of one context: a bit per slot. */
@@ -72,8 +73,6 @@ struct tlb {
     u8 rights[TLB_CONTEXTS][16];
 };
 
-/* tlb->tables must be zero, as they are in fresh memory and after tlb_destroy(): they are big, and
- * what is not used takes no memory of the host. */
 MUST_USE enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err);
 void tlb_destroy(struct tlb *tlb);
 
@@ -83,10 +82,12 @@ static inline unsigned tlb_index(u64 gla)
 }
 
 /* The absent tag of slot i: a page that belongs into another slot, so that no address is ever found
- * in it. 0 for nearly all, so that fresh memory will do. */
-static inline u64 tlb_invalid(unsigned i)
+ * in it by its index. Translated code also looks into the slot where an instruction found its page
+ * the last time, whatever the address is now. So the page is one that no access can lie in: its
+ * address is not canonical, and drawn at random, as a guest that knew it could try it. */
+static inline u64 tlb_absent(const struct tlb_table *t, unsigned i)
 {
-    return i ? 0 : BIT(63) | PAGE_SIZE;
+    return i ? t->absent : t->absent ^ PAGE_SIZE;
 }
 
 /* Whether size bytes at gla lie in the page of a tag (of the slot of gla). */
@@ -96,11 +97,10 @@ static ALWAYS_INLINE bool tlb_covers(u64 tag, u64 gla, unsigned size)
 }
 
 /* The write tag of a page that stores could go to but for the code in it: as absent as the other,
- * and what tlb_mixed_ptr() looks for. It belongs into a slot so far away that no address in this
- * slot, nor the end of an access that begins there, is found in it. */
-static inline u64 tlb_mixed(u64 gla)
+ * for the same reasons, and what tlb_mixed_ptr() looks for. */
+static inline u64 tlb_mixed(const struct tlb_table *t, u64 gla)
 {
-    return (gla & PAGE_MASK) ^ (BIT(62) | (u64)TLB_ENTRIES / 2 << PAGE_SHIFT);
+    return (gla & PAGE_MASK) ^ t->mixed;
 }
 
 static ALWAYS_INLINE u8 *tlb_host(const struct tlb_table *t, unsigned i, u64 gla)

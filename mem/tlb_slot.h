@@ -29,15 +29,15 @@ static inline void bits_set(u64 *word, u64 bits)
 
 static inline void slot_empty(struct tlb_table *table, unsigned i)
 {
-    tag_store(&table->read_tag[i], tlb_invalid(i));
-    tag_store(&table->write_tag[i], tlb_invalid(i));
-    tag_store(&table->exec_tag[i], tlb_invalid(i));
+    tag_store(&table->read_tag[i], tlb_absent(table, i));
+    tag_store(&table->write_tag[i], tlb_absent(table, i));
+    tag_store(&table->exec_tag[i], tlb_absent(table, i));
 }
 
 /* The order matters to tlb_drop_write(): it looks at the tag first, at write_lost last. */
 static inline void slot_clear(struct tlb *tlb, struct tlb_table *table, unsigned i)
 {
-    if (tag_load(&table->write_tag[i]) != tlb_invalid(i))
+    if (tag_load(&table->write_tag[i]) != tlb_absent(table, i))
         __atomic_store_n(&tlb->write_lost, true, __ATOMIC_RELEASE);
     slot_empty(table, i);
 }
@@ -45,10 +45,10 @@ static inline void slot_clear(struct tlb *tlb, struct tlb_table *table, unsigned
 /* Whether every tag of slot i is absent or that of a page. */
 static inline bool slot_belongs(const struct tlb_table *table, unsigned i, u64 page)
 {
-    u64 none = tlb_invalid(i), r = tag_load(&table->read_tag[i]),
+    u64 none = tlb_absent(table, i), r = tag_load(&table->read_tag[i]),
         w = tag_load(&table->write_tag[i]), x = tag_load(&table->exec_tag[i]);
 
-    return (r == none || r == page) && (w == none || w == page || w == tlb_mixed(page)) &&
+    return (r == none || r == page) && (w == none || w == page || w == tlb_mixed(table, page)) &&
            (x == none || x == page);
 }
 
@@ -59,7 +59,7 @@ static inline bool slot_meets(const struct tlb_table *table, unsigned i, u64 gla
                         tag_load(&table->exec_tag[i])};
 
     for (unsigned n = 0; n < ARRAY_SIZE(tags); n++)
-        if (tags[n] != tlb_invalid(i) && !((tags[n] ^ gla) >> shift))
+        if (tags[n] != tlb_absent(table, i) && !((tags[n] ^ gla) >> shift))
             return true;
     return false;
 }
@@ -113,11 +113,11 @@ static inline void slot_enter(struct tlb *tlb, enum tlb_context context, u64 gla
     if (tags & TLB_EXEC)
         tag_store(&table->exec_tag[i], page);
     if (tags & TLB_MIXED)
-        tag_store(&table->write_tag[i], tlb_mixed(page));
+        tag_store(&table->write_tag[i], tlb_mixed(table, page));
     if (!(tags & TLB_WRITE) || tag_load(&table->write_tag[i]) == page)
         return;
     slot_note_writer(tlb, context, gla, host);
     tag_store(&table->write_tag[i], page);
     if (ram_contains(tlb->ram, (u8 *)host) && !ram_note_writer(tlb->ram, (u8 *)host))
-        tag_store(&table->write_tag[i], tlb_invalid(i));
+        tag_store(&table->write_tag[i], tlb_absent(table, i));
 }

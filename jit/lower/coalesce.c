@@ -112,6 +112,26 @@ static void place(struct translator *t, unsigned n, const struct mem_ref *ref,
     a->group = (i8)t->group_count++;
 }
 
+/* The value of a register as far as that of the vCPU, which is about to enter the block, tells. */
+static bool value_of(const struct translator *t, const struct values *values, unsigned r,
+                     u64 *value)
+{
+    *value = r == REG_NONE ? 0 : t->v->gpr[r] + (u64)values->moved[r];
+    return r == REG_NONE || values->version[r] == r + 1;
+}
+
+static void guess(struct translator *t, unsigned n, const struct mem_ref *ref,
+                  const struct values *values)
+{
+    struct mem_access *a = &t->access[n];
+    u64 base, index;
+
+    a->known = ref->size && value_of(t, values, ref->base, &base) &&
+               value_of(t, values, ref->index, &index);
+    if (a->known)
+        a->guess = base + (index << ref->scale) + (u64)ref->disp;
+}
+
 /* A group lasts if its address is the same in each turn of a loop, and its check has been passed
  * whenever the block jumps back. Bodies of the interpreter may change mappings. */
 static void find_lasting(struct translator *t, const struct jit_insn *insns, unsigned count)
@@ -152,6 +172,7 @@ void lower_group_accesses(struct translator *t, const struct jit_insn *insns, un
         if (insn_row(&insns[n].insn)->traits & T_ENDS)
             t->side_exits++;
         describe(t, &insns[n], &t->described[n]);
+        guess(t, n, ref, &values);
         if (!effects->all && enabled && groupable(t, ref) &&
             (ref->index == REG_NONE || !values.moved[ref->index]))
             place(t, n, ref, &values);
@@ -234,6 +255,14 @@ static void check_alignment(struct translator *t, const struct jit_insn *ji, uns
     lower_give_up(t, ji, emit_jcc(t->e, CC_NE, 0))->leaves = leaves;
 }
 
+/* Where the access is likely to be; the start of the block: anywhere. */
+static u64 guess_of(const struct translator *t, const struct jit_insn *ji)
+{
+    const struct mem_access *a = &t->access[t->block->count - 1 - ji->behind];
+
+    return a->known ? a->guess : jit_linear(t->block, t->block->rip);
+}
+
 struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *ji,
                                    const struct mem_ref *ref)
 {
@@ -244,7 +273,7 @@ struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *
         lower_address(t, ref, 0);
     if (ref->aligned && ref->size > 1)
         check_alignment(t, ji, ref->size, 0, false);
-    lower_check(t, ji, ref->size, ref->write);
+    lower_check_at(t, ji, ref, 0, guess_of(t, ji), ref->size, ref->write);
     return emit_at(T0, 0);
 }
 
@@ -260,7 +289,7 @@ static struct emit_mem access_head(struct translator *t, const struct jit_insn *
     lower_address(t, ref, by);
     if (g->residue >= 0)
         check_alignment(t, ji, 16, (g->residue - g->lo) & 15, true);
-    site = lower_check(t, ji, (unsigned)(g->hi - g->lo), g->write);
+    site = lower_check_at(t, ji, ref, by, guess_of(t, ji), (unsigned)(g->hi - g->lo), g->write);
     site->leaves = true;
     site->if_dirty = g->loads_first;
     fill_slot(t, ref, (unsigned)a->group, by);

@@ -75,12 +75,17 @@ struct mem_group {
 struct mem_access {
     i8 group; /* index, or -1: a check of its own */
     bool head;
-    i64 root; /* base register - its value at its version */
+    bool known; /* guess is meant */
+    i64 root;   /* base register - its value at its version */
+    u64 guess;  /* its address in the first turn */
 };
 
 /* A memory check that jumped away: what its out-of-line half needs. */
 struct miss_site {
-    u8 *rel32;  /* of the jump, to be patched to the out-of-line half */
+    u8 *rel32;             /* of the jump, to be patched to the out-of-line half */
+    struct jit_site *site; /* it looks into one slot; or NULL */
+    struct mem_ref ref;    /* then: its address, displaced by `by` */
+    i64 by;
     u64 resume; /* behind the check, T0 is the host address; 0: no refill can help */
     u64 after;  /* behind the instruction */
     const struct jit_insn *insn;
@@ -215,6 +220,11 @@ void lower_address_in(struct translator *t, const struct mem_ref *ref, i64 by, u
  * before) and T1. On a miss the whole instruction may be executed out of line. */
 struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, unsigned size,
                               bool write);
+/* The same where T0 is what lower_address() makes of ref and by. guess: an address that is likely.
+ */
+struct miss_site *lower_check_at(struct translator *t, const struct jit_insn *ji,
+                                 const struct mem_ref *ref, i64 by, u64 guess, unsigned size,
+                                 bool write);
 /* The host's operand for the access of this instruction, checked, now or with others. Keeps T0
  * until the operand is used; T1 is free. May save flags. */
 struct emit_mem lower_access(struct translator *t, const struct jit_insn *ji,

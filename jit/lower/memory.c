@@ -148,35 +148,99 @@ static struct emit_mem tlb_tags(const struct translator *t, bool write)
                               : offsetof(struct tlb_table, read_tag));
 }
 
+/* What the out-of-line half of the next check needs; where flags are now. */
+static struct miss_site *new_site(struct translator *t, const struct jit_insn *ji, unsigned size,
+                                  bool write)
+{
+    struct miss_site *site = &t->site[t->site_count];
+
+    check(t->flags == FLAGS_SAVED || t->flags == FLAGS_RECIPE, "flags would be lost");
+    check(t->site_count < SITES_MAX, "too many checks");
+    t->site_count++;
+    *site = (struct miss_site){
+        .insn = ji, .size = (u16)size, .write = write, .flags = t->flags, .recipe = t->recipe};
+    return site;
+}
+
+/* T0 less the tag is the offset in the page, or too large. */
+static void check_offset(struct translator *t, struct miss_site *site, const struct emit_mem *tag,
+                         const struct emit_mem *page)
+{
+    struct emit *e = t->e;
+
+    emit_op_mem(e, EMIT_W, 0x2b, tag, T0); /* sub t0, tag */
+    emit_op_reg(e, EMIT_W, 0x81, T0, 7);   /* cmp t0, 4096 - size */
+    emit_value(e, PAGE_SIZE - site->size, 4);
+    site->rel32 = emit_jcc(e, CC_A, 0);
+    emit_op_mem(e, EMIT_W, 0x03, page, T0); /* add t0, page */
+    site->resume = emit_here(e);
+}
+
 struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, unsigned size,
                               bool write)
 {
     struct emit_mem tags = tlb_tags(t, write);
     struct emit_mem pages = tlb_array(t, offsetof(struct tlb_table, page));
-    struct miss_site *site = &t->site[t->site_count];
+    struct miss_site *site = new_site(t, ji, size, write);
     struct emit *e = t->e;
 
-    check(t->flags == FLAGS_SAVED || t->flags == FLAGS_RECIPE, "flags would be lost");
-    check(t->site_count < SITES_MAX, "too many checks");
-    t->site_count++;
     emit_mov(e, T1, T0);
     emit_op_reg(e, EMIT_W, 0xc1, T1, 5); /* shr t1, 12 */
     emit_value(e, PAGE_SHIFT, 1);
     emit_op_reg(e, 0, 0x81, T1, 4); /* and t1d, 4095 */
     emit_value(e, TLB_ENTRIES - 1, 4);
-    emit_op_mem(e, EMIT_W, 0x2b, &tags, T0); /* sub t0, tag */
-    emit_op_reg(e, EMIT_W, 0x81, T0, 7);     /* cmp t0, 4096 - size */
-    emit_value(e, PAGE_SIZE - size, 4);
-    site->rel32 = emit_jcc(e, CC_A, 0);
-    emit_op_mem(e, EMIT_W, 0x03, &pages, T0); /* add t0, page */
-    site->resume = emit_here(e);
-    site->insn = ji;
-    site->size = (u16)size;
-    site->write = write;
-    site->flags = t->flags;
-    site->recipe = t->recipe;
-    site->leaves = site->if_dirty = false;
-    site->after = 0;
+    check_offset(t, site, &tags, &pages);
+    return site;
+}
+
+/* -- one slot -- */
+
+static bool may_have_slot(const struct translator *t, const struct jit_insn *ji,
+                          const struct mem_ref *ref)
+{
+    return t->block->slots && ref->seg == REF_FLAT && !lower_bounded(t, ref) &&
+           !jit_is_noted(&t->j->wide, ji->rip);
+}
+
+/* Only slots that were in use have a host page, which is the guest's memory then and ever after: an
+ * address that is found there by accident (tlb_absent()) is none of the host's. The code's own page
+ * is in use. */
+static unsigned first_slot(const struct translator *t, u64 guess)
+{
+    unsigned slot = tlb_index(guess);
+
+    return t->v->tlb_now->page[slot] ? slot : tlb_index(jit_linear(t->block, t->block->rip));
+}
+
+struct miss_site *lower_check_at(struct translator *t, const struct jit_insn *ji,
+                                 const struct mem_ref *ref, i64 by, u64 guess, unsigned size,
+                                 bool write)
+{
+    struct emit_mem tag = tlb_tags(t, write);
+    struct emit_mem page = tlb_array(t, offsetof(struct tlb_table, page));
+    struct miss_site *site;
+    unsigned slot;
+
+    if (!may_have_slot(t, ji, ref))
+        return lower_check(t, ji, size, write);
+    site = new_site(t, ji, size, write);
+    site->site = jit_arena(t->j, sizeof(*site->site));
+    if (!site->site) {
+        t->failed = true;
+        return site;
+    }
+    slot = first_slot(t, guess);
+    *site->site = (struct jit_site){.block = t->block,
+                                    .code = t->e->at,
+                                    .rip = ji->rip,
+                                    .slot = slot & (TLB_ENTRIES - 1),
+                                    .size = size & 0x1fff};
+    site->ref = *ref;
+    site->by = by;
+    tag.index = page.index = HOST_NONE;
+    tag.disp += (i32)(8 * slot);
+    page.disp += (i32)(8 * slot);
+    check_offset(t, site, &tag, &page);
     return site;
 }
 
@@ -216,17 +280,30 @@ void lower_want_vectors(struct translator *t)
     t->vectors = true;
 }
 
+/* T0: the address that missed, T1: what a fill wants to know. */
+static void address_again(struct translator *t, const struct miss_site *site)
+{
+    struct emit_mem tags = tlb_tags(t, site->write);
+
+    if (site->site) {
+        site->site->if_dirty = site->if_dirty;
+        lower_address(t, &site->ref, site->by);
+        emit_mov_imm(t->e, T1, FILL_SITE | (u64)((u8 *)site->site - t->j->arena));
+        return;
+    }
+    emit_op_mem(t->e, EMIT_W, 0x03, &tags, T0);
+    emit_mov_imm(t->e, T1, site->size | (site->if_dirty ? FILL_IF_DIRTY : 0));
+}
+
 /* Refills the TLB and goes on; if that does not help, executes the instruction and goes on behind
  * it with the flags where the code there expects them. */
 static void lower_miss(struct translator *t, const struct miss_site *site)
 {
-    struct emit_mem tags = tlb_tags(t, site->write);
     struct emit *e = t->e;
 
     emit_patch(site->rel32, e->delta, emit_here(e));
     if (site->resume) {
-        emit_op_mem(e, EMIT_W, 0x03, &tags, T0); /* the address again */
-        emit_mov_imm(e, T1, site->size | (site->if_dirty ? FILL_IF_DIRTY : 0));
+        address_again(t, site);
         emit_call(e, site->write ? t->j->fill_write : t->j->fill_read);
         emit_op_reg(e, EMIT_W, 0x85, T0, T0);
         emit_jcc(e, CC_NE, site->resume);

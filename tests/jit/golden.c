@@ -6,10 +6,10 @@
  *   golden FILE...            compares; prints what differs
  *   golden --rebase FILE...   writes the files anew
  *
- * A line "== 64 HEX" (or 32, or "real", "prot16", "seg32": 32-bit code with segments that are not
- * flat) is a block of guest code; what follows it is what became of it. HEX may have a '|' where a
- * page begins. What varies between runs is named: addresses in the block (L+n), common code, places
- * in the vCPU.
+ * A line "== 64 HEX" (or "user": its user mode, 32, "real", "prot16", "seg32": 32-bit code with
+ * segments that are not flat) is a block of guest code; what follows it is what became of it. HEX
+ * may have a '|' where a page begins. What varies between runs is named: addresses in the block
+ * (L+n), common code, places in the vCPU.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,6 +84,10 @@ static const struct place places[] = {
     PLACE(tlb.tables[0].read_tag, "tlb.read"),
     PLACE(tlb.tables[0].write_tag, "tlb.write"),
     PLACE(tlb.tables[0].exec_tag, "tlb.exec"),
+    PLACE(tlb.tables[TLB_USER].read_tag, "user.read"),
+    PLACE(tlb.tables[TLB_USER].write_tag, "user.write"),
+    PLACE(tlb.tables[TLB_USER].exec_tag, "user.exec"),
+    PLACE(tlb.tables[TLB_USER].page, "user.page"),
     PLACE(tlb.tables[0].page, "tlb.page"),
 };
 
@@ -124,6 +128,8 @@ static bool host_name(const struct golden *g, u64 value, char *text)
         return sprintf(text, "L+%lu", value - g->block->code) > 0;
     if (inside(value, j->code + j->delta, j->code_size))
         return sprintf(text, "code") > 0;
+    if (value - FILL_SITE < j->arena_size)
+        return sprintf(text, "site") > 0;
     if (inside(value, j->arena, j->arena_size))
         return sprintf(text, "arena") > 0;
     if (inside(value, g->m.ram.hva, g->m.ram.size))
@@ -195,7 +201,7 @@ static void put_block(const struct golden *g, unsigned code_size)
     put_host(g, b->code + b->inline_size, b->code + b->code_size);
 }
 
-/* What a block is translated for: supervisor mode with everything switched on. */
+/* What a block is translated for: all but "user" supervisor mode, with everything switched on. */
 static const struct kind {
     const char *name;
     enum machine_mode start;
@@ -203,6 +209,7 @@ static const struct kind {
     u32 mode;
 } kinds[] = {
     {"64", MACHINE_LONG, 8, MODE_PROTECTED | MODE_CODE64},
+    {"user", MACHINE_USER64, 8, MODE_PROTECTED | MODE_CODE64 | (u32)TLB_USER << MODE_CONTEXT_SHIFT},
     {"32", MACHINE_PROT32, 4, MODE_PROTECTED},
     {"real", MACHINE_REAL, 2, MODE_CODE16 | MODE_STACK16 | MODE_SEGMENTED},
     {"prot16", MACHINE_PROT16, 2, MODE_PROTECTED | MODE_CODE16 | MODE_STACK16 | MODE_SEGMENTED},

@@ -180,8 +180,10 @@ START_TEST(stores_beside_code)
         ck_assert_ptr_eq(got, inside && !hits ? page + at : NULL);
         ck_assert(code == hits);
         ck_assert_ptr_null(tlb_write_ptr(&tlb.tables[TLB_SUPERVISOR], WORLD + at, 8));
-        ck_assert_ptr_null(tlb_write_ptr(&tlb.tables[TLB_SUPERVISOR], tlb_mixed(WORLD) + at, 8));
-        ck_assert_ptr_null(tlb_mixed_ptr(&tlb, TLB_SUPERVISOR, tlb_mixed(WORLD) + at, 8, &code));
+        ck_assert_ptr_null(tlb_write_ptr(&tlb.tables[TLB_SUPERVISOR],
+                                         tlb_mixed(&tlb.tables[TLB_SUPERVISOR], WORLD) + at, 8));
+        ck_assert_ptr_null(tlb_mixed_ptr(
+            &tlb, TLB_SUPERVISOR, tlb_mixed(&tlb.tables[TLB_SUPERVISOR], WORLD) + at, 8, &code));
         ck_assert_ptr_null(tlb_mixed_ptr(&tlb, TLB_USER, WORLD + at, 8, &code));
     }
     touch(WORLD, ACCESS_READ); /* the tag stays with the others */
@@ -550,8 +552,8 @@ START_TEST(flush_empties_every_slot)
         const struct tlb_table *t = &tlb.tables[context];
 
         for (unsigned i = 0; i < TLB_ENTRIES; i++)
-            ck_assert(t->read_tag[i] == tlb_invalid(i) && t->write_tag[i] == tlb_invalid(i) &&
-                      t->exec_tag[i] == tlb_invalid(i));
+            ck_assert(t->read_tag[i] == tlb_absent(t, i) && t->write_tag[i] == tlb_absent(t, i) &&
+                      t->exec_tag[i] == tlb_absent(t, i));
     }
 }
 END_TEST
@@ -609,20 +611,45 @@ START_TEST(invlpg_spares_other_large_pages)
 }
 END_TEST
 
+static bool canonical(u64 gla)
+{
+    return (u64)((i64)(gla << 16) >> 16) == gla;
+}
+
+/* Translated code may look into any slot, whatever the address. */
+START_TEST(no_access_finds_an_absent_tag)
+{
+    for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
+        const struct tlb_table *t = &tlb.tables[context];
+
+        for (unsigned i = 0; i < TLB_ENTRIES; i++) {
+            u64 low = (u64)i << PAGE_SHIFT, high = low | ~0ull << 47;
+
+            ck_assert(!canonical(tlb_absent(t, i)) && !(tlb_absent(t, i) % PAGE_SIZE));
+            ck_assert_uint_ne(tlb_index(tlb_absent(t, i)), i);
+            ck_assert(!canonical(tlb_mixed(t, low)) && !canonical(tlb_mixed(t, high)));
+            ck_assert_uint_ne(tlb_index(tlb_mixed(t, low)), i);
+            ck_assert_uint_eq(tlb_mixed(t, tlb_mixed(t, high)), high);
+        }
+    }
+}
+END_TEST
+
 /* -- a random run: every tag agrees with the page tables -- */
 
 static void check_tag(unsigned i, u64 tag, enum tlb_context context, enum access_kind kind)
 {
+    const struct tlb_table *t = &tlb.tables[context];
     struct paging_ctx c = ctx;
     struct walk_result r;
     bool mixed;
     u64 before;
 
-    if (tag == tlb_invalid(i))
+    if (tag == tlb_absent(t, i))
         return;
     mixed = kind == ACCESS_WRITE && tlb_index(tag) != i; /* the page has, or had, code */
     if (mixed)
-        tag = tlb_mixed(tag);
+        tag = tlb_mixed(t, tag);
     ck_assert_uint_eq(tlb_index(tag), i);
     c.user = context == TLB_USER;
     c.smap_override = context == TLB_SUPERVISOR_AC;
@@ -823,6 +850,7 @@ int main(void)
     tcase_add_loop_test(tc, global_pages_outlive_a_switch, 0, 3);
     tcase_add_loop_test(tc, a_slot_is_as_mortal_as_its_plainest_tag, 0, 2);
     tcase_add_test(tc, invlpg_spares_other_large_pages);
+    tcase_add_test(tc, no_access_finds_an_absent_tag);
     tcase_add_test(tc, random_run_agrees_with_the_tables);
     tcase_add_test(tc, a_mark_beside_a_fill_leaves_no_write_tag);
     suite_add_tcase(suite, tc);
