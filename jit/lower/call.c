@@ -136,7 +136,7 @@ void lower_call_full(struct translator *t, struct exit_site *x)
     empty_returns(t, x->full_again);
     push_return_site(t, x->returns_to);
     t->flags = FLAGS_SAVED;
-    lower_leave_at(t, x->link->target, t->j->exit_lookup);
+    lower_leave_at(t, x->link->target, t->j->exit_at);
 }
 
 /* Where the callee returns to. T0: RIP, T1: as at return_lost; flags are saved. */

@@ -114,11 +114,13 @@ static bool host_name(const struct golden *g, u64 value, char *text)
     const struct {
         u64 at;
         const char *name;
-    } common[] = {{j->exit_lookup, "exit_lookup"},   {j->exit_leave, "exit_leave"},
-                  {j->exit_link, "exit_link"},       {j->exec, "exec"},
-                  {j->miss[0][0], "miss_read"},      {j->miss[0][1], "miss_write"},
-                  {j->miss_exec, "miss_exec"},       {j->miss_exec_flags, "miss_exec_flags"},
-                  {j->load_vectors, "load_vectors"}, {j->load_x87, "load_x87"},
+    } common[] = {{j->exit_lookup, "exit_lookup"},      {j->exit_at[0], "exit_at"},
+                  {j->exit_at[1], "exit_at_flags"},     {j->leave_at[0], "leave_at"},
+                  {j->leave_at[1], "leave_at_flags"},   {j->exit_link[0], "exit_link"},
+                  {j->exit_link[1], "exit_link_flags"}, {j->exec, "exec"},
+                  {j->miss[0][0], "miss_read"},         {j->miss[0][1], "miss_write"},
+                  {j->miss_exec, "miss_exec"},          {j->miss_exec_flags, "miss_exec_flags"},
+                  {j->load_vectors, "load_vectors"},    {j->load_x87, "load_x87"},
                   {j->return_lost, "return_lost"}};
 
     for (size_t n = 0; n < ARRAY_SIZE(common); n++)
