@@ -362,12 +362,20 @@ static bool is_repe_cmpsb(const struct comparison *m)
     return rep == 0xf3;
 }
 
+/* An operand on the stack that is misaligned as well as not canonical: #GP or #SS. */
+static bool misaligned_on_stack(const struct comparison *m)
+{
+    return row_begins(m, "CMPXCHG16B_") &&
+           (m->host->vector == VEC_SS || m->engine->vector == VEC_SS) &&
+           (m->host->vector == VEC_GP || m->engine->vector == VEC_GP);
+}
+
 /* Both faulted, but not for the same of several reasons, or not at the same of several places. */
 static bool another_fault_first(const struct comparison *m)
 {
     return access_fault(m->host) && access_fault(m->engine) &&
            (row_begins(m, "FXSAVE_") || row_begins(m, "FXRSTOR_") || row_begins(m, "XSAVE") ||
-            row_begins(m, "XRSTOR") || is_repe_cmpsb(m));
+            row_begins(m, "XRSTOR") || is_repe_cmpsb(m) || misaligned_on_stack(m));
 }
 
 static void compare_exception(struct comparison *m)

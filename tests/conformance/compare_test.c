@@ -447,6 +447,21 @@ START_TEST(operands_of_repe_cmpsb_fault_in_either_order)
 }
 END_TEST
 
+START_TEST(misaligned_operand_on_the_stack_faults_either_way)
+{
+    c.row = INSN_CMPXCHG16B_Mdq;
+    host.vector = VEC_GP;
+    engine = host;
+    engine.vector = VEC_SS;
+    assert_explained(PART_EXCEPTION, DEVIATION_FAULT_ORDER, NULL);
+    engine.vector = VEC_PF;
+    assert_unexplained(PART_EXCEPTION);
+    c.row = INSN_CMPXCHG8B_Mq;
+    engine.vector = VEC_SS;
+    assert_unexplained(PART_EXCEPTION);
+}
+END_TEST
+
 START_TEST(every_deviation_says_where_it_is_written)
 {
     for (unsigned i = 0; i < DEVIATION_COUNT; i++) {
@@ -495,6 +510,7 @@ int main(void)
     tcase_add_test(t, x87_pointers_of_48_bits);
     tcase_add_test(t, another_fault_of_a_long_image_comes_first);
     tcase_add_test(t, operands_of_repe_cmpsb_fault_in_either_order);
+    tcase_add_test(t, misaligned_operand_on_the_stack_faults_either_way);
     tcase_add_test(t, every_deviation_says_where_it_is_written);
     r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
