@@ -123,13 +123,14 @@ static bool take_running(struct vcpu *v)
 
 bool vcpu_monitor_hit(const struct vcpu *v)
 {
-    for (unsigned n = 0; n < MONITOR_LINE / 8; n++)
+    for (unsigned n = 0; n < CACHE_LINE / 8; n++)
         if (__atomic_load_n(&v->monitor_line[n], __ATOMIC_SEQ_CST) != v->monitor_seen[n])
             return true;
     return false;
 }
 
-bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit)
+/* Who asked for a safe point sent its events before EVENT_SYNC, so they are looked at after it. */
+u32 vcpu_obey_others(struct vcpu *v)
 {
     u32 events = events_now(v);
 
@@ -150,6 +151,13 @@ bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit)
         tlb_settle(&v->tlb);
         v->platform->synced(v->platform->opaque, v);
     }
+    return events;
+}
+
+bool vcpu_take_events(struct vcpu *v, enum vcpu_exit *exit)
+{
+    u32 events = vcpu_obey_others(v);
+
     if (events & EVENT_SMI)
         vcpu_clear_signal(v, EVENT_SMI); /* there is no SMM */
     if (events & EVENT_STOP) {

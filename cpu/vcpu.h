@@ -147,7 +147,7 @@ struct vcpu_platform {
     u64 tsc_host_start;
 };
 
-enum { JIT_SLOTS = 12, PAUSES_PER_YIELD = 256, MONITOR_LINE = 64 };
+enum { JIT_SLOTS = 12, PAUSES_PER_YIELD = 256 };
 
 struct vcpu {
     /* -- what executing an ordinary instruction touches -- */
@@ -246,7 +246,7 @@ struct vcpu {
     const struct vcpu_platform *platform;
     const struct vcpu_hooks *hooks; /* NULL: none */
     struct log *log;
-    u64 monitor_seen[MONITOR_LINE / 8]; /* what MONITOR found in the line */
+    u64 monitor_seen[CACHE_LINE / 8]; /* what MONITOR found in the line */
 };
 
 /* Allocates a processor in power-on reset state. platform, map, log and model must outlive it. */
@@ -268,6 +268,9 @@ struct paging_ctx vcpu_paging_ctx(const struct vcpu *v, bool user, bool implicit
 /* Raises or clears events from any thread. */
 void vcpu_signal(struct vcpu *v, u32 events);
 void vcpu_clear_signal(struct vcpu *v, u32 events);
+/* At a safe point, by the vCPU's own thread: does what other threads asked for (EVENT_SYNC,
+ * EVENT_TLB, EVENT_FORGET). Returns the events that were seen. */
+u32 vcpu_obey_others(struct vcpu *v);
 /* Whether the line that MONITOR saw holds something else now. Called by its own thread. */
 bool vcpu_monitor_hit(const struct vcpu *v);
 /* By the vCPU's own thread; others may look. */

@@ -3,10 +3,10 @@
  * Guest time and the one queue of future events. Devices know no other time.
  *
  * Time is in nanoseconds since power-on. Two sources implement it in machine/: real (host
- * monotonic) and counted (instructions retired). Timers fire on the thread that runs the machine,
- * under the machine lock, in order of deadline and, within one deadline, of arming. Never early.
- * Any thread may arm and cancel; one that does so without the machine lock (a local APIC) must
- * expect its timer to fire just afterwards all the same.
+ * monotonic) and counted (instructions retired). Timers fire on the machine's own thread or that of
+ * a vCPU, under the machine lock, in order of deadline and, within one deadline, of arming. Never
+ * early. Any thread may arm and cancel; one that does so without the machine lock (a local APIC)
+ * must expect its timer to fire just afterwards all the same.
  */
 #pragma once
 

@@ -324,6 +324,10 @@ u64 jit_return(struct vcpu *v);
 void jit_put_in_jf(struct emit *e);
 void jit_take_from_jf(struct emit *e);
 
+/* -- lower/call.c -- */
+/* T0: tag of the target (jit_jump_tag()). Its jump cache entry into T1; ZF: it is the target's. */
+void jit_find_in_jump_cache(struct emit *e);
+
 /* -- stubs.c -- */
 void jit_emit_stubs(struct jit *j);
 

@@ -304,23 +304,6 @@ static void emit_exits(struct jit *j, struct emit *e)
     emit_lookup(j, e, jit_lookup);
 }
 
-/* cache[hash of T0] into T1; ZF: it is of T0. */
-static void find_in_jump_cache(struct emit *e)
-{
-    struct emit_mem cache = VCPU(jit.cache), tag = emit_at(T1, 0);
-
-    emit_mov32(e, T1, T0);
-    emit_op_reg(e, 0, 0xc1, T1, 5); /* shr t1d, 4 */
-    emit_value(e, 4, 1);
-    emit_op_reg(e, 0, 0x33, T0, T1); /* xor t1d, t0d */
-    emit_op_reg(e, 0, 0x81, T1, 4);  /* and */
-    emit_value(e, JUMP_CACHE - 1, 4);
-    emit_op_reg(e, 0, 0xc1, T1, 4); /* shl t1d, 4 */
-    emit_value(e, 4, 1);
-    emit_op_mem(e, EMIT_W, 0x03, &cache, T1);
-    emit_op_mem(e, EMIT_W, 0x3b, &tag, T0);
-}
-
 static void emit_returns(struct jit *j, struct emit *e)
 {
     struct emit_mem attention = VCPU(jit.attention), insn = VCPU(jit.entry), rip = VCPU(rip);
@@ -343,7 +326,7 @@ static void emit_returns(struct jit *j, struct emit *e)
     emit_op_mem(e, 0, 0x83, &attention, 7); /* cmp attention, 0 */
     emit_value(e, 0, 1);
     wanted = emit_jcc(e, CC_NE, 0);
-    find_in_jump_cache(e);
+    jit_find_in_jump_cache(e);
     unknown = emit_jcc(e, CC_NE, 0);
     emit_jmp_mem(e, &code);
     emit_patch(wanted, e->delta, emit_here(e));

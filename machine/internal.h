@@ -142,6 +142,10 @@ void machine_clock_init(struct machine *m);
 
 /* run.c: shared with threads.c. */
 bool machine_can_run(const struct vcpu *v);
+/* Ends machine_sleep(), now or the next time. Async-signal-safe. */
+void machine_wake(struct machine *m);
+/* All vCPUs leave their engines soon. */
+void machine_stop_processors(struct machine *m);
 void machine_serve_host(struct machine *m);
 /* Waits for input, a request, or ns nanoseconds, with the machine unlocked meanwhile. */
 void machine_sleep(struct machine *m, u64 ns);

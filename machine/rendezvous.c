@@ -9,7 +9,8 @@
 #include "machine/rendezvous.h"
 
 #include <stdlib.h>
-#include <time.h>
+
+#include "machine/time.h"
 
 enum { SPINS = 400 }; /* looks before a wait gives the host's CPU away: some microseconds */
 
@@ -37,12 +38,7 @@ void rendezvous_destroy(struct rendezvous *r)
 /* 0 unless contention is measured. */
 static u64 profile_time(const struct rendezvous *r)
 {
-    struct timespec now;
-
-    if (likely(!r->profiling))
-        return 0;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (u64)now.tv_sec * 1000000000 + (u64)now.tv_nsec;
+    return likely(!r->profiling) ? 0 : time_of_host(CLOCK_MONOTONIC);
 }
 
 static struct contention *profile_of(struct rendezvous *r, struct participant *p)

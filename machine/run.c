@@ -191,16 +191,26 @@ void machine_clock_init(struct machine *m)
 
 /* -- requests -- */
 
-void machine_request(struct machine *m, u32 requests)
+void machine_wake(struct machine *m)
 {
     const u64 one = 1;
 
-    __atomic_or_fetch(&m->requests, requests, __ATOMIC_SEQ_CST);
+    if (write(m->wake_fd, &one, sizeof(one)) < 0)
+        return; /* the counter is full: the sleeper wakes anyway */
+}
+
+void machine_stop_processors(struct machine *m)
+{
     for (unsigned n = 0; n < m->processor_count; n++)
         if (m->processors && m->processors[n].vcpu)
             vcpu_signal(m->processors[n].vcpu, EVENT_STOP);
-    if (write(m->wake_fd, &one, sizeof(one)) < 0)
-        return; /* the counter is full: the sleeper wakes anyway */
+}
+
+void machine_request(struct machine *m, u32 requests)
+{
+    __atomic_or_fetch(&m->requests, requests, __ATOMIC_SEQ_CST);
+    machine_stop_processors(m);
+    machine_wake(m);
 }
 
 static bool has_shut_down(const struct machine *m)

@@ -134,18 +134,12 @@ static void park(struct machine *m)
     pthread_mutex_unlock(&k->mutex);
 }
 
-static void stop_all(struct machine *m)
-{
-    for (unsigned n = 0; n < m->processor_count; n++)
-        vcpu_signal(m->processors[n].vcpu, EVENT_STOP);
-}
-
 static void park_all(struct machine *m)
 {
     struct parking *k = &m->parking;
 
     __atomic_store_n(&k->wanted, true, __ATOMIC_SEQ_CST);
-    stop_all(m);
+    machine_stop_processors(m);
     pthread_mutex_lock(&k->mutex);
     while (k->parked < m->processor_count)
         pthread_cond_wait(&k->changed, &k->mutex);
@@ -192,14 +186,6 @@ static bool become_keeper(struct machine *m, struct processor *p)
                                        __ATOMIC_SEQ_CST);
 }
 
-static void wake_machine(struct machine *m)
-{
-    const u64 one = 1;
-
-    if (write(m->wake_fd, &one, sizeof(one)) < 0)
-        return; /* the counter is full: the sleeper wakes anyway */
-}
-
 /* Another processor that runs may follow; whatever happens, the machine's thread is in time. */
 static void resign_keeper(struct machine *m, struct processor *p)
 {
@@ -209,7 +195,7 @@ static void resign_keeper(struct machine *m, struct processor *p)
     p->alarm_at = CLOCK_NEVER;
     __atomic_store_n(&m->keeper, 0, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&m->sleeps_until, __ATOMIC_SEQ_CST) > clock_next_deadline(&m->clock))
-        wake_machine(m);
+        machine_wake(m);
     for (unsigned n = 0; n < m->processor_count; n++) {
         struct vcpu *v = m->processors[n].vcpu;
 
@@ -245,22 +231,10 @@ static void keep_time(struct machine *m, struct processor *p)
 /* -- a processor's thread -- */
 
 /* Outside of the engine nothing that was looked up is in use. */
-static void settle(struct machine *m, struct processor *p)
+static void settle(struct vcpu *v)
 {
-    struct vcpu *v = p->vcpu;
-    u32 events;
-
-    if (!(__atomic_load_n(&v->events, __ATOMIC_SEQ_CST) & EVENTS_AT_ONCE))
-        return;
-    vcpu_clear_signal(v, EVENT_SYNC);
-    rendezvous_syncing(p->participant);
-    events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST) & (EVENTS_AT_ONCE & ~EVENT_SYNC);
-    vcpu_clear_signal(v, events);
-    if (events & EVENT_TLB)
-        tlb_flush_all(&v->tlb);
-    if (events & EVENT_FORGET)
-        tlb_requests_obey(&v->requests, &v->tlb);
-    rendezvous_synced(&m->rendezvous, p->participant);
+    if (vcpu_obey_others(v) & EVENT_STOP)
+        vcpu_clear_signal(v, EVENT_STOP);
 }
 
 /* false: ns nanoseconds (CLOCK_NEVER: any time) have passed without an event. */
@@ -323,10 +297,7 @@ static void run_engine(struct machine *m, struct processor *p)
 
 u64 threads_used_ns(void)
 {
-    struct timespec used;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    return (u64)used.tv_sec * 1000000000 + (u64)used.tv_nsec;
+    return time_of_host(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static void *processor_thread(void *opaque)
@@ -336,7 +307,7 @@ static void *processor_thread(void *opaque)
 
     pthread_setspecific(m->self, p);
     for (;;) {
-        settle(m, p);
+        settle(p->vcpu);
         if (must_park(m))
             park(m);
         else if (machine_can_run(p->vcpu))
@@ -362,7 +333,7 @@ void threads_deadline_moved(struct machine *m)
     if (number)
         vcpu_signal(m->processors[number - 1].vcpu, EVENT_STOP);
     else if (__atomic_load_n(&m->sleeps_until, __ATOMIC_SEQ_CST) > m->clock.first->deadline)
-        wake_machine(m);
+        machine_wake(m);
 }
 
 /* Timers that are armed from the first line on wake the sleeper, or are seen by it. */
@@ -433,7 +404,7 @@ static void finish(struct machine *m)
     __atomic_store_n(&k->quit, true, __ATOMIC_SEQ_CST);
     pthread_cond_broadcast(&k->changed);
     pthread_mutex_unlock(&k->mutex);
-    stop_all(m);
+    machine_stop_processors(m);
     for (unsigned n = 0; n < m->processor_count; n++) {
         struct processor *p = &m->processors[n];
 
@@ -510,6 +481,8 @@ void threads_destroy(struct machine *m)
     if (!m->has_self)
         return;
     pthread_key_delete(m->self);
+    pthread_mutex_destroy(&m->parking.mutex);
+    pthread_cond_destroy(&m->parking.changed);
     rendezvous_destroy(&m->rendezvous);
     m->has_self = false;
 }

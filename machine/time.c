@@ -8,11 +8,11 @@
 
 enum { CALIBRATION_NS = 20000000 };
 
-static u64 host_ns(void)
+u64 time_of_host(clockid_t clock)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return (u64)ts.tv_sec * NS_PER_SECOND + (u64)ts.tv_nsec;
 }
 
@@ -44,10 +44,10 @@ static bool host_tsc_invariant(void)
 
 static u64 measure_tsc_hz(void)
 {
-    u64 ns0 = host_ns(), tsc0 = host_tsc(), ns1;
+    u64 ns0 = time_of_host(CLOCK_MONOTONIC), tsc0 = host_tsc(), ns1;
 
     do
-        ns1 = host_ns();
+        ns1 = time_of_host(CLOCK_MONOTONIC);
     while (ns1 - ns0 < CALIBRATION_NS);
     return mul_div(host_tsc() - tsc0, NS_PER_SECOND, ns1 - ns0);
 }
@@ -60,7 +60,7 @@ void time_init(struct time_source *time, enum time_kind kind, u64 ips)
     time->host_tsc = host_tsc_invariant();
     if (time->host_tsc)
         time->tsc_hz = measure_tsc_hz();
-    time->start = time->host_tsc ? host_tsc() : host_ns();
+    time->start = time->host_tsc ? host_tsc() : time_of_host(CLOCK_MONOTONIC);
 }
 
 static u64 counted_instructions(const struct time_source *time)
@@ -76,7 +76,7 @@ u64 time_now(void *opaque)
         return mul_div(counted_instructions(time), NS_PER_SECOND, time->ips) + time->skipped_ns;
     if (time->host_tsc)
         return mul_div(host_tsc() - time->start, NS_PER_SECOND, time->tsc_hz);
-    return host_ns() - time->start;
+    return time_of_host(CLOCK_MONOTONIC) - time->start;
 }
 
 u64 time_tsc(const struct time_source *time)

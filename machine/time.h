@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include <time.h>
+
 #include "mem/base/status.h"
 #include "mem/base/types.h"
 
@@ -31,6 +33,8 @@ struct time_source {
     u64 running_start;  /* counted: its value at the start of the slice */
 };
 
+/* What a clock of the host says, ns. */
+u64 time_of_host(clockid_t clock);
 /* Starts at 0 ns. ips is used for TIME_COUNTED only and is at least 1000. Takes 20 ms to measure
  * the host's TSC for TIME_REAL. */
 void time_init(struct time_source *time, enum time_kind kind, u64 ips);

@@ -303,8 +303,8 @@ static bool monitor_permitted(struct vcpu *v)
 static void watch_line(struct vcpu *v, const u8 *hva)
 {
     v->monitor_armed = true;
-    v->monitor_line = (const u64 *)((uintptr_t)hva & -(uintptr_t)MONITOR_LINE);
-    for (unsigned n = 0; v->monitor_line && n < MONITOR_LINE / 8; n++)
+    v->monitor_line = (const u64 *)((uintptr_t)hva & -(uintptr_t)CACHE_LINE);
+    for (unsigned n = 0; v->monitor_line && n < CACHE_LINE / 8; n++)
         v->monitor_seen[n] = __atomic_load_n(&v->monitor_line[n], __ATOMIC_SEQ_CST);
 }
 

@@ -16,18 +16,10 @@ static struct emit_mem access_stack(struct translator *t, const struct jit_insn 
     return lower_access(t, ji, &ref);
 }
 
-/* T0: target. Afterwards T1 points to its jump cache entry. Flags are saved. Otherwise the
- * instruction is executed out of line. */
-static u8 *find_target(struct translator *t)
+void jit_find_in_jump_cache(struct emit *e)
 {
     struct emit_mem cache = VCPU_AT(jit.cache), tag = emit_at(T1, 0);
-    u64 segment = jit_jump_tag(t->block->mode);
-    struct emit *e = t->e;
 
-    if (segment) {
-        emit_mov_imm(e, T1, segment);
-        emit_op_reg(e, EMIT_W, 0x0b, T1, T0); /* or t0, t1 */
-    }
     emit_mov32(e, T1, T0);
     emit_op_reg(e, 0, 0xc1, T1, 5); /* shr t1d, 4 */
     emit_value(e, 4, 1);
@@ -38,7 +30,20 @@ static u8 *find_target(struct translator *t)
     emit_value(e, 4, 1);
     emit_op_mem(e, EMIT_W, 0x03, &cache, T1);
     emit_op_mem(e, EMIT_W, 0x3b, &tag, T0); /* cmp t0, [t1] */
-    return emit_jcc(e, CC_NE, 0);
+}
+
+/* T0: target. Afterwards T1 points to its jump cache entry. Flags are saved. Otherwise the
+ * instruction is executed out of line. */
+static u8 *find_target(struct translator *t)
+{
+    u64 segment = jit_jump_tag(t->block->mode);
+
+    if (segment) {
+        emit_mov_imm(t->e, T1, segment);
+        emit_op_reg(t->e, EMIT_W, 0x0b, T1, T0); /* or t0, t1 */
+    }
+    jit_find_in_jump_cache(t->e);
+    return emit_jcc(t->e, CC_NE, 0);
 }
 
 static void jump_to_entry(struct translator *t)
