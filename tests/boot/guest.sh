@@ -40,10 +40,10 @@ guest_hammer() {
     base=$(guest_initramfs) || return 1
     (
         flock 9
-        [ "$image" -nt "$here/hammer.c" ] && [ "$image" -nt "$base" ] && exit 0
+        [ "$image" -nt "$here/hammer.c" ] && [ "$image" -nt "$here/../guest/lib/locked_forms.h" ] && [ "$image" -nt "$base" ] && exit 0
         root=$(mktemp -d)
         mkdir "$root/bin"
-        "${CC:-cc}" -O2 -static -pthread -o "$root/bin/hammer" "$here/hammer.c" &&
+        "${CC:-cc}" -O2 -static -pthread -I "$here/../guest/lib" -o "$root/bin/hammer" "$here/hammer.c" &&
             (cat "$base" && cd "$root" && find . | cpio -o -H newc --quiet | gzip -9) >"$image.new" &&
             mv "$image.new" "$image"
         status=$?

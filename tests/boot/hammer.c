@@ -20,6 +20,8 @@ typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
 
+#include "locked_forms.h"
+
 enum { PAGE = 4096, THREADS_MAX = 64, SPINS = 1000 };
 
 static u32 threads, rounds, failures;
@@ -35,81 +37,7 @@ static void expect(int truth, const char *what)
     exit(2);
 }
 
-// -- the forms: each adds one to its operand and is atomic --
-
-typedef void step_fn(volatile u8 *operand);
-
-static void add1(volatile u8 *p)
-{
-    asm volatile("lock incb %0" : "+m"(*p)::"memory", "cc");
-}
-static void add2(volatile u8 *p)
-{
-    asm volatile("lock addw $1, %0" : "+m"(*(u16 *)p)::"memory", "cc");
-}
-static void add4(volatile u8 *p)
-{
-    asm volatile("lock addl $1, %0" : "+m"(*(u32 *)p)::"memory", "cc");
-}
-static void add8(volatile u8 *p)
-{
-    asm volatile("lock subq $-1, %0" : "+m"(*(u64 *)p)::"memory", "cc");
-}
-
-#define XADD(size, type)                                                                           \
-    static void xadd##size(volatile u8 *p)                                                         \
-    {                                                                                              \
-        type one = 1;                                                                              \
-        asm volatile("lock xadd %0, %1" : "+r"(one), "+m"(*(type *)p)::"memory", "cc");            \
-    }
-XADD(1, u8)
-XADD(2, u16)
-XADD(4, u32)
-XADD(8, u64)
-
-#define CMPXCHG(size, type)                                                                        \
-    static void cmpxchg##size(volatile u8 *p)                                                      \
-    {                                                                                              \
-        type old = *(volatile type *)p;                                                            \
-        u8 done;                                                                                   \
-        do                                                                                         \
-            asm volatile("lock cmpxchg %3, %1"                                                     \
-                         : "+a"(old), "+m"(*(type *)p), "=@ccz"(done)                              \
-                         : "r"((type)(old + 1))                                                    \
-                         : "memory");                                                              \
-        while (!done);                                                                             \
-    }
-CMPXCHG(1, u8)
-CMPXCHG(2, u16)
-CMPXCHG(4, u32)
-CMPXCHG(8, u64)
-
-static void cmpxchg8b(volatile u8 *p)
-{
-    u64 old = *(volatile u64 *)p;
-    u32 low = (u32)old, high = (u32)(old >> 32);
-    u8 done;
-    do {
-        u64 next = ((u64)high << 32 | low) + 1;
-        asm volatile("lock cmpxchg8b %2"
-                     : "+a"(low), "+d"(high), "+m"(*(u64 *)p), "=@ccz"(done)
-                     : "b"((u32)next), "c"((u32)(next >> 32))
-                     : "memory");
-    } while (!done);
-}
-
-// The count is in both halves.
-static void cmpxchg16b(volatile u8 *p)
-{
-    u64 low = 0, high = 0;
-    u8 done;
-    do
-        asm volatile("lock cmpxchg16b %2"
-                     : "+a"(low), "+d"(high), "+m"(*(u8(*)[16])p), "=@ccz"(done)
-                     : "b"(low + 1), "c"(high + 1)
-                     : "memory");
-    while (!done);
-}
+// -- the forms: each adds one to its operand and is atomic; most are in locked_forms.h --
 
 // A lock around an addition that is not atomic: XCHG and BTS. The operand is the lock, with its
 // highest bit; the sum is apart.
@@ -174,8 +102,8 @@ static const struct form {
     u32 size;
     u8 guards;
 } forms[] = {
-    {"INC byte", add1, 1, 0},          {"ADD word", add2, 2, 0},
-    {"ADD dword", add4, 4, 0},         {"SUB qword", add8, 8, 0},
+    {"INC byte", inc1, 1, 0},          {"ADD word", add2, 2, 0},
+    {"ADD dword", add4, 4, 0},         {"SUB qword", sub8, 8, 0},
     {"XADD byte", xadd1, 1, 0},        {"XADD word", xadd2, 2, 0},
     {"XADD dword", xadd4, 4, 0},       {"XADD qword", xadd8, 8, 0},
     {"CMPXCHG byte", cmpxchg1, 1, 0},  {"CMPXCHG word", cmpxchg2, 2, 0},

@@ -7,6 +7,8 @@
  */
 #include "team.h"
 
+#include "locked_forms.h"
+
 #define VA           0x0000223400000000ul
 #define TESTDEV_MMIO 0xff000000ul
 
@@ -19,103 +21,10 @@ static u32 size;
 
 /* -- what is done to the operand -- */
 
-typedef void step_fn(volatile u8 *operand);
-
-static void add1(volatile u8 *p)
-{
-    asm volatile("lock incb %0" : "+m"(*p)::"memory");
-}
-static void add2(volatile u8 *p)
-{
-    asm volatile("lock addw $1, %0" : "+m"(*(u16 *)p)::"memory");
-}
-static void add4(volatile u8 *p)
-{
-    asm volatile("lock subl $-1, %0" : "+m"(*(u32 *)p)::"memory");
-}
-static void add8(volatile u8 *p)
-{
-    asm volatile("lock addq $1, %0" : "+m"(*(u64 *)p)::"memory");
-}
-
-static void xadd2(volatile u8 *p)
-{
-    u16 one = 1;
-    asm volatile("lock xaddw %0, %1" : "+r"(one), "+m"(*(u16 *)p)::"memory");
-}
-static void xadd4(volatile u8 *p)
-{
-    u32 one = 1;
-    asm volatile("lock xaddl %0, %1" : "+r"(one), "+m"(*(u32 *)p)::"memory");
-}
-static void xadd8(volatile u8 *p)
-{
-    u64 one = 1;
-    asm volatile("lock xaddq %0, %1" : "+r"(one), "+m"(*(u64 *)p)::"memory");
-}
 static void adc4(volatile u8 *p)
 {
     asm volatile("stc; lock adcl $0, %0" : "+m"(*(u32 *)p)::"memory", "cc");
 }
-static void cmpxchg2(volatile u8 *p)
-{
-    u16 old = *(volatile u16 *)p;
-    bool done;
-    do
-        asm volatile("lock cmpxchgw %3, %1"
-                     : "+a"(old), "+m"(*(u16 *)p), "=@ccz"(done)
-                     : "r"((u16)(old + 1))
-                     : "memory");
-    while (!done);
-}
-static void cmpxchg4(volatile u8 *p)
-{
-    u32 old = *(volatile u32 *)p;
-    bool done;
-    do
-        asm volatile("lock cmpxchgl %3, %1"
-                     : "+a"(old), "+m"(*(u32 *)p), "=@ccz"(done)
-                     : "r"(old + 1)
-                     : "memory");
-    while (!done);
-}
-static void cmpxchg8(volatile u8 *p)
-{
-    u64 old = *(volatile u64 *)p;
-    bool done;
-    do
-        asm volatile("lock cmpxchgq %3, %1"
-                     : "+a"(old), "+m"(*(u64 *)p), "=@ccz"(done)
-                     : "r"(old + 1)
-                     : "memory");
-    while (!done);
-}
-static void cmpxchg8b(volatile u8 *p)
-{
-    u64 old = *(volatile u64 *)p;
-    u32 low = (u32)old, high = (u32)(old >> 32);
-    bool done;
-    do {
-        u64 new = ((u64)high << 32 | low) + 1;
-        asm volatile("lock cmpxchg8b %2"
-                     : "+a"(low), "+d"(high), "+m"(*(u64 *)p), "=@ccz"(done)
-                     : "b"((u32) new), "c"((u32)(new >> 32))
-                     : "memory");
-    } while (!done);
-}
-/* The count is in both halves. */
-static void cmpxchg16b(volatile u8 *p)
-{
-    u64 low = 0, high = 0;
-    bool done;
-    do
-        asm volatile("lock cmpxchg16b %2"
-                     : "+a"(low), "+d"(high), "+m"(*(u8(*)[16])p), "=@ccz"(done)
-                     : "b"(low + 1), "c"(high + 1)
-                     : "memory");
-    while (!done);
-}
-
 /* Locks around a count that is not atomic. */
 static volatile struct {
     u32 count;
@@ -167,8 +76,8 @@ static const struct op {
     u32 size;
     bool guards;
 } ops[] = {
-    {"INC byte", add1, 1, false},          {"ADD word", add2, 2, false},
-    {"SUB dword", add4, 4, false},         {"ADD qword", add8, 8, false},
+    {"INC byte", inc1, 1, false},          {"ADD word", add2, 2, false},
+    {"SUB dword", sub4, 4, false},         {"ADD qword", add8, 8, false},
     {"ADC dword", adc4, 4, false},         {"XADD word", xadd2, 2, false},
     {"XADD dword", xadd4, 4, false},       {"XADD qword", xadd8, 8, false},
     {"CMPXCHG word", cmpxchg2, 2, false},  {"CMPXCHG dword", cmpxchg4, 4, false},

@@ -191,7 +191,7 @@ static void page_moves_under_a_caller(u8 *a, u8 *b)
         wrmsr(HV_HYPERCALL, (ulong)(n & 1 ? a : b) | 1);
         place = n;
         while (place_seen != n)
-            pause_cpu();
+            pause();
     }
     stop_spinning = 1;
     smp_wait(1);
@@ -340,7 +340,7 @@ static void reader(ulong unused)
     (void)unused;
     for (u32 turn = 1;; turn++) {
         while (read_go < turn)
-            pause_cpu();
+            pause();
         if (!read_address)
             break;
         read_value = *(volatile u64 *)(ulong)read_address;
@@ -356,7 +356,7 @@ static u64 remote_read(u64 va)
     barrier();
     read_go = turn;
     while (read_done < turn)
-        pause_cpu();
+        pause();
     return read_value;
 }
 
@@ -514,7 +514,7 @@ static bool all_received(u64 vps, u32 count)
     asm volatile("sti");
     for (u32 n = 0; n < cpus; n++)
         while ((vps >> n & 1) && received[n] < count && rdtsc() < end)
-            pause_cpu();
+            pause();
     delay_us(500);
     asm volatile("cli");
     for (u32 n = 0; n < cpus; n++)

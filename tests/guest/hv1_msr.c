@@ -324,7 +324,7 @@ static void frequencies(void)
     lapic_write(0x380, ~0u);
     from = read_clocks();
     while (((pm_timer() - from.pm) & 0xffffff) < PM_HZ)
-        pause_cpu();
+        pause();
     to = read_clocks();
     pm = (to.pm - from.pm) & 0xffffff;
     want = divide_u64(hz * pm, PM_HZ, &rest);
@@ -383,7 +383,7 @@ static void before_reset(void *page)
         cmos_write(1 + n, (u8)(leaf_hash[0] >> n * 8));
     wrmsr(HV_RESET, 1);
     for (;;)
-        pause_cpu();
+        pause();
 }
 
 static void after_reset(void)

@@ -320,7 +320,7 @@ static void missed_ticks(u32 lazy)
     wrmsr(HV_STIMER0_COUNT, MS);
     wrmsr(HV_STIMER0_CONFIG, DIRECT | 3 | lazy);
     while (now() < end)
-        pause_cpu();
+        pause();
     direct_interrupts = 0;
     end = now();
     pass_until(&direct_interrupts, 1);

@@ -90,7 +90,7 @@ static void take_turns(ulong rounds)
         u64 time, tsc;
 
         while (__atomic_exchange_n(&ticket_lock, 1, __ATOMIC_ACQUIRE))
-            pause_cpu();
+            pause();
         time = now();
         tsc = rdtsc();
         if (time < last_time || tsc < last_tsc)
@@ -169,7 +169,7 @@ static void counter_rate(void)
     pm_timer_start();
     time = both(&from);
     while (((pm_timer() - from) & 0xffffff) < 2 * PM_HZ)
-        pause_cpu();
+        pause();
     time = both(&to) - time;
     want = divide_u64((u64)((to - from) & 0xffffff) * 10000000, PM_HZ, &rest);
     check(within(time, want), "R-01 two seconds: %llu for %llu", time, want);
@@ -276,7 +276,7 @@ static void apic_msrs(bool x2apic)
         trap_set_handler(0xd3, on_remote);
         wrmsr(HV_ICR, icr_of(1, x2apic) | 0xd3);
         while (!remote_count && now() < end)
-            pause_cpu();
+            pause();
         check_eq(remote_count, 1, "%s ICR to another", id);
     }
     wrmsr(HV_TPR, 0x50);

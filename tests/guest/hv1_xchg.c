@@ -69,7 +69,7 @@ static void take_and_put_back(void)
     u64 got = swap(0);
 
     if (!got) {
-        pause_cpu();
+        pause();
         return;
     }
     if (got != token || __atomic_fetch_add(&holders, 1, __ATOMIC_SEQ_CST) != 0)
@@ -115,7 +115,7 @@ static void pass_token(ulong cpu)
     }
     __atomic_fetch_add(&arrived, 1, __ATOMIC_SEQ_CST);
     while (arrived < cpus)
-        pause_cpu();
+        pause();
     if (place->kind == STEPPED && cpu == 0)
         step(true);
     for (u32 n = 0; gets < place->rounds * times && !lost; n++) {

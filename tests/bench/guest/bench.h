@@ -48,6 +48,13 @@ u64 bench_futex(u64 count);
 u64 bench_pipe2(u64 count);
 u64 bench_fault2(u64 count);
 u64 bench_mmap2(u64 count);
+// What programs for one processor and for two share (system.c). The status of a child:
+void wait_for(int child, int wanted);
+// Eight bytes to a child and back; settle() is called in the parent (0) and in the child (1) first.
+u64 ping_pong(u64 rounds, void (*settle)(int member));
+// First touches of pages that are mapped anew in each round; the sum of what is read back.
+enum { TOUCHED_PAGES = 1024 };
+u64 touch_pages(u64 rounds);
 // Runs a command twice at the same time, on a processor each, and prints the output of both.
 // Returns the exit status.
 int bench_twice(char **words);

@@ -189,62 +189,17 @@ u64 bench_mutex(u64 count)
 
 // -- eight bytes to a process on the other processor and back --
 
-static void wait_for(pid_t child)
-{
-    int status;
-    expect(waitpid(child, &status, 0) == child, "waitpid");
-    expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child's status");
-}
-
 u64 bench_pipe2(u64 count)
 {
-    int there[2], back[2];
-    u64 value = 0, rounds = count * 100;
     find_processors();
-    expect(pipe(there) == 0 && pipe(back) == 0, "pipe");
-    pid_t child = fork();
-    if (child == 0) {
-        stay_on(1);
-        for (u64 i = 0; i < rounds; i++) {
-            expect(read(there[0], &value, 8) == 8, "read in the child");
-            value = value * 3 + 1;
-            expect(write(back[1], &value, 8) == 8, "write in the child");
-        }
-        _exit(0);
-    }
-    expect(child > 0, "fork");
-    stay_on(0);
-    for (u64 i = 0; i < rounds; i++) {
-        expect(write(there[1], &value, 8) == 8, "write");
-        expect(read(back[0], &value, 8) == 8, "read");
-    }
-    wait_for(child);
-    return value;
+    return ping_pong(count * 100, stay_on);
 }
 
 // -- first touches of pages, and mappings, by two threads of one process --
 
-static u8 *map(size_t size)
-{
-    u8 *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    expect(at != MAP_FAILED, "mmap");
-    madvise(at, size, MADV_NOHUGEPAGE); // one fault per page on every machine
-    return at;
-}
-
 static u64 fault_work(int member, u64 count)
 {
-    enum { PAGES = 1024 };
-    u64 sum = member;
-    for (u64 round = 0; round < count; round++) {
-        u8 *at = map(PAGES * 4096);
-        for (u64 page = 0; page < PAGES; page++)
-            at[page * 4096] = (u8)page;
-        for (u64 page = 0; page < PAGES; page++)
-            sum += at[page * 4096];
-        munmap(at, PAGES * 4096);
-    }
-    return sum;
+    return member + touch_pages(count);
 }
 
 u64 bench_fault2(u64 count)
@@ -255,16 +210,7 @@ u64 bench_fault2(u64 count)
 // What is protected or unmapped here must leave the other processor's TLB, too.
 static u64 mmap_work(int member, u64 count)
 {
-    u64 sum = member;
-    for (u64 i = 0; i < count * 100; i++) {
-        u8 *at = map(16 * 4096);
-        at[5 * 4096] = (u8)i;
-        expect(mprotect(at, 8 * 4096, PROT_READ) == 0, "mprotect");
-        sum += at[5 * 4096];
-        expect(munmap(at + 4 * 4096, 4 * 4096) == 0, "munmap of a part");
-        expect(munmap(at, 16 * 4096) == 0, "munmap");
-    }
-    return sum;
+    return member + bench_mmap(count);
 }
 
 u64 bench_mmap2(u64 count)
@@ -300,7 +246,7 @@ int bench_twice(char **words)
         _exit(127);
     }
     for (int n = 0; n < TEAM; n++) {
-        wait_for(children[n]);
+        wait_for(children[n], 0);
         copy_output(outputs[n]);
     }
     return 0;

@@ -18,20 +18,21 @@ u64 bench_syscall(u64 count)
     return count;
 }
 
-static void wait_for(pid_t child)
+void wait_for(pid_t child, int wanted)
 {
     int status;
     expect(waitpid(child, &status, 0) == child, "waitpid");
-    expect(WIFEXITED(status) && WEXITSTATUS(status) == 42, "the child's status");
+    expect(WIFEXITED(status) && WEXITSTATUS(status) == wanted, "the child's status");
 }
 
-u64 bench_pipe(u64 count)
+u64 ping_pong(u64 rounds, void (*settle)(int member))
 {
     int there[2], back[2];
-    u64 value = 0, rounds = count * 100;
+    u64 value = 0;
     expect(pipe(there) == 0 && pipe(back) == 0, "pipe");
     pid_t child = fork();
     if (child == 0) {
+        settle(1);
         for (u64 i = 0; i < rounds; i++) {
             expect(read(there[0], &value, 8) == 8, "read in the child");
             value = value * 3 + 1;
@@ -40,12 +41,23 @@ u64 bench_pipe(u64 count)
         _exit(42);
     }
     expect(child > 0, "fork");
+    settle(0);
     for (u64 i = 0; i < rounds; i++) {
         expect(write(there[1], &value, 8) == 8, "write");
         expect(read(back[0], &value, 8) == 8, "read");
     }
-    wait_for(child);
+    wait_for(child, 42);
     return value;
+}
+
+static void stay_anywhere(int member)
+{
+    (void)member;
+}
+
+u64 bench_pipe(u64 count)
+{
+    return ping_pong(count * 100, stay_anywhere);
 }
 
 u64 bench_fork(u64 count)
@@ -55,7 +67,7 @@ u64 bench_fork(u64 count)
         if (child == 0)
             _exit(42);
         expect(child > 0, "fork");
-        wait_for(child);
+        wait_for(child, 42);
     }
     return count;
 }
@@ -69,9 +81,9 @@ static u8 *map(size_t size)
     return at;
 }
 
-u64 bench_fault(u64 count)
+u64 touch_pages(u64 count)
 {
-    enum { PAGES = 1024 };
+    enum { PAGES = TOUCHED_PAGES };
     u64 sum = 0;
     for (u64 round = 0; round < count; round++) {
         u8 *at = map(PAGES * 4096);
@@ -81,7 +93,13 @@ u64 bench_fault(u64 count)
             sum += at[page * 4096];
         munmap(at, PAGES * 4096);
     }
-    expect(sum == count * (PAGES / 256) * (255 * 256 / 2), "what was written");
+    return sum;
+}
+
+u64 bench_fault(u64 count)
+{
+    u64 sum = touch_pages(count);
+    expect(sum == count * (TOUCHED_PAGES / 256) * (255 * 256 / 2), "what was written");
     return sum;
 }
 

@@ -5,6 +5,8 @@
 ; 4 GiB mapped one to one by 2 MiB pages; the others call guest_start in 32-bit mode, paging off.
 ; The descriptor table is the same in both; its selectors are in guest.h.
 
+%include "long_mode.inc"
+
 %ifdef LONG
 %define WORD_DIRECTIVE dq
 %else
@@ -28,12 +30,7 @@ boot_start:
     mov esp, stack_top
     mov [boot_info], ebx
     lgdt [gdt_pointer]
-    mov ax, 0x10
-    mov ds, ax
-    mov es, ax
-    mov fs, ax
-    mov gs, ax
-    mov ss, ax
+    FLAT_DATA
     jmp 0x08:.flat
 .flat:
     mov eax, cr0
@@ -42,19 +39,7 @@ boot_start:
     mov cr0, eax
 %ifdef LONG
     call build_tables
-    mov eax, cr4
-    or eax, 0x620                   ; PAE, OSFXSR, OSXMMEXCPT
-    mov cr4, eax
-    mov eax, tables_pml4
-    mov cr3, eax
-    mov ecx, 0xc0000080
-    rdmsr
-    or eax, 0x101                   ; LME, SCE
-    wrmsr
-    mov eax, cr0
-    or eax, 0x80000000
-    mov cr0, eax
-    jmp 0x30:.long
+    LONG_MODE .long
 bits 64
 .long:
     mov esp, stack_top

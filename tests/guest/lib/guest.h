@@ -441,6 +441,10 @@ static inline void invlpg(ulong va)
 {
     asm volatile("invlpg (%0)" ::"r"(va) : "memory");
 }
+static inline void pause(void)
+{
+    asm volatile("pause" ::: "memory");
+}
 static inline void barrier(void)
 {
     asm volatile("" ::: "memory");

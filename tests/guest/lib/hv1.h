@@ -145,7 +145,7 @@ static inline void pass(u64 units)
 
     asm volatile("sti");
     while (now() < end)
-        pause_cpu();
+        pause();
     asm volatile("cli");
 }
 
@@ -155,7 +155,7 @@ static inline void pass(u64 units)
         u64 end = now() + 5000 * MS;                                                               \
         asm volatile("sti" ::: "memory");                                                          \
         while (!(condition) && now() < end)                                                        \
-            pause_cpu();                                                                           \
+            pause();                                                                               \
         asm volatile("cli" ::: "memory");                                                          \
     } while (0)
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "smp.h"
 
-enum { AP_CODE = 0x8000, AP_STACK = 16384, ICR = 0x300, ICR2 = 0x310, SVR = 0xf0 };
+enum { AP_STACK = 16384, ICR = 0x300, ICR2 = 0x310, SVR = 0xf0 };
 enum { ICR_INIT = 0x4500, ICR_SIPI = 0x4600, TSS_BYTES = 104 };
 
 struct small_tss {
@@ -14,15 +14,20 @@ struct small_tss {
 } __attribute__((packed));
 
 extern const u8 ap_code[], ap_code_end[];
-u8 ap_stacks[CPUS_MAX][AP_STACK] __attribute__((aligned(16)));
-volatile u32 ap_index;
+extern volatile u32 ap_index;
+extern ap_fn *volatile ap_entry;
 static u8 ap_trap_stacks[CPUS_MAX][AP_STACK] __attribute__((aligned(16)));
 static struct small_tss ap_tss[CPUS_MAX] __attribute__((aligned(16)));
 static volatile u32 online[CPUS_MAX];
 static smp_fn *volatile work[CPUS_MAX];
 static volatile ulong work_arg[CPUS_MAX];
 
-void ap_main(u32 index) __attribute__((noreturn));
+void ap_prepare(ap_fn *entry, u32 first)
+{
+    memcpy((void *)AP_CODE, ap_code, (ulong)(ap_code_end - ap_code));
+    ap_entry = entry;
+    ap_index = first;
+}
 
 static void ap_tables(u32 index)
 {
@@ -36,7 +41,7 @@ static void ap_tables(u32 index)
     asm volatile("lidt %0; lldt %w2; ltr %w1" ::"m"(idt_pointer), "r"(selector), "r"(0) : "memory");
 }
 
-void ap_main(u32 index)
+static void ap_main(u32 index)
 {
     ap_tables(index);
     lapic_write(SVR, 0x1ff);
@@ -50,7 +55,7 @@ void ap_main(u32 index)
             barrier();
             work[index] = NULL;
         }
-        pause_cpu();
+        pause();
     }
 }
 
@@ -72,7 +77,7 @@ bool smp_restart(u32 cpu)
     send(cpu, ICR_SIPI | AP_CODE >> 12);
     end = rdtsc() + tsc_cycles(2000000);
     while (!online[cpu] && rdtsc() < end)
-        pause_cpu();
+        pause();
     return online[cpu];
 }
 
@@ -81,7 +86,7 @@ u32 smp_start(void)
 {
     u32 count = cpuid(0xb, 1).b & 0xffff, cpu;
 
-    memcpy((void *)AP_CODE, ap_code, (ulong)(ap_code_end - ap_code));
+    ap_prepare(ap_main, 1);
     lapic_write(SVR, 0x1ff);
     if (count > CPUS_MAX)
         count = CPUS_MAX;
@@ -102,7 +107,7 @@ void smp_begin(u32 cpu, smp_fn *fn, ulong arg)
 void smp_wait(u32 cpu)
 {
     while (work[cpu])
-        pause_cpu();
+        pause();
 }
 
 void smp_run(u32 cpu, smp_fn *fn, ulong arg)

@@ -8,7 +8,13 @@
 
 #include "guest.h"
 
-enum { CPUS_MAX = 16 };
+enum { CPUS_MAX = 16, AP_CODE = 0x8000 };
+
+/* What a SIPI to AP_CODE starts from now on: entry(number) in 64-bit mode, on a stack of its own,
+ * with the numbers first, first + 1 ... up to 63 in the order in which processors come. It does not
+ * return. smp_start() and team_start() (team.h) do so for their guests. */
+typedef void ap_fn(u32 number);
+void ap_prepare(ap_fn *entry, u32 first);
 
 typedef void smp_fn(ulong arg);
 
@@ -21,10 +27,5 @@ void smp_wait(u32 cpu);
 void smp_run(u32 cpu, smp_fn *fn, ulong arg);
 /* INIT and SIPI once more; true when the processor is back. */
 bool smp_restart(u32 cpu);
-
-static inline void pause_cpu(void)
-{
-    asm volatile("pause" ::: "memory");
-}
 
 #endif

@@ -4,8 +4,9 @@
  */
 #include "team.h"
 
+#include "smp.h"
+
 enum {
-    TRAMPOLINE = 0x8000,
     LAPIC_ID = 0x20,
     LAPIC_SPURIOUS = 0xf0,
     LAPIC_ICR = 0x300,
@@ -17,10 +18,6 @@ enum {
     FW_CFG = 0x510,
     FW_CFG_CPUS = 5,
 };
-
-extern const u8 team_trampoline[], team_trampoline_end[];
-extern volatile u32 team_next;
-void team_enter(u32 cpu);
 
 static u32 apic_ids[TEAM_MAX];
 static volatile u32 here;       /* application processors that wait for work */
@@ -39,10 +36,11 @@ static u32 configured(void)
     return low | (u32)inb(FW_CFG + 1) << 8;
 }
 
-void team_enter(u32 cpu)
+static void team_enter(u32 cpu)
 {
     u32 seen = 0;
 
+    asm volatile("lidt %0" ::"m"(idt_pointer));
     apic_ids[cpu] = lapic_read(LAPIC_ID) >> 24;
     lapic_write(LAPIC_SPURIOUS, 0x1ff);
     atomic_add(&here, 1);
@@ -74,11 +72,11 @@ u32 team_start(void)
         return 1;
     if (count > TEAM_MAX)
         guest_panic("%u processors are too many", count);
-    memcpy((void *)TRAMPOLINE, team_trampoline, (ulong)(team_trampoline_end - team_trampoline));
+    ap_prepare(team_enter, 1);
     lapic_write(LAPIC_ICR, ICR_INIT);
     delay_us(10000);
     for (u32 n = 0; n < 2 && here < count - 1; n++) {
-        lapic_write(LAPIC_ICR, ICR_SIPI | TRAMPOLINE >> 12);
+        lapic_write(LAPIC_ICR, ICR_SIPI | AP_CODE >> 12);
         wait_until_here(count - 1, n ? 20000 : 10);
     }
     check_eq(here + 1, count, "every processor starts");

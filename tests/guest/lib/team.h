@@ -24,10 +24,6 @@ u32 team_apic_id(u32 cpu);
 /* An interrupt gate on the interrupted stack, which every processor has of its own. */
 void team_gate(u32 vector, const void *entry);
 
-static inline void pause(void)
-{
-    asm volatile("pause" ::: "memory");
-}
 static inline u32 atomic_add(volatile u32 *at, u32 by)
 {
     asm volatile("lock xadd %0, %1" : "+r"(by), "+m"(*at)::"memory");
