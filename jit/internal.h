@@ -217,9 +217,11 @@ struct jit {
     /* Common code (stubs.c). */
     void (*enter)(u64 target);
     u64 exit_lookup; /* v->rip is set, flags in JF */
-    u64 exit_leave;  /* the same, for what the run loop must look at */
-    u64 exit_link;   /* T0: struct jit_link; flags in JF */
-    u64 exec;        /* T0: struct jit_insn; called */
+    /* Flags in JF; [1]: in the host's flags. */
+    u64 exit_at[2];   /* T0: RIP */
+    u64 leave_at[2];  /* the same, for what the run loop must look at */
+    u64 exit_link[2]; /* T0: struct jit_link, as an offset in the arena */
+    u64 exec;         /* T0: struct jit_insn, likewise; called */
     /* A check failed; called with the offset of a struct jit_miss pushed. By TLB context, for reads
      * and writes. T0: address - tag, T1: index. The host address is in T0 when it returns; or the
      * instruction has been executed and code goes on behind it; with MISS_FLAGS, if there is no
@@ -256,6 +258,12 @@ static inline u64 jit_rip_mask(u32 mode)
 static inline struct jit *jit_of(const struct vcpu *v)
 {
     return v->jit.owner;
+}
+
+/* Where p is in the arena: what translated code knows it by. */
+static inline u32 jit_offset(const struct jit *j, const void *p)
+{
+    return (u32)((const u8 *)p - j->arena);
 }
 
 static inline const struct jit_miss *jit_miss_at(const struct jit *j, u64 offset)

@@ -286,13 +286,27 @@ static void emit_lookup(struct jit *j, struct emit *e, u64 (*lookup)(struct vcpu
     emit_go_on(e);
 }
 
+/* The beginning of a stub that takes flags in JF or, at its other entry, in the host's flags. */
+static void either_flags(struct emit *e, u64 entry[2])
+{
+    entry[1] = emit_here(e);
+    jit_put_in_jf(e);
+    entry[0] = emit_here(e);
+}
+
 static void emit_exits(struct jit *j, struct emit *e)
 {
-    struct emit_mem link = VCPU(jit.link);
+    struct emit_mem link = VCPU(jit.link), rip = VCPU(rip);
+    u8 *none;
 
-    j->exit_leave = emit_here(e);
+    either_flags(e, j->leave_at);
+    emit_store(e, &rip, T0, 8);
     emit_mov_imm(e, T0, 0);
-    j->exit_link = emit_here(e);
+    none = emit_jmp_short(e);
+    either_flags(e, j->exit_link);
+    emit_mov_imm(e, T1, (u64)j->arena);
+    emit_op_reg(e, EMIT_W, 0x03, T1, T0); /* add t0, t1 */
+    emit_land_short(e, none);
     emit_store(e, &link, T0, 8);
     to_host_stack(e, 0);
     each_register(e, true);
@@ -300,6 +314,8 @@ static void emit_exits(struct jit *j, struct emit *e)
     save_x87(j, e);
     emit_leave(e);
 
+    either_flags(e, j->exit_at);
+    emit_store(e, &rip, T0, 8);
     j->exit_lookup = emit_here(e);
     emit_lookup(j, e, jit_lookup);
 }
@@ -348,7 +364,8 @@ static void emit_exec(struct jit *j, struct emit *e)
     save_vectors(j, e);
     save_x87(j, e);
     emit_load(e, HOST_RDI, &self, 8);
-    emit_mov(e, HOST_RSI, T0);
+    emit_mov_imm(e, HOST_RSI, (u64)j->arena);
+    emit_op_reg(e, EMIT_W, 0x03, T0, HOST_RSI); /* add rsi, t0 */
     call_c(e, jit_exec_one);
     emit_op_reg(e, EMIT_W, 0x85, HOST_RAX, HOST_RAX);
     stays = emit_jcc(e, CC_E, 0);

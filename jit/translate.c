@@ -15,13 +15,13 @@ enum { CROSS_JUMPS = 4 };
 void lower_call(struct translator *t, const struct jit_insn *ji)
 {
     lower_save_flags(t);
-    emit_mov_imm(t->e, T0, (u64)ji);
+    emit_mov_imm(t->e, T0, jit_offset(t->j, ji));
     emit_call(t->e, t->j->exec);
     t->vectors = t->x87 = false;
 }
 
 /* Counted: RIP is looked at again, by the run loop. */
-static void emit_leave(struct translator *t, u8 *const from[], unsigned count, u64 exit)
+static void emit_leave(struct translator *t, u8 *const from[], unsigned count, const u64 exit[2])
 {
     for (unsigned n = 0; n < count; n++)
         emit_patch(from[n], t->e->delta, emit_here(t->e));
@@ -286,11 +286,11 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
         return false;
     lower_exits(t);
     lower_loop_leave(t);
-    emit_leave(t, unmapped, 2, t->j->exit_lookup);
+    emit_leave(t, unmapped, 2, t->j->exit_at);
     if (out)
-        emit_leave(t, &out, 1, t->j->exit_leave);
+        emit_leave(t, &out, 1, t->j->leave_at);
     if (jumps)
-        emit_leave(t, elsewhere, jumps, t->j->exit_lookup);
+        emit_leave(t, elsewhere, jumps, t->j->exit_at);
     block->insns = insns;
     block->code_size = (u32)(t->e->at - start);
     return !t->e->overflow;

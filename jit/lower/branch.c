@@ -47,14 +47,12 @@ void lower_exit_lookup(struct translator *t)
     emit_jmp(t->e, t->j->exit_lookup);
 }
 
-void lower_leave_at(struct translator *t, u64 rip, u64 exit)
+void lower_leave_at(struct translator *t, u64 value, const u64 stub[2])
 {
-    struct emit_mem at = VCPU_AT(rip);
-
-    lower_save_flags(t);
-    emit_mov_imm(t->e, T0, rip);
-    emit_store(t->e, &at, T0, 8);
-    emit_jmp(t->e, exit);
+    if (t->flags == FLAGS_RECIPE)
+        lower_need_flags(t);
+    emit_mov_imm(t->e, T0, value);
+    emit_jmp(t->e, stub[t->flags == FLAGS_HOST]);
 }
 
 /* What is mapped beyond the page may change: only a jump inside it goes on unguarded. */
@@ -132,7 +130,7 @@ void lower_exit_to(struct translator *t, u64 target, bool polls)
     if (target == t->block->rip && lower_loop_edge(t, LOOP_ALWAYS, 0))
         return;
     if (!(t->j->options.optimisations & JIT_LINK)) {
-        lower_leave_at(t, target, t->j->exit_lookup);
+        lower_leave_at(t, target, t->j->exit_at);
         return;
     }
     x = lower_new_exit(t, target);
@@ -176,7 +174,7 @@ static void lower_exit_taken(struct translator *t, struct exit_site *x)
         exit_jump(t, x);
         return;
     }
-    lower_leave_at(t, x->link->target, t->j->exit_lookup);
+    lower_leave_at(t, x->link->target, t->j->exit_at);
 }
 
 /* Out of line: what an exit does until it is linked, and when attention is wanted. */
@@ -196,7 +194,7 @@ static void lower_exit_stub(struct translator *t, struct exit_site *x)
         emit_patch(x->attention_from, e->delta, emit_here(e));
         t->flags = x->flags;
         t->recipe = x->recipe;
-        lower_leave_at(t, x->link->target, t->j->exit_lookup);
+        lower_leave_at(t, x->link->target, t->j->exit_at);
     }
     if (!(t->j->options.optimisations & JIT_LINK))
         return;
@@ -204,9 +202,7 @@ static void lower_exit_stub(struct translator *t, struct exit_site *x)
     x->link->rel32 = x->rel32;
     emit_patch(x->rel32, e->delta, x->link->stub);
     t->flags = x->link->saved ? FLAGS_SAVED : FLAGS_HOST;
-    lower_save_flags(t);
-    emit_mov_imm(e, T0, (u64)x->link);
-    emit_jmp(e, t->j->exit_link);
+    lower_leave_at(t, jit_offset(t->j, x->link), t->j->exit_link);
 }
 
 void lower_exits(struct translator *t)

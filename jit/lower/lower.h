@@ -347,8 +347,9 @@ u8 *lower_poll(struct translator *t);
 /* Counted: leaves unless the budget is enough for the block, and takes it. Flags are saved or have
  * a recipe. Returns the jump's rel32. */
 u8 *lower_budget(struct translator *t);
-/* Goes to exit_lookup or exit_leave (internal.h) with this RIP. Saves flags. */
-void lower_leave_at(struct translator *t, u64 rip, u64 exit);
+/* Goes to exit_at, leave_at or exit_link (internal.h), with the value that this wants in T0, from
+ * wherever flags are. */
+void lower_leave_at(struct translator *t, u64 value, const u64 stub[2]);
 /* Goes to target, a RIP; poll: looks at events first (flags are then saved). */
 void lower_exit_to(struct translator *t, u64 target, bool poll);
 /* v->rip is set already: finds the next block. Flags must be saved. */

@@ -221,7 +221,7 @@ void lower_want_vectors(struct translator *t)
 static void call_miss(struct translator *t, const struct jit_miss *miss, u64 stub)
 {
     emit_value(t->e, 0x68, 1); /* push */
-    emit_value(t->e, (u64)((const u8 *)miss - t->j->arena), 4);
+    emit_value(t->e, jit_offset(t->j, miss), 4);
     emit_call(t->e, stub);
 }
 
@@ -243,8 +243,8 @@ static void lower_miss(struct translator *t, const struct miss_site *site, struc
     struct emit *e = t->e;
 
     *miss = (struct jit_miss){.after = site->after,
-                              .insn = (u32)((const u8 *)site->insn - t->j->arena),
-                              .block = (u32)((const u8 *)t->block - t->j->arena),
+                              .insn = jit_offset(t->j, site->insn),
+                              .block = jit_offset(t->j, t->block),
                               .size = site->size,
                               .how = how(site)};
     emit_patch(site->rel32, e->delta, emit_here(e));

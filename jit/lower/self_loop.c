@@ -121,5 +121,5 @@ void lower_loop_leave(struct translator *t)
         emit_patch(loop->budget_from, t->e->delta, emit_here(t->e));
     t->flags = loop->flags_there;
     t->recipe = loop->recipe;
-    lower_leave_at(t, t->block->rip, t->j->exit_leave);
+    lower_leave_at(t, t->block->rip, t->j->leave_at);
 }

@@ -113,12 +113,14 @@ static bool host_name(const struct golden *g, u64 value, char *text)
     const struct {
         u64 at;
         const char *name;
-    } common[] = {{j->exit_lookup, "exit_lookup"},   {j->exit_leave, "exit_leave"},
-                  {j->exit_link, "exit_link"},       {j->exec, "exec"},
-                  {j->miss[0][0], "miss_read"},      {j->miss[0][1], "miss_write"},
-                  {j->miss_exec, "miss_exec"},       {j->miss_exec_flags, "miss_exec_flags"},
-                  {j->load_vectors, "load_vectors"}, {j->load_x87, "load_x87"},
-                  {j->return_lost, "return_lost"},   {j->return_full, "return_full"}};
+    } common[] = {{j->exit_lookup, "exit_lookup"},      {j->exit_at[0], "exit_at"},
+                  {j->exit_at[1], "exit_at_flags"},     {j->leave_at[0], "leave_at"},
+                  {j->leave_at[1], "leave_at_flags"},   {j->exit_link[0], "exit_link"},
+                  {j->exit_link[1], "exit_link_flags"}, {j->exec, "exec"},
+                  {j->miss[0][0], "miss_read"},         {j->miss[0][1], "miss_write"},
+                  {j->miss_exec, "miss_exec"},          {j->miss_exec_flags, "miss_exec_flags"},
+                  {j->load_vectors, "load_vectors"},    {j->load_x87, "load_x87"},
+                  {j->return_lost, "return_lost"},      {j->return_full, "return_full"}};
 
     for (size_t n = 0; n < ARRAY_SIZE(common); n++)
         if (value == common[n].at)
@@ -134,16 +136,42 @@ static bool host_name(const struct golden *g, u64 value, char *text)
     return false;
 }
 
+/* What lies at an offset in the arena, for stubs, or NULL. */
+static const char *arena_name(const struct golden *g, u64 offset)
+{
+    const struct jit_block *b = g->block;
+    const u8 *at = g->j->arena + offset;
+
+    for (const struct jit_link *link = b->exits; link; link = link->sibling)
+        if (at == (const u8 *)link)
+            return "link";
+    return inside((u64)at, b->insns, b->count * sizeof(*b->insns)) ? "insn" : NULL;
+}
+
+/* A line that hands such an offset to a stub; false: it is another one. */
+static bool put_offset(const struct golden *g, const char *text)
+{
+    const char *name;
+    u64 offset;
+    int to;
+
+    if (!strncmp(text, "push 0x", 7)) /* nothing else is pushed */
+        return fprintf(g->out, "push miss\n") > 0;
+    if (sscanf(text, "mov r9d, %n0x%lx", &to, &offset) != 1 &&
+        sscanf(text, "mov r10d, %n0x%lx", &to, &offset) != 1)
+        return false;
+    name = arena_name(g, offset);
+    return name && fprintf(g->out, "%.*s%s\n", to, text, name) > 0;
+}
+
 /* Copies a line of disassembly with names for numbers. */
 static void put_named(const struct golden *g, const char *text)
 {
     bool gs = strstr(text, "gs:[") != NULL;
     char name[64];
 
-    if (!strncmp(text, "push 0x", 7)) { /* nothing else is pushed */
-        fprintf(g->out, "push miss\n");
+    if (put_offset(g, text))
         return;
-    }
     while (*text) {
         char *end;
         u64 value;
