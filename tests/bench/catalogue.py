@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 import debian
 
-QUICK = {"integer": 6, "fp": 12, "system": 6, "smp": 6}
-GROUPS = ("integer", "fp", "system", "smp")
-PROCESSORS = {"smp": 2}  # of the guest; the other groups have one
+QUICK = {"integer": 6, "fp": 12, "system": 6, "smp": 6, "hv1": 6}
+GROUPS = ("integer", "fp", "system", "smp", "hv1")
+# Of the guest. These groups have a boot of their own; the others share one with one processor.
+PROCESSORS = {"smp": 2, "hv1": 2}
+ENGINES = {"hv1": ("lockstep", "off")}  # off: Lockstep with -hv off
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Program:
     group: str
     count: int
     what: str
+    processor_time: bool = False  # of the emulator, instead of time on the wall
 
     def rounds(self, scale):
         return max(1, round(self.count * scale))
@@ -65,6 +68,13 @@ PROGRAMS = [
     Program("pipe2", "smp", 240, "eight bytes to a process on the other processor and back"),
     Program("fault2", "smp", 60, "1024 first touches of a page, by two threads"),
     Program("mmap2", "smp", 120, "map, touch, protect, unmap, by two threads"),
+    Program("rdtsc", "hv1", 10000, "RDTSC alone", True),
+    Program("gettime", "hv1", 10000, "clock_gettime", True),
+    Program("wake", "hv1", 240, "two threads wake each other, each on an idle processor"),
+    Program("ipi", "hv1", 60, "an interrupt to the other processor and its answer, by membarrier"),
+    Program("munmap", "hv1", 60, "map, touch, unmap while a thread on the other processor runs"),
+    Program("timers", "hv1", 40, "two threads that sleep 200 us at a time", True),
+    Program("idle", "hv1", 200, "nothing to do for a tenth of a second", True),
 ]
 
 
@@ -92,12 +102,21 @@ TARGETS = [
     Target("smp/speedup", "two threads of computation, times one", True, 1.95, 1.95),
     Target("smp/qemu", "smp, times faster than QEMU", True, 2, 3),
     Target("smp/slowest", "slowest smp program, times faster than QEMU", True, 1, 1.5),
+    Target("hv1/clock", "clock_gettime / RDTSC, -hv full", False, 1.3, 1.1),
+    Target("hv1/idle", "processor time of idle, -hv full / off", False, 1, 0.8),
+    Target("hv1/off", "hv1, -hv full / off", False, 0.9, 0.7),
     Target("memory", "MiB beyond guest RAM, Debian booted", False, 150, 80),
 ]
 
 
-def processors(program):
-    return PROCESSORS.get(program.group, 1)
+def boot(program):
+    """The name of the boot that a program runs in."""
+    return program.group if program.group in PROCESSORS else "one"
+
+
+def engines(group):
+    """What its programs are measured in."""
+    return ENGINES.get(group, ("native", "lockstep", "qemu"))
 
 
 def quick(program):

@@ -4,7 +4,7 @@ import math
 from html import escape
 
 import report
-from catalogue import GROUPS
+from catalogue import GROUPS, engines
 
 LEFT, WIDTH, RIGHT, ROW, TOP = 130, 560, 150, 26, 84
 COLOURS = {"lockstep": "#1f6fb4", "qemu": "#d08b28"}
@@ -86,7 +86,7 @@ def draw(results, facts):
     chart = Chart(results)
     for group in GROUPS:
         of = [r for r in results if r.program.group == group]
-        if of:
+        if of and "native" in engines(group):
             chart.group(group, of)
     chart.axis()
     chart.legend(facts)

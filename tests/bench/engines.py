@@ -9,6 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 
+from catalogue import PROCESSORS
 from host import Failure
 
 MARKER = re.compile(rb"@(?:(I)|(Q)|B (\d+)|E (\d+) (\d+)|O (\d+) ([0-9a-f]{16}) (.*))\s*$")
@@ -33,9 +34,16 @@ def take_priority():
         return "normal"
 
 
+def processor_seconds(pid):
+    """What a process, all its threads, has used: the kernel's clock of the process (MAKE_PROCESS_CPUCLOCK
+    of linux/posix-timers.h)."""
+    return time.clock_gettime(~pid << 3 | 2)
+
+
 @dataclass
 class Measurement:
     seconds: float = 0
+    processor: float = 0  # seconds of processor time of the emulator
     status: int = -1
     hash: str = ""
     text: str = ""
@@ -76,28 +84,28 @@ class Engine:
         self.name, self.command, self.image, self.emulator = name, command, image, emulator
         self.prefix = ["chrt", "-f", str(MEASURED_PRIORITY)] if real_time else []
 
-    def arguments(self, processors):
-        """processors: of the guest, or 0 for a boot without programs."""
-        programs = self.image.lists.get(processors, "")
+    def arguments(self, boot):
+        """boot: one of catalogue.boot(), or nothing for a boot without programs."""
+        programs = self.image.lists.get(boot, "")
         if not self.emulator:
             return [*self.prefix, str(self.image.root / "init"), programs]
-        initrd = self.image.initrd if processors else self.image.base
+        initrd = self.image.initrd if boot else self.image.base
         return [*self.prefix, *self.command, "-m", str(self.RAM_MIB), "-nodefaults", "-display", "none",
-                "-serial", "stdio", "-no-reboot", "-smp", str(max(1, processors)),
+                "-serial", "stdio", "-no-reboot", "-smp", str(PROCESSORS.get(boot, 1)),
                 "-kernel", str(self.image.kernel), "-initrd", str(initrd),
                 "-append", f"console=ttyS0 quiet -- {programs}"]
 
-    def run(self, timeout, processors=0):
-        """One boot, or one native run, of the programs for so many processors; with 0 only until init
+    def run(self, timeout, boot=""):
+        """One boot, or one native run, of the programs that share it; without a name only until init
         runs. timeout: seconds without a marker after which it is given up."""
-        arguments = self.arguments(processors)
+        arguments = self.arguments(boot)
         with tempfile.TemporaryFile() as errors:
             start = time.monotonic()
             process = subprocess.Popen(arguments, cwd=self.image.root, stdin=subprocess.DEVNULL,
                                        stdout=subprocess.PIPE, stderr=errors)
             reader = Reader(process, start, timeout)
             try:
-                reader.read(0 if processors else self.RAM_MIB << 20)
+                reader.read(0 if boot else self.RAM_MIB << 20)
             except Failure as e:
                 errors.seek(0)
                 said = (bytes(reader.seen[-400:]) + errors.read()[-2000:]).decode(errors="replace")
@@ -151,9 +159,11 @@ class Reader:
                     run.memory = beyond_ram(self.process.pid, ram)
                     return
             elif begin:
-                began[int(begin)] = now
+                began[int(begin)] = now, processor_seconds(self.process.pid)
             elif end:
-                run.programs[int(end)] = Measurement(now - began[int(end)], int(status))
+                start, used = began[int(end)]
+                used = processor_seconds(self.process.pid) - used
+                run.programs[int(end)] = Measurement(now - start, used, int(status))
             elif output:
                 run.programs[int(output)].hash = value.decode()
                 run.programs[int(output)].text = text.decode(errors="replace").strip()

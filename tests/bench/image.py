@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import debian
-from catalogue import processors
+from catalogue import boot
 from host import HERE, SOURCE, apt, call, guest
 
-SOURCES = ["programs", "data", "codec", "control", "fp", "vector", "system", "smc", "smp"]
+SOURCES = ["programs", "data", "codec", "control", "fp", "vector", "system", "smc", "smp", "hv1"]
 CFLAGS = ["-O2", "-g0", "-fno-math-errno", "-static"]
 
 
@@ -47,19 +47,19 @@ def archive(root, to, names):
 
 class Image:
     """The files of one run of the benchmark: a root directory for the native programs, and an
-    initramfs with the same contents for the emulators. lists: number of processors to the name of the
-    list of programs for a guest with so many."""
+    initramfs with the same contents for the emulators. lists: boot (catalogue.boot()) to the name
+    of its list of programs."""
 
     def __init__(self, work, programs, scale):
         self.root = work / "root"
         self.kernel = kernel()
         compile_programs(self.root)
         (self.root / "tmp").mkdir(exist_ok=True)
-        self.lists = {n: f"list-{n}" for n in sorted({processors(p) for p in programs})}
-        for n, file in self.lists.items():
+        self.lists = {b: f"list-{b}" for b in sorted({boot(p) for p in programs})}
+        for b, file in self.lists.items():
             (self.root / file).write_text("".join(
                 f"{i}\t" + "\t".join(p.command(scale)) + "\n"
-                for i, p in enumerate(programs) if processors(p) == n))
+                for i, p in enumerate(programs) if boot(p) == b))
         self.base = archive(self.root, work / "base.cpio", ["init", "bin/programs", "tmp"])
         self.initrd = work / "initrd.cpio"
         more = archive(self.root, work / "list.cpio",

@@ -10,9 +10,10 @@ import chart
 import report
 
 
-def result(name, group, native, lockstep, qemu, checksums=("1", "1", "1")):
-    program = catalogue.Program(name, group, 1, "")
-    samples = {"native": native, "lockstep": lockstep, "qemu": qemu}
+def result(name, group, *times, checksums=("1", "1", "1")):
+    """times: a list of seconds for each engine of the group."""
+    program = catalogue.Program(name, group, 1, "", name == "idle")
+    samples = dict(zip(catalogue.engines(group), times))
     return report.Result(program, samples, dict(zip(samples, checksums)))
 
 
@@ -23,7 +24,10 @@ RESULTS = [result("a", "integer", [1.0, 1.5], [2.0, 2.2], [8.0, 9.0]),
            result("fork", "system", [1.0], [3.0], [2.0]),
            result("smc", "system", [1.0], [2.0], [20.0]),
            result("alone", "smp", [1.0], [2.0, 2.1], [6.0]),
-           result("both", "smp", [1.0], [2.5, 2.0], [3.0])]
+           result("both", "smp", [1.0], [2.5, 2.0], [3.0]),
+           result("rdtsc", "hv1", [1.0], [0.9]),
+           result("gettime", "hv1", [3.0, 2.6], [4.0]),
+           result("idle", "hv1", [0.02, 0.03], [0.05])]
 
 
 class Figures(unittest.TestCase):
@@ -55,6 +59,21 @@ class Figures(unittest.TestCase):
         self.assertAlmostEqual(values["smp/qemu"], (3 * 1.5) ** 0.5)
         self.assertIsNone(report.summary(RESULTS[:1], {})["smp/speedup"])
 
+    def test_hv1_is_compared_with_itself_switched_off(self):
+        values = report.summary(RESULTS, {})
+        self.assertAlmostEqual(values["hv1/clock"], 2.6)
+        self.assertAlmostEqual(values["hv1/idle"], 0.4)
+        self.assertAlmostEqual(values["hv1/off"], (0.65 * 0.4) ** 0.5)  # RDTSC has no part in it
+        self.assertIsNone(report.summary(RESULTS[:1], {})["hv1/clock"])
+
+    def test_hv1_has_a_table_of_its_own(self):
+        self.assertNotIn("gettime", report.table(RESULTS))
+        table = report.hv1_table(RESULTS).split("\n")
+        self.assertEqual(table[2].split(), ["gettime", "2.6000", "4.0000", "0.65", "15/0"])
+        self.assertEqual(table[3].split(), ["idle", "0.0200", "0.0500", "0.40", "50/0", "processor", "time"])
+        self.assertEqual(report.hv1_table(RESULTS[:1]), "")
+        self.assertEqual(report.table(RESULTS[-1:]), "")
+
     def test_every_target_has_a_value(self):
         self.assertEqual(set(report.summary(RESULTS, {})), {t.key for t in catalogue.TARGETS})
 
@@ -67,7 +86,7 @@ class Figures(unittest.TestCase):
 
     def test_checksums(self):
         self.assertTrue(RESULTS[0].equal)
-        different = result("c", "fp", [1.0], [1.0], [1.0], ("1", "2", "1"))
+        different = result("c", "fp", [1.0], [1.0], [1.0], checksums=("1", "2", "1"))
         self.assertFalse(different.equal)
         self.assertIn("CHECKSUMS DIFFER", report.row(different))
 
@@ -81,6 +100,7 @@ class Figures(unittest.TestCase):
         self.assertEqual(svg.count('height="9"'), 13)
         self.assertIn("&lt;cpu&gt;", svg)
         self.assertIn("lockstep 1.00 s, qemu 4.00 s", svg)
+        self.assertNotIn("gettime", svg)
 
 
 class Catalogue(unittest.TestCase):
@@ -89,9 +109,10 @@ class Catalogue(unittest.TestCase):
         self.assertEqual(len(names), len(set(names)))
         self.assertLessEqual({p.group for p in catalogue.PROGRAMS}, set(catalogue.GROUPS))
 
-    def test_processors_follow_from_the_group(self):
-        self.assertEqual({catalogue.processors(p) for p in catalogue.PROGRAMS if p.group == "smp"}, {2})
-        self.assertEqual({catalogue.processors(p) for p in catalogue.PROGRAMS if p.group != "smp"}, {1})
+    def test_groups_of_two_processors_have_a_boot_of_their_own(self):
+        boots = {p.group: catalogue.boot(p) for p in catalogue.PROGRAMS}
+        self.assertEqual(boots, {"integer": "one", "fp": "one", "system": "one", "smp": "smp", "hv1": "hv1"})
+        self.assertEqual([catalogue.PROCESSORS.get(b, 1) for b in ("one", "smp", "hv1")], [1, 2, 2])
 
     def test_commands_scale_and_fit_the_driver(self):
         for p in catalogue.PROGRAMS:

@@ -48,6 +48,13 @@ u64 bench_futex(u64 count);
 u64 bench_pipe2(u64 count);
 u64 bench_fault2(u64 count);
 u64 bench_mmap2(u64 count);
+u64 bench_rdtsc(u64 count);
+u64 bench_gettime(u64 count);
+u64 bench_ipi(u64 count);
+u64 bench_munmap(u64 count);
+u64 bench_timers(u64 count);
+u64 bench_idle(u64 count);
+
 // What programs for one processor and for two share (system.c). The status of a child:
 void wait_for(int child, int wanted);
 // Eight bytes to a child and back; settle() is called in the parent (0) and in the child (1) first.
@@ -55,6 +62,13 @@ u64 ping_pong(u64 rounds, void (*settle)(int member));
 // First touches of pages that are mapped anew in each round; the sum of what is read back.
 enum { TOUCHED_PAGES = 1024 };
 u64 touch_pages(u64 rounds);
+
+// Threads of a program, each on a processor of its own. What a thread does; the sum of what it
+// returns is that of run_threads().
+enum { TEAM = 2 };
+typedef u64 work_fn(int member, u64 count);
+u64 run_threads(int threads, work_fn *work, u64 count);
+
 // Runs a command twice at the same time, on a processor each, and prints the output of both.
 // Returns the exit status.
 int bench_twice(char **words);

@@ -39,6 +39,13 @@ static const struct {
     {"pipe2", bench_pipe2},
     {"fault2", bench_fault2},
     {"mmap2", bench_mmap2},
+    {"rdtsc", bench_rdtsc},
+    {"gettime", bench_gettime},
+    {"wake", bench_futex},
+    {"ipi", bench_ipi},
+    {"munmap", bench_munmap},
+    {"timers", bench_timers},
+    {"idle", bench_idle},
 };
 
 int main(int argc, char **argv)

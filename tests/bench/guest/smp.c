@@ -12,8 +12,6 @@
 
 #include "bench.h"
 
-enum { TEAM = 2 };
-
 // The first two processors that this process may use.
 static int processors[TEAM];
 
@@ -37,9 +35,6 @@ static void stay_on(int member)
     expect(sched_setaffinity(0, sizeof(set), &set) == 0, "sched_setaffinity");
 }
 
-// What a thread does; its sum goes into the checksum.
-typedef u64 work_fn(int member, u64 count);
-
 struct member {
     pthread_t thread;
     pthread_barrier_t *start;
@@ -57,7 +52,7 @@ static void *member_thread(void *opaque)
     return NULL;
 }
 
-static u64 run_threads(int count_of_threads, work_fn *work, u64 count)
+u64 run_threads(int count_of_threads, work_fn *work, u64 count)
 {
     struct member members[TEAM];
     pthread_barrier_t start;
