@@ -7,9 +7,8 @@
  * Top Level Functional Specification" (TLFS).
  *
  * Threads: MSRs, CPUID and hypercalls of a VP run on its vCPU's thread, timers on the machine's,
- * reset while no vCPU runs. What changes the memory map or the clock's queue happens between
- * platform->lock and unlock; a lock per VP guards its message queues. Lock order: platform, then
- * VP.
+ * reset while no vCPU runs. What changes the memory map happens between platform->lock and unlock;
+ * a lock per VP guards its message queues and timers. Lock order: platform, then VP.
  */
 #pragma once
 

@@ -50,7 +50,7 @@ struct hv1_vp {
     u64 eoi_vectors[4]; /* atomic: vectors of all SINTs: their EOI lets queues go on */
     struct hv1_timer stimer[HV_STIMERS];
     struct overlay assist, sief, sim;
-    pthread_mutex_t lock;                  /* queues, sint and slots as this side uses them */
+    pthread_mutex_t lock;                  /* queues, sint, slots as this side uses them, timers */
     struct message_queue *queue[HV_SINTS]; /* NULL: nothing was ever posted */
     u32 waiting; /* atomic; bit n: SINTn has a message that its slot had no room for */
 };
@@ -144,6 +144,7 @@ bool synic_read(struct hv1_vp *vp, u32 msr, u64 *value);
 bool synic_write(struct hv1_vp *vp, u32 msr, u64 value);
 /* Tries to deliver what waits for SINTs (a bit each). */
 void synic_scan(struct hv1_vp *vp, u32 sints);
+/* With the VP's lock. */
 void synic_post_timer(struct hv1_timer *t);
 enum hv_status synic_post(struct hv1_vp *vp, unsigned sint, const struct hv_message *message);
 enum hv_status synic_signal(struct hv1_vp *vp, unsigned sint, unsigned flag);
@@ -154,7 +155,7 @@ void synic_raise(const struct hv1_vp *vp, unsigned sint);
 void stimer_init(struct hv1_vp *vp);
 void stimer_reset(struct hv1_vp *vp);
 void stimer_cancel(struct hv1_vp *vp);
-u64 stimer_read(const struct hv1_vp *vp, u32 msr);
+u64 stimer_read(struct hv1_vp *vp, u32 msr);
 bool stimer_write(struct hv1_vp *vp, u32 msr, u64 value);
 
 /* crash.c */

@@ -111,9 +111,7 @@ static bool read_open(struct hv1_vp *vp, u32 msr, u64 *value)
     case HV_X64_MSR_TPR: return read_apic(vp, msr, value);
     case HV_X64_MSR_VP_ASSIST_PAGE: *value = vp->vp_assist; return true;
     case HV_X64_MSR_STIMER0_CONFIG ... HV_X64_MSR_STIMER3_COUNT:
-        hv1_lock(h);
         *value = stimer_read(vp, msr);
-        hv1_unlock(h);
         return true;
     case HV_X64_MSR_GUEST_IDLE:
         p->idle(p->opaque, vp->vcpu);
@@ -210,16 +208,6 @@ static bool write_apic(struct hv1_vp *vp, u32 msr, u64 value)
     return true;
 }
 
-static bool write_stimer(struct hv1_vp *vp, u32 msr, u64 value)
-{
-    bool ok;
-
-    hv1_lock(vp->hv1);
-    ok = stimer_write(vp, msr, value);
-    hv1_unlock(vp->hv1);
-    return ok;
-}
-
 /* Bit 0 can be set and stays so until reset. */
 static bool write_tsc_invariant(struct hv1 *h, u64 value)
 {
@@ -244,7 +232,7 @@ static bool write_open(struct hv1_vp *vp, u32 msr, u64 value)
     case HV_X64_MSR_EOI ... HV_X64_MSR_TPR: return write_apic(vp, msr, value);
     case HV_X64_MSR_VP_ASSIST_PAGE: return write_assist(vp, value);
     case HV_X64_MSR_STIMER0_CONFIG ... HV_X64_MSR_STIMER3_COUNT:
-        return write_stimer(vp, msr, value);
+        return stimer_write(vp, msr, value);
     case HV_X64_MSR_CRASH_P0 ... HV_X64_MSR_CRASH_P4:
         h->crash[msr - HV_X64_MSR_CRASH_P0] = value;
         return true;

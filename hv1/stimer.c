@@ -4,7 +4,9 @@
  * or raise an interrupt. Never early; a periodic timer that missed ticks catches up with shorter
  * periods, at most three of them, and skips the rest (lazy: skips all).
  *
- * Everything here runs under the platform's lock.
+ * The lock of the VP guards its timers: they expire on the thread that runs the clock, under the
+ * platform's lock as well, and the VP sets them without that. A guest that is woken by a timer and
+ * sets the next one does not have to wait until whoever woke it is done.
  */
 #include "hv1/internal.h"
 
@@ -71,9 +73,9 @@ static void next_period(struct hv1_timer *t, u64 now)
     set_alarm(t, at);
 }
 
-static void timer_fire(void *opaque)
+/* The VP may have changed the timer since the clock took it out of its queue. */
+static void look_at(struct hv1_timer *t)
 {
-    struct hv1_timer *t = opaque;
     u64 now = hv1_time(t->vp->hv1);
 
     if (!t->due)
@@ -89,6 +91,15 @@ static void timer_fire(void *opaque)
         t->due = 0;
         t->config &= ~HV_STIMER_ENABLED;
     }
+}
+
+static void timer_fire(void *opaque)
+{
+    struct hv1_timer *t = opaque;
+
+    pthread_mutex_lock(&t->vp->lock);
+    look_at(t);
+    pthread_mutex_unlock(&t->vp->lock);
 }
 
 /* Without a SINT to send its message to, a timer cannot be enabled. */
@@ -119,21 +130,29 @@ static void write_count(struct hv1_timer *t, u64 value)
     timer_start(t);
 }
 
-u64 stimer_read(const struct hv1_vp *vp, u32 msr)
+u64 stimer_read(struct hv1_vp *vp, u32 msr)
 {
     const struct hv1_timer *t = &vp->stimer[(msr - HV_X64_MSR_STIMER0_CONFIG) / 2];
+    u64 value;
 
-    return msr % 2 ? t->count : t->config;
+    pthread_mutex_lock(&vp->lock);
+    value = msr % 2 ? t->count : t->config;
+    pthread_mutex_unlock(&vp->lock);
+    return value;
 }
 
 bool stimer_write(struct hv1_vp *vp, u32 msr, u64 value)
 {
     struct hv1_timer *t = &vp->stimer[(msr - HV_X64_MSR_STIMER0_CONFIG) / 2];
+    bool ok = true;
 
-    if (!(msr % 2))
-        return write_config(t, value);
-    write_count(t, value);
-    return true;
+    pthread_mutex_lock(&vp->lock);
+    if (msr % 2)
+        write_count(t, value);
+    else
+        ok = write_config(t, value);
+    pthread_mutex_unlock(&vp->lock);
+    return ok;
 }
 
 void stimer_init(struct hv1_vp *vp)
@@ -154,6 +173,7 @@ void stimer_cancel(struct hv1_vp *vp)
 
 void stimer_reset(struct hv1_vp *vp)
 {
+    pthread_mutex_lock(&vp->lock);
     for (unsigned n = 0; n < HV_STIMERS; n++) {
         struct hv1_timer *t = &vp->stimer[n];
 
@@ -161,4 +181,5 @@ void stimer_reset(struct hv1_vp *vp)
         t->config = t->count = t->expiration = t->alarm = 0;
         t->message = false;
     }
+    pthread_mutex_unlock(&vp->lock);
 }

@@ -3,9 +3,9 @@
  * The synthetic interrupt controller of a VP (TLFS "Inter-partition communication", "SynIC"): 16
  * sources, a page of message slots, a page of event flags, and the queues behind the slots.
  *
- * The lock of the VP guards queues and slots against other senders; the guest empties a slot at any
- * time. `waiting` names the SINTs whose queue is not empty, so that EOI and EOM cost one load when
- * there is nothing to do.
+ * The lock of the VP guards queues, slots and timers against other senders; the guest empties a
+ * slot at any time. `waiting` names the SINTs whose queue is not empty, so that EOI and EOM cost
+ * one load when there is nothing to do.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -174,15 +174,11 @@ void hv1_eoi(struct hv1 *h, struct vcpu *v, u8 vector)
     synic_scan(vp, sints);
 }
 
-/* A message that still waits is not followed by a second one. */
+/* A message that still waits is not followed by a second one. With the VP's lock. */
 void synic_post_timer(struct hv1_timer *t)
 {
-    struct hv1_vp *vp = t->vp;
-
-    pthread_mutex_lock(&vp->lock);
     t->message = true;
-    deliver(vp, HV_STIMER_SINT(t->config));
-    pthread_mutex_unlock(&vp->lock);
+    deliver(t->vp, HV_STIMER_SINT(t->config));
 }
 
 static enum hv_status enqueue(struct hv1_vp *vp, unsigned sint, const struct hv_message *m)

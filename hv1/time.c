@@ -28,6 +28,18 @@ static u64 scaled(const struct hv1 *h, u64 tsc)
     return (u64)((u128)tsc * REFERENCE_HZ / h->config.model->tsc_hz);
 }
 
+/* What shifts and offsets time may change while it is read. */
+static u32 read_begin(const struct hv1 *h)
+{
+    return __atomic_load_n(&h->time_sequence, __ATOMIC_ACQUIRE);
+}
+
+static bool read_again(const struct hv1 *h, u32 sequence)
+{
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return (sequence & 1) || sequence != __atomic_load_n(&h->time_sequence, __ATOMIC_RELAXED);
+}
+
 u64 hv1_time(struct hv1 *h)
 {
     const struct hv1_platform *p = &h->config.platform;
@@ -35,20 +47,19 @@ u64 hv1_time(struct hv1 *h)
     u64 time;
 
     do {
-        sequence = __atomic_load_n(&h->time_sequence, __ATOMIC_ACQUIRE);
+        sequence = read_begin(h);
         time = scaled(h, p->tsc(p->opaque) + __atomic_load_n(&h->tsc_shift, __ATOMIC_RELAXED)) +
                __atomic_load_n(&h->tsc_offset, __ATOMIC_RELAXED);
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    } while ((sequence & 1) || sequence != __atomic_load_n(&h->time_sequence, __ATOMIC_RELAXED));
+    } while (read_again(h, sequence));
     return time;
 }
 
 /* The smallest TSC whose reference time is at least `time`, rounded up at each step: timers are
  * never early. */
-u64 time_to_ns(struct hv1 *h, u64 time)
+static u64 first_ns(const struct hv1 *h, u64 time, u64 shift, u64 offset)
 {
     const struct hv1_platform *p = &h->config.platform;
-    u64 left = time - h->tsc_offset;
+    u64 left = time - offset;
     u128 tsc;
 
     if ((i64)left <= 0)
@@ -59,9 +70,22 @@ u64 time_to_ns(struct hv1 *h, u64 time)
         tsc = ((u128)left * h->config.model->tsc_hz + REFERENCE_HZ - 1) / REFERENCE_HZ;
     if (tsc >> 63)
         return CLOCK_NEVER;
-    if ((i64)((u64)tsc - h->tsc_shift) <= 0)
+    if ((i64)((u64)tsc - shift) <= 0)
         return 0;
-    return p->tsc_to_ns(p->opaque, (u64)tsc - h->tsc_shift);
+    return p->tsc_to_ns(p->opaque, (u64)tsc - shift);
+}
+
+u64 time_to_ns(struct hv1 *h, u64 time)
+{
+    u32 sequence;
+    u64 shift, offset;
+
+    do {
+        sequence = read_begin(h);
+        shift = __atomic_load_n(&h->tsc_shift, __ATOMIC_RELAXED);
+        offset = __atomic_load_n(&h->tsc_offset, __ATOMIC_RELAXED);
+    } while (read_again(h, sequence));
+    return first_ns(h, time, shift, offset);
 }
 
 /* Whether all vCPUs have moved their TSCs alike, and how far. */

@@ -31,7 +31,7 @@ struct board {
         unsigned cpu;
         u8 vector;
     } ipi[BOARD_IPIS];
-    unsigned eois, flushes, idles, yields, resets, settles, locks;
+    unsigned eois, flushes, idles, yields, resets, settles, locks, locked;
     struct hv1_flush flush;
     struct tlb_range range[512];
     u64 icr;
@@ -129,10 +129,11 @@ static inline void board_reset(void *opaque)
     ((struct board *)opaque)->resets++;
 }
 
-/* Every lock is released: the count is back at 0 whenever the test looks. */
+/* Every lock is released: locks is back at 0 whenever the test looks; locked only grows. */
 static inline void board_lock(void *opaque)
 {
     ((struct board *)opaque)->locks++;
+    ((struct board *)opaque)->locked++;
 }
 
 static inline void board_unlock(void *opaque)

@@ -190,6 +190,23 @@ START_TEST(one_message_each)
 }
 END_TEST
 
+/* The machine lock may be held by the thread that has just woken the VP by the last timer. */
+START_TEST(set_without_the_machine_lock)
+{
+    unsigned before;
+
+    synic();
+    before = b->locked;
+    board_write(b, 0, CONFIG, HV_STIMER_AUTO_ENABLE | DIRECT);
+    board_write(b, 0, COUNT, hv1_time(b->hv1) + 10 * US);
+    ck_assert_uint_eq(board_read(b, 0, CONFIG) & HV_STIMER_ENABLED, HV_STIMER_ENABLED);
+    ck_assert_uint_ne(board_read(b, 0, COUNT), 0);
+    ck_assert_uint_eq(b->locked, before);
+    pass(11);
+    ck_assert_uint_eq(b->ipis, 1);
+}
+END_TEST
+
 START_TEST(reset_stops_them)
 {
     board_write(b, 0, CONFIG, DIRECT | HV_STIMER_ENABLED);
@@ -232,6 +249,7 @@ int main(void)
     tcase_add_test(t, missed_ticks);
     tcase_add_test(t, a_message_waits_for_its_page);
     tcase_add_test(t, one_message_each);
+    tcase_add_test(t, set_without_the_machine_lock);
     tcase_add_test(t, reset_stops_them);
     tcase_add_test(t, any_values);
     suite_add_tcase(suite, t);
