@@ -147,6 +147,14 @@ bool hv1_hypercall(struct hv1 *hv1, struct vcpu *v);
 /* A vCPU's TSC was written: the reference TSC page must follow. */
 void hv1_tsc_changed(struct hv1 *hv1);
 
+/* -- called by the thread of v, outside of the engine -- */
+
+/* It is about to sleep, and will see to v's direct timers itself: they leave the clock's queue. The
+ * ns of the clock at which the first one is due; CLOCK_NEVER: there is none. */
+u64 hv1_sleeps(struct hv1 *hv1, struct vcpu *v);
+/* It has woken up: those that are due expire, the others go back to the queue. */
+void hv1_wakes(struct hv1 *hv1, struct vcpu *v);
+
 /* -- called by the local APIC of v (struct lapic_assist) -- */
 bool hv1_auto_eoi(struct hv1 *hv1, const struct vcpu *v, u8 vector);
 bool hv1_eoi_offer(struct hv1 *hv1, struct vcpu *v);

@@ -130,6 +130,40 @@ static void write_count(struct hv1_timer *t, u64 value)
     timer_start(t);
 }
 
+/* -- a VP that sleeps wakes up by itself: whoever runs the clock need not -- */
+
+u64 hv1_sleeps(struct hv1 *h, struct vcpu *v)
+{
+    struct hv1_vp *vp = hv1_vp_of(h, v);
+    u64 first = CLOCK_NEVER;
+
+    pthread_mutex_lock(&vp->lock);
+    for (unsigned n = 0; n < HV_STIMERS; n++) {
+        struct hv1_timer *t = &vp->stimer[n];
+        u64 when;
+
+        if (!t->due || !(t->config & HV_STIMER_DIRECT))
+            continue;
+        timer_cancel(&t->timer);
+        when = time_to_ns(h, t->alarm);
+        if (when < first)
+            first = when;
+    }
+    pthread_mutex_unlock(&vp->lock);
+    return first;
+}
+
+void hv1_wakes(struct hv1 *h, struct vcpu *v)
+{
+    struct hv1_vp *vp = hv1_vp_of(h, v);
+
+    pthread_mutex_lock(&vp->lock);
+    for (unsigned n = 0; n < HV_STIMERS; n++)
+        if (vp->stimer[n].config & HV_STIMER_DIRECT)
+            look_at(&vp->stimer[n]);
+    pthread_mutex_unlock(&vp->lock);
+}
+
 u64 stimer_read(struct hv1_vp *vp, u32 msr)
 {
     const struct hv1_timer *t = &vp->stimer[(msr - HV_X64_MSR_STIMER0_CONFIG) / 2];

@@ -191,7 +191,8 @@ static void resign_keeper(struct machine *m, struct processor *p)
 {
     if (keeper(m) != number_of(p))
         return;
-    alarm_clear(&p->alarm);
+    if (p->alarm_at != CLOCK_NEVER)
+        alarm_clear(&p->alarm);
     p->alarm_at = CLOCK_NEVER;
     __atomic_store_n(&m->keeper, 0, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&m->sleeps_until, __ATOMIC_SEQ_CST) > clock_next_deadline(&m->clock))
@@ -240,7 +241,8 @@ static void settle(struct vcpu *v)
 /* false: ns nanoseconds (CLOCK_NEVER: any time) have passed without an event. */
 static bool wait_for_event(struct vcpu *v, u32 events, u64 ns)
 {
-    const struct timespec timeout = {.tv_nsec = (long)ns};
+    const struct timespec timeout = {.tv_sec = (time_t)(ns / NS_PER_SECOND),
+                                     .tv_nsec = (long)(ns % NS_PER_SECOND)};
 
     return !syscall(SYS_futex, &v->events, FUTEX_WAIT_PRIVATE, events,
                     ns == CLOCK_NEVER ? NULL : &timeout, NULL, 0) ||
@@ -261,9 +263,23 @@ static void sleep_in_mwait(struct vcpu *v, u32 events)
     vcpu_set_activity(v, ACTIVITY_RUN);
 }
 
+static void halt(struct machine *m, struct vcpu *v, u32 events, u64 until)
+{
+    u64 now = until == CLOCK_NEVER ? 0 : time_now(&m->time);
+
+    if (until == CLOCK_NEVER)
+        wait_for_event(v, events, CLOCK_NEVER);
+    else if (until > now)
+        wait_for_event(v, events, until - now);
+}
+
+/* Synthetic timers that can only wake this processor do not need the machine's thread for it. In
+ * MWAIT they do: it does not sleep for as long as it likes. */
 static void sleep_until_event(struct machine *m, struct processor *p)
 {
     struct vcpu *v = p->vcpu;
+    bool mwait = v->activity == ACTIVITY_MWAIT && v->monitor_line, timers = m->hv1 && !mwait;
+    u64 until = timers ? hv1_sleeps(m->hv1, v) : CLOCK_NEVER;
     u32 events;
 
     resign_keeper(m, p);
@@ -271,13 +287,17 @@ static void sleep_until_event(struct machine *m, struct processor *p)
     __atomic_store_n(&v->asleep, 1, __ATOMIC_SEQ_CST);
     events = __atomic_load_n(&v->events, __ATOMIC_SEQ_CST);
     if (!(events & EVENTS_AT_ONCE) && !machine_can_run(v)) {
-        if (v->activity == ACTIVITY_MWAIT && v->monitor_line)
+        if (mwait)
             sleep_in_mwait(v, events);
         else
-            wait_for_event(v, events, CLOCK_NEVER);
+            halt(m, v, events, until);
     }
     __atomic_store_n(&v->asleep, 0, __ATOMIC_SEQ_CST);
     __atomic_add_fetch(&m->awake, 1, __ATOMIC_SEQ_CST);
+    if (!timers)
+        return;
+    become_keeper(m, p); /* before timers go back to the queue, which would wake another one */
+    hv1_wakes(m->hv1, v);
 }
 
 static void run_engine(struct machine *m, struct processor *p)

@@ -207,6 +207,40 @@ START_TEST(set_without_the_machine_lock)
 }
 END_TEST
 
+START_TEST(a_sleeping_vp_sees_to_its_own)
+{
+    ck_assert_uint_eq(hv1_sleeps(b->hv1, b->v[0]), CLOCK_NEVER);
+    board_write(b, 0, CONFIG, HV_STIMER_AUTO_ENABLE | DIRECT);
+    board_write(b, 0, COUNT, hv1_time(b->hv1) + 20 * US);
+    board_write(b, 0, CONFIG + 2, HV_STIMER_AUTO_ENABLE | DIRECT);
+    board_write(b, 0, COUNT + 2, hv1_time(b->hv1) + 50 * US);
+    ck_assert_uint_eq(hv1_sleeps(b->hv1, b->v[0]), b->now + 20001); /* never early */
+    ck_assert_uint_eq(clock_next_deadline(&b->clock), CLOCK_NEVER);
+    pass(30);
+    ck_assert_uint_eq(b->ipis, 0);
+    hv1_wakes(b->hv1, b->v[0]);
+    ck_assert_uint_eq(b->ipis, 1);
+    ck_assert_uint_eq(clock_next_deadline(&b->clock), b->now + 20001); /* the second one */
+    pass(21);
+    ck_assert_uint_eq(b->ipis, 2);
+    ck_assert_uint_eq(hv1_sleeps(b->hv1, b->v[0]), CLOCK_NEVER);
+}
+END_TEST
+
+/* Its message is put into a page of the machine, where others look. */
+START_TEST(messages_come_to_a_sleeping_vp)
+{
+    synic();
+    board_write(b, 0, CONFIG, HV_STIMER_AUTO_ENABLE | SINT2);
+    board_write(b, 0, COUNT, hv1_time(b->hv1) + 20 * US);
+    ck_assert_uint_eq(hv1_sleeps(b->hv1, b->v[0]), CLOCK_NEVER);
+    pass(21);
+    ck_assert_uint_eq(b->ipis, 1);
+    hv1_wakes(b->hv1, b->v[0]);
+    ck_assert_uint_eq(b->ipis, 1);
+}
+END_TEST
+
 START_TEST(reset_stops_them)
 {
     board_write(b, 0, CONFIG, DIRECT | HV_STIMER_ENABLED);
@@ -250,6 +284,8 @@ int main(void)
     tcase_add_test(t, a_message_waits_for_its_page);
     tcase_add_test(t, one_message_each);
     tcase_add_test(t, set_without_the_machine_lock);
+    tcase_add_test(t, a_sleeping_vp_sees_to_its_own);
+    tcase_add_test(t, messages_come_to_a_sleeping_vp);
     tcase_add_test(t, reset_stops_them);
     tcase_add_test(t, any_values);
     suite_add_tcase(suite, t);
