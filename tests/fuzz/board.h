@@ -41,7 +41,8 @@ static inline void board_rom(char *path, size_t size)
     snprintf(path, size, "/proc/self/fd/%d", fd);
 }
 
-static inline void board_create(struct board *b)
+/* hv: an -hv argument; with Hv#1 there are its test device's connections, too. */
+static inline void board_create_hv(struct board *b, const char *hv)
 {
     static char rom[32];
     struct machine_config config;
@@ -65,7 +66,14 @@ static inline void board_create(struct board *b)
     config.debug_exit_size = 4;
     config.time = TIME_COUNTED;
     config.log = &b->log;
+    config.hv = hv;
+    config.hv_testdev = hv && strcmp(hv, "off") && strcmp(hv, "min");
     check(!machine_create(&b->m, &config, &err), "%s", err.text);
+}
+
+static inline void board_create(struct board *b)
+{
+    board_create_hv(b, NULL);
 }
 
 static inline void board_destroy(struct board *b)

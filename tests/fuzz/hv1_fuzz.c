@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Hv#1 under any sequence of synthetic MSRs, hypercalls, stores to its pages, interrupts, time and
+ * resets, on two VPs of the whole PC.
+ *
+ * An input is a byte that chooses the profile, then operations of OP_SIZE bytes each: what, which,
+ * where, and a value. Checked besides memory errors:
+ * - what lies under an overlay page is as it was left: only stores of the guest change RAM;
+ * - the hypercall page never changes;
+ * - reference time never goes back, resets included;
+ * - a refused WRMSR changes nothing that RDMSR shows;
+ * - a hypercall keeps all registers but its result, which says nothing impossible.
+ */
+#include "hv1/internal.h"
+#include "tests/fuzz/board.h"
+
+enum op {
+    OP_WRMSR,
+    OP_WRMSR_PAGE, /* with an address that can hold a page */
+    OP_RDMSR,
+    OP_CALL,
+    OP_INPUT, /* a word of what calls read */
+    OP_STORE,
+    OP_LOAD,
+    OP_TIME,
+    OP_TAKE, /* the interrupt that waits, and its EOI or not */
+    OP_CONNECT,
+    OP_MODE,
+    OP_CPUID,
+    OP_VP_RESET,
+    OP_RESET,
+    OP_COUNT
+};
+enum { OP_SIZE = 12, OPS_MAX = 256 };
+
+enum {
+    PAGES_AT = 0x10000, /* RAM where pages are put, and inputs of calls lie */
+    PAGES = 8,
+    INPUT_AT = PAGES_AT + 2 * PAGE_SIZE,
+    TESTDEV = 0x3000,
+};
+
+/* Of a call's control word: fast, up to 3 words of variable header, 15 repetitions. */
+#define CONTROL_LIKELY 0x0003000f00070000ull
+
+static const char *const profiles[] = {
+    "full",       "min", "full,-xmm-input", "full,-ex-masks,-tlbflush-ext", "full,-stimer-direct",
+    "full,-lock", "off", "full,+invtsc",    "min,+time,+synic,+stimer"};
+
+static const u32 msrs[] = {0x40000000, 0x40000001, 0x40000002, 0x40000003, 0x40000010, 0x40000020,
+                           0x40000021, 0x40000022, 0x40000023, 0x40000070, 0x40000071, 0x40000072,
+                           0x40000073, 0x40000080, 0x40000081, 0x40000082, 0x40000083, 0x40000084,
+                           0x40000090, 0x40000092, 0x4000009f, 0x400000b0, 0x400000b1, 0x400000b2,
+                           0x400000b3, 0x400000b6, 0x400000b7, 0x400000f0, 0x40000100, 0x40000104,
+                           0x40000105, 0x40000118, 0x10,       0x3b,       0x1b,       0x808};
+
+static const u16 codes[] = {0x02, 0x03, 0x08, 0x0b, 0x13, 0x14,   0x15,
+                            0x46, 0x50, 0x5c, 0x5d, 0x69, 0x8001, 0xffff};
+
+struct target {
+    struct board b;
+    u64 time;                   /* reference time, when it was last looked at */
+    u8 under[PAGES][PAGE_SIZE]; /* RAM of the pages */
+    u8 hypercall_page[PAGE_SIZE];
+    bool has_hypercall_page;
+};
+
+static struct vcpu *vcpu_of(struct target *t, unsigned which)
+{
+    struct machine *m = t->b.m;
+
+    m->running = which % m->processor_count;
+    return m->processors[m->running].vcpu;
+}
+
+static u32 msr_of(unsigned where)
+{
+    unsigned n = where % (ARRAY_SIZE(msrs) + 1);
+
+    return n < ARRAY_SIZE(msrs) ? msrs[n] : 0x40000000 + (where >> 6 & 0x1ff);
+}
+
+/* -- invariants -- */
+
+static const u8 *ram_page(struct target *t, unsigned n)
+{
+    return t->b.m->ram.hva + PAGES_AT + n * PAGE_SIZE;
+}
+
+static void remember_ram(struct target *t)
+{
+    memcpy(t->under, ram_page(t, 0), sizeof(t->under));
+}
+
+static void check_invariants(struct target *t, enum op op)
+{
+    struct hv1 *h = t->b.m->hv1;
+
+    if (op != OP_STORE && op != OP_INPUT)
+        check(!memcmp(t->under, ram_page(t, 0), sizeof(t->under)), "RAM changed by %d", op);
+    remember_ram(t);
+    if (!h)
+        return;
+    if (hv1_has(h, HV1_TIME)) {
+        u64 now = hv1_time(h);
+
+        check(now >= t->time, "reference time went back from %lu to %lu", t->time, now);
+        t->time = now;
+    }
+    if (h->hypercall & HV_PAGE_ENABLE) {
+        if (!t->has_hypercall_page)
+            memcpy(t->hypercall_page, h->hypercall_page.hva, PAGE_SIZE);
+        t->has_hypercall_page = true;
+        check(!memcmp(t->hypercall_page, h->hypercall_page.hva, PAGE_SIZE),
+              "the hypercall page changed");
+    }
+}
+
+/* -- operations -- */
+
+/* Those that show time, or what the local APIC makes of it. */
+static bool steady(u32 msr)
+{
+    return msr != 0x10 && msr != HV_X64_MSR_VP_RUNTIME && msr != HV_X64_MSR_TIME_REF_COUNT &&
+           msr != HV_X64_MSR_GUEST_IDLE;
+}
+
+static void write_msr(struct target *t, struct vcpu *v, u32 msr, u64 value)
+{
+    u64 before = 0, after = 0;
+    bool readable = steady(msr) && msr_read(v, msr, &before);
+
+    if (msr_write(v, msr, value))
+        return;
+    check(!readable || (msr_read(v, msr, &after) && after == before),
+          "a refused WRMSR %x of %lx changed it from %lx to %lx", msr, value, before, after);
+    (void)t;
+}
+
+/* In one of the pages, or where there is no RAM at all. */
+static u64 page_address(u64 value)
+{
+    static const u64 elsewhere[] = {0,          0xa0000,    0xf0000,   0x200000,
+                                    0xfee00000, 1ull << 39, 1ull << 52};
+
+    return value & 8 ? elsewhere[(value >> 4) % ARRAY_SIZE(elsewhere)]
+                     : PAGES_AT + (value & (PAGES - 1)) * PAGE_SIZE;
+}
+
+/* Mostly one in which calls may be made. */
+static void set_mode(struct vcpu *v, unsigned where)
+{
+    v->cr0 = (where & 0xf0) == 0x10 ? v->cr0 & ~(u64)CR0_PE : v->cr0 | CR0_PE;
+    v->cpl = (where & 0xf0) == 0x20 ? 3 : 0;
+    v->code_size = where & 1 ? 4 : 8;
+    v->seg[SEG_CS].base = 0;
+    v->seg[SEG_CS].limit = 0xffffffff;
+}
+
+static void check_result(const struct vcpu *v, u64 control, u64 result)
+{
+    static const u16 known[] = {0, 2, 3, 4, 5, 6, 0x11, 0x12, 0x13, 0x18};
+    unsigned reps = (unsigned)(control >> 32) & 0xfff, done = (unsigned)(result >> 32) & 0xfff;
+    bool is_known = false;
+
+    for (size_t n = 0; n < ARRAY_SIZE(known); n++)
+        is_known |= (u16)result == known[n];
+    check(is_known, "status %x", (u16)result);
+    check(!(result & 0xfffff000ffff0000), "reserved bits of result %lx", result);
+    check(done <= reps, "%u of %u repetitions are done", done, reps);
+    check(!v->fault.pending, "a call that returned left a fault");
+}
+
+static void call(struct target *t, struct vcpu *v, unsigned where, u64 value)
+{
+    struct hv1 *h = t->b.m->hv1;
+    bool wide;
+    u64 before[16], control = codes[where % ARRAY_SIZE(codes)];
+    u64 input =
+        where & 0x8000 ? page_address(value >> 8) + (value & 0xff8) : INPUT_AT + (value & 8);
+    u64 result;
+
+    if (!h)
+        return;
+    if (where & 0x3000)
+        set_mode(v, v->code_size == 4);
+    wide = v->code_size == 8;
+    control |= value & (where & 0x4000 ? ~0xffffull : CONTROL_LIKELY);
+    v->rip = (h->hypercall & PAGE_MASK) + (value >> 60 == 7 ? PAGE_SIZE : 0x20);
+    v->gpr[wide ? RCX : RAX] = wide ? control : (u32)control;
+    v->gpr[RDX] = wide ? input : control >> 32;
+    v->gpr[RBX] = 0;
+    if (!wide)
+        v->gpr[RCX] = (u32)input;
+    v->gpr[8] = value;
+    memcpy(before, v->gpr, sizeof(before));
+    if (!hv1_hypercall(h, v)) {
+        check(v->fault.pending && v->fault.vector == VEC_UD, "a call failed without #UD");
+        check(!memcmp(before, v->gpr, sizeof(before)), "#UD changed registers");
+        v->fault.pending = false;
+        return;
+    }
+    result = wide ? v->gpr[RAX] : (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
+    check_result(v, control, result);
+    before[RAX] = v->gpr[RAX];
+    if (!wide)
+        before[RDX] = v->gpr[RDX];
+    check(!memcmp(before, v->gpr, sizeof(before)), "call %x changed registers", (u16)control);
+}
+
+static void take_interrupt(struct target *t, struct vcpu *v, unsigned where)
+{
+    const struct vcpu_platform *p = &t->b.m->vcpu_platform;
+
+    p->intr_acknowledge(p->opaque, v);
+    if (where & 1)
+        msr_write(v, where & 2 ? HV_X64_MSR_EOI : HV_X64_MSR_EOM, 0);
+}
+
+static void do_op(struct target *t, struct fuzz_input *in)
+{
+    enum op op = fuzz_uint(in, 1) % OP_COUNT;
+    struct vcpu *v = vcpu_of(t, (unsigned)fuzz_uint(in, 1));
+    unsigned where = (unsigned)fuzz_uint(in, 2);
+    u64 value = fuzz_uint(in, 8);
+    struct machine *m = t->b.m;
+    struct cpuid_result cpuid;
+
+    switch (op) {
+    case OP_WRMSR: write_msr(t, v, msr_of(where), value); break;
+    case OP_WRMSR_PAGE: write_msr(t, v, msr_of(where), page_address(value) | (value >> 52)); break;
+    case OP_RDMSR: msr_read(v, msr_of(where), &value); break;
+    case OP_CALL: call(t, v, where, value); break;
+    case OP_INPUT: physmap_write_uint(m->map, INPUT_AT + (where & 0x3f8), value, 8); break;
+    case OP_STORE:
+        physmap_write_uint(m->map, PAGES_AT + where % (PAGES * PAGE_SIZE - 8), value, 8);
+        break;
+    case OP_LOAD: physmap_read_uint(m->map, page_address(where) + (value & 0xff8), 8); break;
+    case OP_TIME:
+        if (time_now(&m->time) < 1ull << 60)
+            board_advance(&t->b, (value & 0xffffffff) << (where & 15));
+        break;
+    case OP_TAKE: take_interrupt(t, v, where); break;
+    case OP_CONNECT: pio_write(&m->pio, TESTDEV, (u32)value, 4); break;
+    case OP_MODE: set_mode(v, where); break;
+    case OP_CPUID: cpuid_read(v, 0x40000000 + (where & 0x1ff), 0, &cpuid); break;
+    case OP_VP_RESET:
+        if (m->hv1)
+            hv1_vp_reset(m->hv1, v);
+        break;
+    case OP_RESET: machine_request(m, REQUEST_RESET); break;
+    case OP_COUNT: break;
+    }
+    board_serve(&t->b);
+    check_invariants(t, op);
+}
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+    struct fuzz_input in = {data, size};
+    static struct target t;
+
+    memset(&t, 0, sizeof(t));
+    board_create_hv(&t.b, profiles[fuzz_uint(&in, 1) % ARRAY_SIZE(profiles)]);
+    memset((u8 *)ram_page(&t, 0), 0xa5, sizeof(t.under));
+    remember_ram(&t);
+    for (unsigned n = 0; n < OPS_MAX && in.left; n++)
+        do_op(&t, &in);
+    board_advance(&t.b, NS_PER_SECOND);
+    board_destroy(&t.b);
+    return 0;
+}
+
+static size_t put_op(u8 *data, size_t at, enum op op, unsigned which, unsigned where, u64 value)
+{
+    data[at] = (u8)op;
+    data[at + 1] = (u8)which;
+    store_le(data + at + 2, where, 2);
+    store_le(data + at + 4, value, 8);
+    return at + OP_SIZE;
+}
+
+static unsigned msr_number(u32 msr)
+{
+    unsigned n = 0;
+
+    while (msrs[n] != msr)
+        n++;
+    return n;
+}
+
+/* One seed for each hypercall in both widths: pages, a timer and a connection are made, an input is
+ * laid out, the call is made on both VPs, and what it raised is taken. */
+size_t fuzz_seed(unsigned n, u8 *data, size_t capacity)
+{
+    static const u64 words[] = {0x42, 3, 1, 0};
+    size_t at = 1;
+
+    if (n >= 2 * ARRAY_SIZE(codes) || capacity < 1 + 32 * OP_SIZE)
+        return 0;
+    data[0] = 0;
+    for (unsigned vp = 0; vp < 2; vp++) {
+        at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_GUEST_OS_ID), 1);
+        at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_HYPERCALL), PAGES_AT | 1);
+        at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_SIMP), (PAGES_AT + 0x3000) | 1);
+        at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_SIEFP), (PAGES_AT + 0x4000) | 1);
+        at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_SCONTROL), 1);
+        at = put_op(data, at, OP_WRMSR, vp, msr_number(0x40000092), 0x42);
+        at = put_op(data, at, OP_WRMSR, vp, msr_number(0x400000b1), 1000);
+        at = put_op(data, at, OP_WRMSR, vp, msr_number(0x400000b0), 0x20003);
+        at = put_op(data, at, OP_MODE, vp, n & 1, 0);
+    }
+    at =
+        put_op(data, at, OP_CONNECT, 0, 0, codes[n / 2] == HvSignalEvent ? 0x42060002 : 0x42040002);
+    for (unsigned word = 0; word < 4; word++)
+        at = put_op(data, at, OP_INPUT, 0, word * 8, words[word]);
+    for (unsigned vp = 0; vp < 2; vp++) {
+        at = put_op(data, at, OP_CALL, vp, n / 2, 0);
+        at = put_op(data, at, OP_CALL, vp, n / 2, 1ull << 32);
+        at = put_op(data, at, OP_TIME, vp, 8, 1000000);
+        at = put_op(data, at, OP_TAKE, vp, vp + 1, 0);
+    }
+    return at;
+}
