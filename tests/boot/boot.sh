@@ -149,6 +149,61 @@ enlightened() {
     ! grep -E -- '-> #GP|unknown' "$trace" || fail "the guest uses something that is not there"
 }
 
+# no_stale_overlay COUNT TRACE: nothing of Hv#1 is left of the system before. Each of the COUNT that started finds the
+# hypercall page and the TSC page off when it looks, and then turns them on.
+no_stale_overlay() {
+    local count=$1 trace=$2 page
+    for page in HYPERCALL REFERENCE_TSC; do
+        awk -v page="$page" -v count="$count" '
+            $5 == page && $4 == "reads" { off = $NF ~ /[02468ace]$/ }
+            $5 == page && $4 == "writes" && $NF ~ /[13579bdf]$/ { if (!off) stale = 1; off = 0; n++ }
+            END { exit stale || n != count }' "$trace" ||
+            fail "not $count systems find this page off: $(grep -w "$page" "$trace")"
+    done
+}
+
+# Started twice: by kexec from inside.
+kexec() {
+    local trace=$work/trace
+    append="cpus=$1 memory=180 again=kexec" ramdisk=guest_kexec \
+        linux linux-image-cloud-amd64 300 -m 256M -smp "$1" -d hv1 -D "$trace"
+    [ "$(grep -ac 'SELFCHECK PASSED' "$log")" = 2 ] || fail "not two systems passed"
+    [ "$(grep -ac 'Linux version' "$log")" = 2 ] || fail "not two kernels started"
+    healthy
+    no_stale_overlay 2 "$trace"
+}
+
+# And by a reset of the machine, again and again.
+reboot() {
+    local trace=$work/trace kernel initramfs
+    kernel=$(guest_kernel linux-image-cloud-amd64) || fail "the kernel is not to be had"
+    initramfs=$(guest_initramfs) || fail "no initramfs"
+    start -m 256M -smp "$1" -kernel "$kernel" -initrd "$initramfs" \
+        -append "console=ttyS0 cpus=$1 memory=180 again=reboot selfcheck" -d hv1 -D "$trace"
+    wait_for 300 third_time
+    terminate
+    refuse 'FAILED|unchecked MSR|Kernel panic'
+    healthy
+    no_stale_overlay 3 "$trace"
+}
+third_time() { [ "$(grep -ac 'SELFCHECK PASSED' "$log")" -ge 3 ]; }
+
+# Debian's iPXE finds the interface, keeps time by its counter, and goes on.
+ipxe() {
+    local trace=$work/trace
+    guest_deb ipxe ipxe || fail "iPXE is not to be had"
+    run 60 0 -no-reboot -m 64M -kernel "$GUESTS/ipxe/boot/ipxe.lkrn" \
+        -append 'echo iPXE begins && sleep 3 && echo iPXE has slept && sleep 1 && reboot' -d hv1 -D "$trace" "$@"
+    expect 'iPXE initialising devices...ok'
+    expect 'iPXE begins'
+    expect 'iPXE has slept'
+    grep -q 'cpuid 40000001.* -> 31237648' "$trace" || fail "iPXE does not find Hv#1"
+    awk '/reads TIME_REF_COUNT/ { last = $NF; if (!n++) first = last }
+        END { print n " reads of the reference time, from " first " to " last; exit n < 1000 }' "$trace" ||
+        fail "iPXE does not keep time by it"
+    ! grep -E -- '-> #GP|unknown' "$trace" || fail "iPXE uses something that is not there"
+}
+
 # Two engines, from power-on to power-off: the same instructions, the same memory in the end.
 counted() {
     local report=$work/report
@@ -263,6 +318,9 @@ cloud-hammer[2-9]*)
     ;;
 cloud-idle) idle ;;
 cloud-idle-hv1-off) idle -hv off ;;
+cloud-kexec) kexec 2 ;;
+cloud-reboot) reboot 2 ;;
+ipxe) ipxe ;;
 cloud-direct) linux linux-image-cloud-amd64 200 -m 512M -bios none ;;
 # In counted time, which passes no faster than the code that is translated again and again.
 cloud-small-cache) linux linux-image-cloud-amd64 600 -m 512M -clock counted -jit cache=256K ;;

@@ -53,6 +53,28 @@ guest_hammer() {
     echo "$image"
 }
 
+# guest_kexec: prints the path of that initramfs with tests/boot/kexec.c as a static program, Debian's cloud kernel
+# and the initramfs itself in it: what is needed to start the same system once more.
+guest_kexec() {
+    local here root base kernel image=$GUESTS/kexec.cpio.gz
+    here=$(dirname "${BASH_SOURCE[0]}")
+    base=$(guest_initramfs) && kernel=$(guest_kernel linux-image-cloud-amd64) || return 1
+    (
+        flock 9
+        [ "$image" -nt "$here/kexec.c" ] && [ "$image" -nt "$base" ] && [ "$image" -nt "$kernel" ] && exit 0
+        root=$(mktemp -d)
+        mkdir "$root/bin" "$root/boot"
+        "${CC:-cc}" -O2 -static -o "$root/bin/kexec" "$here/kexec.c" && cp "$kernel" "$root/boot/vmlinuz" &&
+            cp "$base" "$root/boot/initramfs" &&
+            (cat "$base" && cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$image.new" &&
+            mv "$image.new" "$image"
+        status=$?
+        rm -rf "$root"
+        exit $status
+    ) 9>"$GUESTS/.lock-kexec" || return 1
+    echo "$image"
+}
+
 # guest_initramfs: prints the path of an initramfs with BusyBox and tests/boot/init.
 guest_initramfs() {
     local here root image=$GUESTS/initramfs.cpio.gz busybox
