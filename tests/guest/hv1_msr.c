@@ -238,24 +238,44 @@ static void on_timer(struct frame *f)
     lapic_write(0xb0, 0);
 }
 
-/* The host may give the processor to others, at PAUSE it is asked to: there is none here, and what
- * has little of it is tried again. */
+struct consumed {
+    u64 used, wall;
+};
+
+static struct consumed busy_for(u32 us)
+{
+    struct consumed c = {.used = rdmsr(HV_VP_RUNTIME), .wall = rdmsr(HV_TIME_REF_COUNT)};
+
+    for (u64 end = rdtsc() + tsc_cycles(us); rdtsc() < end;)
+        barrier();
+    c.used = rdmsr(HV_VP_RUNTIME) - c.used;
+    c.wall = rdmsr(HV_TIME_REF_COUNT) - c.wall;
+    return c;
+}
+
+/* A loaded host takes the processor away, but not in each of many short times: where it did not,
+ * all of the time was used. */
+static void busy(void)
+{
+    struct consumed best = {0, 1}, all = {0, 0};
+
+    for (u32 n = 0; n < 500; n++) {
+        struct consumed c = busy_for(200);
+
+        all.used += c.used;
+        all.wall += c.wall;
+        if (c.used * best.wall > best.used * c.wall)
+            best = c;
+    }
+    check(best.used && best.used * 10 >= best.wall * 9, "M-08 busy: %llu of %llu", best.used,
+          best.wall);
+    check(all.used <= all.wall + all.wall / 20, "M-08 no more than passed: %llu of %llu", all.used,
+          all.wall);
+}
+
 static void runtimes(void)
 {
-    u64 used = 0, wall = 1;
-    bool too_much = false;
-
-    for (u32 n = 0; n < 20 && used <= wall / 4; n++) {
-        used = rdmsr(HV_VP_RUNTIME);
-        wall = rdmsr(HV_TIME_REF_COUNT);
-        for (u64 end = rdtsc() + tsc_cycles(100000); rdtsc() < end;)
-            barrier();
-        used = rdmsr(HV_VP_RUNTIME) - used;
-        wall = rdmsr(HV_TIME_REF_COUNT) - wall;
-        too_much |= used > wall + wall / 100;
-    }
-    check(used > wall / 4, "M-08 busy for 100 ms: %llu of %llu", used, wall);
-    check(!too_much, "M-08 no more than passed");
+    busy();
     check_msr_gp(HV_VP_RUNTIME, true, 0, "M-08");
     if (cpus > 1) {
         trap_set_handler(0xf0, on_timer);
@@ -337,7 +357,7 @@ static void frequencies(void)
     check_msr_gp(HV_APIC_FREQUENCY, true, 0, "M-10");
 }
 
-/* run.sh looks for what the host says (guests.cfg). */
+/* What the host says is in hv1_msr.log. */
 static void crash(void)
 {
     static char text[] __attribute__((aligned(4096))) = "a guest says\nthat it dies\n";

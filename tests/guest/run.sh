@@ -13,14 +13,23 @@ read -r _ image smp cpu seconds extra < <(grep -E "^$name[[:space:]]" "$here/gue
 case $(basename "$engine") in
 qemu*) set -- -accel tcg "$@"; extra=${extra//-clock counted,ips=50M/-icount shift=4 -rtc clock=vm} ;;
 esac
-# "@reboot" in a line: the guest resets the machine and goes on.
-end=-no-reboot
+# "@reboot" in a line: the guest resets the machine and goes on. "@log": Lockstep writes IMAGE.log to its
+# stderr.
+end=-no-reboot log=
 [[ $extra != *@reboot* ]] || { end= extra=${extra//@reboot/}; }
+[[ $extra != *@log* ]] || { log=$here/$image.log extra=${extra//@log/}; }
+errors=$(mktemp)
+trap 'rm -f "$errors"' EXIT
 output=$(timeout $((seconds * ${TEST_SLOWNESS:-1})) "$engine" -kernel "$images/$image.elf" -m 128 -smp "$smp" -cpu "$cpu" \
-    -nographic $end -device isa-debug-exit,iobase=0xf4,iosize=4 $extra "$@" </dev/null)
+    -nographic $end -device isa-debug-exit,iobase=0xf4,iosize=4 $extra "$@" </dev/null 2>"$errors")
 status=$?
 echo "$output"
+cat "$errors" >&2
 if [ $status -ne 33 ] || ! grep -q '^DONE' <<<"$output" || grep -q '^FAIL' <<<"$output"; then
     echo "$name: exit status $status, expected 33 and no FAIL line"
+    exit 1
+fi
+if [ -n "$log" ] && ! diff "$log" "$errors"; then
+    echo "$name: the log (>) is not $log (<)"
     exit 1
 fi
