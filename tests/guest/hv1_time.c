@@ -141,38 +141,67 @@ static void reference_page(u8 *page)
     check_eq(cpuid(0x80000007, 0).d >> 8 & 1, 1, "R-06 invariant TSC");
 }
 
-/* The counter and the ACPI timer at one time: the closest of many readings. */
-static u64 both(u32 *pm)
+/* Counter, TSC and ACPI timer at one time: the closest of many readings. */
+struct reading {
+    u64 time, tsc;
+    u32 pm;
+};
+
+static struct reading read_all(void)
 {
-    u64 best = 0, least = ~0ull;
+    struct reading best = {0};
+    u64 least = ~0ull;
 
     for (u32 n = 0; n < 100; n++) {
-        u64 before = now(), took;
-        u32 ticks = pm_timer();
+        struct reading r = {.time = now(), .tsc = rdtsc(), .pm = pm_timer()};
+        u64 took = now() - r.time;
 
-        took = now() - before;
         if (took < least) {
             least = took;
-            best = before;
-            *pm = ticks;
+            best = r;
         }
     }
     return best;
 }
 
-/* over two seconds. */
-static void counter_rate(void)
+static void rates(u32 ticks, const char *when)
 {
-    u32 from = 0, to = 0, rest;
-    u64 time, want;
+    struct reading from = read_all(), to;
+    u64 pm, want;
+    u32 rest;
 
-    pm_timer_start();
-    time = both(&from);
-    while (((pm_timer() - from) & 0xffffff) < 2 * PM_HZ)
+    while (((pm_timer() - from.pm) & 0xffffff) < ticks)
         pause();
-    time = both(&to) - time;
-    want = divide_u64((u64)((to - from) & 0xffffff) * 10000000, PM_HZ, &rest);
-    check(within(time, want), "R-01 two seconds: %llu for %llu", time, want);
+    to = read_all();
+    pm = (to.pm - from.pm) & 0xffffff;
+    want = divide_u64(pm * 10000000, PM_HZ, &rest);
+    check(within(to.time - from.time, want), "R-01 the counter's rate%s: %llu for %llu", when,
+          to.time - from.time, want);
+    want = divide_u64(pm * rdmsr(HV_TSC_FREQUENCY), PM_HZ, &rest);
+    check(within(to.tsc - from.tsc, want), "R-06 the TSC's rate%s: %llu for %llu", when,
+          to.tsc - from.tsc, want);
+}
+
+static volatile bool resting;
+
+static void work(ulong unused)
+{
+    (void)unused;
+    while (!resting)
+        barrier();
+}
+
+/* With four of them, all others at work are more than the host has processors. */
+static void constant_rates(void)
+{
+    pm_timer_start();
+    rates(2 * PM_HZ, "");
+    for (u32 n = 1; n < cpus; n++)
+        smp_begin(n, work, 0);
+    rates(PM_HZ / 2, " under load");
+    resting = true;
+    for (u32 n = 1; n < cpus; n++)
+        smp_wait(n);
 }
 
 static void add_to_tsc(ulong delta)
@@ -572,7 +601,7 @@ void guest_main(void)
     hv_enable(page_alloc());
     no_vmbus();
     reference_page(page_alloc());
-    counter_rate();
+    constant_rates();
     moved_tsc();
     apic_msrs(false);
     assist_page(page_alloc());
