@@ -180,7 +180,7 @@ reboot() {
     initramfs=$(guest_initramfs) || fail "no initramfs"
     start -m 256M -smp "$1" -kernel "$kernel" -initrd "$initramfs" \
         -append "console=ttyS0 cpus=$1 memory=180 again=reboot selfcheck" -d hv1 -D "$trace"
-    wait_for 300 third_time
+    wait_for 600 third_time
     terminate
     refuse 'FAILED|unchecked MSR|Kernel panic'
     healthy
