@@ -58,6 +58,7 @@ struct processor {
     bool started;       /* the thread runs */
     struct alarm alarm; /* interrupts it */
     u64 alarm_at;       /* what it is set to, ns, or CLOCK_NEVER */
+    bool fires;         /* own: it lets timers expire, and looks at the queue afterwards */
 };
 
 /* What somebody asked for while a vCPU was running; acted on between slices. */

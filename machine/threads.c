@@ -215,7 +215,9 @@ static void keep_time(struct machine *m, struct processor *p)
         return;
     if (clock_next_deadline(&m->clock) <= time_now(&m->time)) {
         machine_lock(m);
+        p->fires = true;
         clock_run(&m->clock);
+        p->fires = false;
         machine_unlock(m);
     }
     deadline = clock_next_deadline(&m->clock);
@@ -344,12 +346,21 @@ static void *processor_thread(void *opaque)
 
 /* -- the machine's thread -- */
 
+/* p keeps time and has armed the timer itself, in keep_time(). Stopped for that, it would not get
+ * to guest code while a periodic timer ticks as fast as it can be served. */
+static bool sees_to_it(const struct machine *m, const struct processor *p)
+{
+    return machine_current(m) == p && p->fires;
+}
+
 /* A timer was armed that comes before all others; called with the clock's queue locked. A keeper
  * that resigns meanwhile looks at the queue afterwards. */
 void threads_deadline_moved(struct machine *m)
 {
     u32 number = keeper(m);
 
+    if (number && sees_to_it(m, &m->processors[number - 1]))
+        return;
     if (number)
         vcpu_signal(m->processors[number - 1].vcpu, EVENT_STOP);
     else if (__atomic_load_n(&m->sleeps_until, __ATOMIC_SEQ_CST) > m->clock.first->deadline)
