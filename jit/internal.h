@@ -238,6 +238,8 @@ struct jit {
      * instruction has been executed and code goes on behind it; with MISS_FLAGS, if there is no
      * host address, code goes on MISS_JUMP bytes behind the call. */
     u64 miss[TLB_CONTEXTS][2];
+    u64 miss_stack[TLB_CONTEXTS][2]; /* the same; T0: address - stack_tag */
+    u64 fill[2];                     /* the same; T0: address */
     /* The same if no refill can help; flags in JF, or in the host's flags. */
     u64 miss_exec, miss_exec_flags;
     /* Where a RET goes whose caller is another one, or not known. T0: RIP, T1: struct jit_insn of

@@ -565,31 +565,130 @@ static u64 emit_fill(struct jit *j, struct emit *e, bool write)
     return start;
 }
 
+/* A word or array of a TLB table; index: HOST_NONE or a register that counts its elements. */
+static struct emit_mem table_at(unsigned context, size_t member, unsigned index)
+{
+    struct emit_mem m = VCPU(tlb.tables);
+
+    m.index = (u8)index;
+    m.scale = index == HOST_NONE ? 0 : 3;
+    m.disp += (i32)(context * sizeof(struct tlb_table) + member);
+    return m;
+}
+
+static size_t tags_at(bool write)
+{
+    return write ? offsetof(struct tlb_table, write_tag) : offsetof(struct tlb_table, read_tag);
+}
+
+/* T1: the index of the address in T0. */
+static void index_of(struct emit *e)
+{
+    emit_mov(e, T1, T0);
+    emit_op_reg(e, EMIT_W, 0xc1, T1, 5); /* shr */
+    emit_value(e, PAGE_SHIFT, 1);
+    emit_op_reg(e, 0, 0x81, T1, 4); /* and */
+    emit_value(e, TLB_ENTRIES - 1, 4);
+}
+
+static void page_of(struct emit *e)
+{
+    emit_op_reg(e, EMIT_W, 0x81, T0, 4); /* and */
+    emit_value(e, (u64)-PAGE_SIZE, 4);
+}
+
 /* The address again, by the tag that was subtracted. */
 static void emit_miss(struct jit *j, struct emit *e, unsigned context, bool write, u64 fill)
 {
-    size_t tags =
-        write ? offsetof(struct tlb_table, write_tag) : offsetof(struct tlb_table, read_tag);
-    struct emit_mem tag = VCPU(tlb.tables);
+    struct emit_mem tag = table_at(context, tags_at(write), T1);
 
-    tag.index = T1;
-    tag.scale = 3;
-    tag.disp += (i32)(context * sizeof(struct tlb_table) + tags);
     j->miss[context][write] = emit_here(e);
     emit_op_mem(e, EMIT_W, 0x03, &tag, T0);
     emit_jmp(e, fill);
 }
 
+/* T0: address, as it is in vcpu.jit.target. Goes on if the TLB has both tags of its page, then T0:
+ * the page, T1: index. Returns jumps elsewhere. */
+static void find_stack(struct jit *j, struct emit *e, unsigned context, u8 *away[2])
+{
+    struct emit_mem address = VCPU(jit.target), read = table_at(context, tags_at(false), T1);
+    struct emit_mem size = emit_at(T1, offsetof(struct jit_miss, size));
+    struct emit_mem last = {.base = T0, .index = T1, .disp = -1};
+
+    find_miss(j, e);
+    emit_op_mem(e, 0, EMIT_0F | 0xb7, &size, T1); /* movzx */
+    emit_load(e, T0, &address, 8);
+    emit_lea(e, T1, &last, 8);
+    emit_op_reg(e, EMIT_W, 0x33, T0, T1); /* xor t1, t0 */
+    emit_op_reg(e, EMIT_W, 0xf7, T1, 0);  /* test t1, -4096: whether it crosses its page */
+    emit_value(e, (u64)-PAGE_SIZE, 4);
+    away[0] = emit_jcc(e, CC_NE, 0);
+    index_of(e);
+    page_of(e);
+    emit_op_mem(e, EMIT_W, 0x3b, &read, T0); /* cmp */
+    away[1] = emit_jcc(e, CC_NE, 0);
+}
+
+/* Enters the page T0, whose index is T1, as that of the stack, then looks at the write tag: another
+ * vCPU may drop that at any time, and the stack's page after it (slot_leave_stack()). T0 and T1 are
+ * the same afterwards. ZF: the write tag is there. */
+static void enter_stack(struct emit *e, unsigned context)
+{
+    struct emit_mem stack = table_at(context, offsetof(struct tlb_table, stack_tag), HOST_NONE);
+    struct emit_mem distance =
+        table_at(context, offsetof(struct tlb_table, stack_distance), HOST_NONE);
+    struct emit_mem page = table_at(context, offsetof(struct tlb_table, page), T1);
+    struct emit_mem write = table_at(context, tags_at(true), T1);
+    struct emit_mem address = VCPU(jit.target);
+
+    emit_load(e, T1, &page, 8);
+    emit_op_reg(e, EMIT_W, 0x2b, T0, T1); /* sub t1, t0 */
+    emit_store(e, &distance, T1, 8);
+    emit_op_mem(e, EMIT_W, 0x87, &stack, T0); /* xchg: all vCPUs see the page before what follows */
+    emit_load(e, T0, &address, 8);
+    index_of(e);
+    page_of(e);
+    emit_op_mem(e, EMIT_W, 0x3b, &write, T0); /* cmp */
+}
+
+/* The stack is in another page than before. If the TLB has both of its tags, it becomes that of the
+ * stack. Else there is none, as the code behind the check puts another distance there. */
+static void emit_miss_stack(struct jit *j, struct emit *e, unsigned context, bool write)
+{
+    struct emit_mem stack = table_at(context, offsetof(struct tlb_table, stack_tag), HOST_NONE);
+    struct emit_mem none = table_at(context, offsetof(struct tlb_table, no_stack), HOST_NONE);
+    struct emit_mem page = table_at(context, offsetof(struct tlb_table, page), T1);
+    struct emit_mem address = VCPU(jit.target);
+    u8 *away[3];
+
+    j->miss_stack[context][write] = emit_here(e);
+    emit_op_mem(e, EMIT_W, 0x03, &stack, T0); /* add */
+    emit_store(e, &address, T0, 8);
+    find_stack(j, e, context, away);
+    enter_stack(e, context);
+    away[2] = emit_jcc(e, CC_NE, 0);
+    emit_op_reg(e, EMIT_W, 0xf7, T0, 3);        /* neg */
+    emit_op_mem(e, EMIT_W, 0x03, &page, T0);    /* add t0, page */
+    emit_op_mem(e, EMIT_W, 0x03, &address, T0); /* add t0, address */
+    return_and_pop(e);
+    for (unsigned n = 0; n < ARRAY_SIZE(away); n++)
+        emit_patch(away[n], e->delta, emit_here(e));
+    emit_load(e, T0, &none, 8);
+    emit_store(e, &stack, T0, 8);
+    emit_load(e, T0, &address, 8);
+    emit_jmp(e, j->fill[write]);
+}
+
 static void emit_misses(struct jit *j, struct emit *e)
 {
-    u64 fill[2];
-
     emit_miss_exec(j, e);
     for (unsigned write = 0; write < 2; write++)
-        fill[write] = emit_fill(j, e, write);
+        j->fill[write] = emit_fill(j, e, write);
     for (unsigned context = 0; context < TLB_CONTEXTS; context++)
-        for (unsigned write = 0; write < 2; write++)
-            emit_miss(j, e, context, write, fill[write]);
+        for (unsigned write = 0; write < 2; write++) {
+            emit_miss(j, e, context, write, j->fill[write]);
+            emit_miss_stack(j, e, context, write);
+        }
 }
 
 void jit_emit_stubs(struct jit *j)

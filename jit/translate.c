@@ -346,6 +346,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
     t.j = j;
     t.v = j->v;
     t.e = &j->emit;
+    t.held = -1;
     t.block = jit_arena(j, sizeof(*t.block));
     if (t.block && j->emit.end - start > ROOM_MIN) {
         *t.block = *like;

@@ -16,10 +16,22 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "mem/physmap_view.h"
 #include "mem/tlb2_entry.h"
 #include "mem/tlb_slot.h"
+
+/* Bits 62 and 63 differ, so no access in this page succeeds (SDM 1 3.3.7.1). Translated code would
+ * not notice, so the rest is drawn at random: a guest that knew it could use it. The kernel gives
+ * each process 16 random bytes (getauxval(3)). */
+static u64 draw_no_stack(void)
+{
+    u64 drawn;
+
+    memcpy(&drawn, (const void *)getauxval(AT_RANDOM), sizeof(drawn));
+    return (drawn & (BIT(62) - 1) & PAGE_MASK) | BIT(63);
+}
 
 enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
 {
@@ -28,8 +40,13 @@ enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
     memset((u8 *)tlb + sizeof(tlb->tables), 0, sizeof(*tlb) - sizeof(tlb->tables));
     tlb->map = map;
     tlb->ram = physmap_ram(map);
-    for (unsigned context = 0; context < TLB_CONTEXTS; context++)
-        slot_empty(&tlb->tables[context], 0); /* the one slot whose absent tag is not 0 */
+    for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
+        struct tlb_table *table = &tlb->tables[context];
+
+        slot_empty(table, 0); /* the one slot whose absent tag is not 0 */
+        table->no_stack = draw_no_stack();
+        tlb_forget_stack(table);
+    }
     status = tlb2_create(&tlb->second, err);
     if (status != ST_OK)
         tlb_destroy(tlb);
@@ -336,6 +353,7 @@ static bool drop_write_slot(struct tlb_table *table, unsigned i, u64 page_hva)
         return false;
     __atomic_compare_exchange_n(&table->write_tag[i], &tag, tlb_invalid(i), false, __ATOMIC_SEQ_CST,
                                 __ATOMIC_RELAXED);
+    slot_leave_stack(table, i);
     return true;
 }
 

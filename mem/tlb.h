@@ -30,6 +30,9 @@ struct tlb_table {
     u64 write_tag[TLB_ENTRIES];
     u64 exec_tag[TLB_ENTRIES];
     u64 page[TLB_ENTRIES]; /* host address of the page, valid where any tag is */
+    /* The page that translated code found the stack in: its read and write tags are there. Its
+     * address, or no_stack, a tag that no access meets; host address - linear address there. */
+    u64 stack_tag, stack_distance, no_stack;
 };
 
 /* What is known of the slots of one context: a bit per slot. */
@@ -102,6 +105,12 @@ static ALWAYS_INLINE bool tlb_covers(u64 tag, u64 gla, unsigned size)
 static inline u64 tlb_mixed(u64 gla)
 {
     return (gla & PAGE_MASK) ^ (BIT(62) | (u64)TLB_ENTRIES / 2 << PAGE_SHIFT);
+}
+
+/* Translated code is to look for the stack's page again. */
+static inline void tlb_forget_stack(struct tlb_table *t)
+{
+    __atomic_store_n(&t->stack_tag, t->no_stack, __ATOMIC_SEQ_CST);
 }
 
 static ALWAYS_INLINE u8 *tlb_host(const struct tlb_table *t, unsigned i, u64 gla)

@@ -27,6 +27,13 @@ static inline void bits_set(u64 *word, u64 bits)
         __atomic_store_n(word, *word | bits, __ATOMIC_RELEASE);
 }
 
+/* The read or write tag of slot i has gone: the stack's page is to have both. */
+static inline void slot_leave_stack(struct tlb_table *table, unsigned i)
+{
+    if (tlb_index(__atomic_load_n(&table->stack_tag, __ATOMIC_SEQ_CST)) == i)
+        tlb_forget_stack(table);
+}
+
 static inline void slot_empty(struct tlb_table *table, unsigned i)
 {
     tag_store(&table->read_tag[i], tlb_invalid(i));
@@ -40,6 +47,7 @@ static inline void slot_clear(struct tlb *tlb, struct tlb_table *table, unsigned
     if (tag_load(&table->write_tag[i]) != tlb_invalid(i))
         __atomic_store_n(&tlb->write_lost, true, __ATOMIC_RELEASE);
     slot_empty(table, i);
+    slot_leave_stack(table, i);
 }
 
 /* Whether every tag of slot i is absent or that of a page. */

@@ -57,6 +57,11 @@ static void put_rex(struct emit *e, u32 prefixes, unsigned r, unsigned x, unsign
         put(e, 0x40 | rex);
 }
 
+static void name(struct emit *e, unsigned reg)
+{
+    e->named |= 1u << (reg & 15);
+}
+
 static void put_opcode(struct emit *e, u32 opcode)
 {
     switch (opcode & ~0xffu) {
@@ -95,6 +100,8 @@ static void put_mem(struct emit *e, const struct emit_mem *m, unsigned reg)
 
 void emit_op_reg(struct emit *e, u32 prefixes, u32 opcode, unsigned rm, unsigned reg)
 {
+    name(e, reg);
+    name(e, rm);
     put_prefixes(e, prefixes, false);
     put_rex(e, prefixes, reg, HOST_NONE, rm);
     put_opcode(e, opcode);
@@ -103,6 +110,7 @@ void emit_op_reg(struct emit *e, u32 prefixes, u32 opcode, unsigned rm, unsigned
 
 void emit_op_mem(struct emit *e, u32 prefixes, u32 opcode, const struct emit_mem *m, unsigned reg)
 {
+    name(e, reg);
     put_prefixes(e, prefixes, m->gs);
     put_rex(e, prefixes, reg, m->index, m->base);
     put_opcode(e, opcode);
@@ -111,6 +119,7 @@ void emit_op_mem(struct emit *e, u32 prefixes, u32 opcode, const struct emit_mem
 
 void emit_op_plus(struct emit *e, u32 prefixes, u32 opcode, unsigned reg)
 {
+    name(e, reg);
     put_prefixes(e, prefixes, false);
     put_rex(e, prefixes, HOST_NONE, HOST_NONE, reg);
     put_opcode(e, opcode | (reg & 7));
@@ -131,6 +140,9 @@ static void put_vex(struct emit *e, const struct emit_vex *v, unsigned vvvv, uns
 void emit_vex_reg(struct emit *e, const struct emit_vex *x, unsigned rm, unsigned reg,
                   unsigned vvvv)
 {
+    name(e, rm);
+    name(e, reg);
+    name(e, vvvv);
     put_vex(e, x, vvvv, reg, HOST_NONE, rm);
     put(e, MOD_DIRECT | (reg & 7) << 3 | (rm & 7));
 }
@@ -138,6 +150,8 @@ void emit_vex_reg(struct emit *e, const struct emit_vex *x, unsigned rm, unsigne
 void emit_vex_mem(struct emit *e, const struct emit_vex *x, const struct emit_mem *m, unsigned reg,
                   unsigned vvvv)
 {
+    name(e, reg);
+    name(e, vvvv);
     if (m->gs)
         put(e, PREFIX_GS);
     put_vex(e, x, vvvv, reg, m->index, m->base == HOST_NONE ? 0 : m->base);
@@ -159,6 +173,9 @@ static void put_evex(struct emit *e, const struct emit_vex *v, unsigned vvvv, un
 void emit_evex_reg(struct emit *e, const struct emit_vex *x, unsigned rm, unsigned reg,
                    unsigned vvvv)
 {
+    name(e, rm);
+    name(e, reg);
+    name(e, vvvv);
     put_evex(e, x, vvvv, reg, rm & 16, rm);
     put(e, MOD_DIRECT | (reg & 7) << 3 | (rm & 7));
 }
@@ -166,6 +183,8 @@ void emit_evex_reg(struct emit *e, const struct emit_vex *x, unsigned rm, unsign
 void emit_evex_mem(struct emit *e, const struct emit_vex *x, const struct emit_mem *m, unsigned reg,
                    unsigned vvvv)
 {
+    name(e, reg);
+    name(e, vvvv);
     if (m->gs)
         put(e, PREFIX_GS);
     put_evex(e, x, vvvv, reg, 0, m->base == HOST_NONE ? 0 : m->base);
@@ -270,6 +289,7 @@ void emit_land_short(struct emit *e, u8 *rel8)
 
 void emit_call(struct emit *e, u64 target)
 {
+    e->named = ~0u;
     put(e, 0xe8);
     put_rel32(e, target);
 }

@@ -58,6 +58,8 @@ struct emit {
     /* The buffer was too small. Nothing was written behind its end, nor will be by patching jumps,
      * if it has 4 bytes at least. */
     bool overflow;
+    u32 named; /* bit per general register that was an operand, so may have changed, since the user
+                  cleared it */
 };
 
 static inline u64 emit_here(const struct emit *e)

@@ -203,7 +203,7 @@ void lower_call_indirect(struct translator *t, const struct jit_insn *ji)
     emit_load(t->e, T1, &code, 8);
     emit_store(t->e, &entry, T1, 8);
     lower_stack_ref(t, RSP, -(i32)size, size, true, &ref);
-    slot = lower_access_alone(t, ji, &ref);
+    slot = lower_access_last(t, ji, &ref);
     push_next(t, ji, &slot);
     if (!paired(t)) {
         emit_jmp_mem(t->e, &entry);

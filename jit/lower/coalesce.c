@@ -56,6 +56,12 @@ static bool groupable(const struct translator *t, const struct mem_ref *ref)
            (!ref->aligned || ref->size == 16);
 }
 
+/* Whether accesses are checked by the page of the stack. */
+static bool by_stack(const struct translator *t, const struct mem_ref *ref)
+{
+    return (t->j->options.optimisations & JIT_STACK) && ref->base == RSP && lower_has_distance(ref);
+}
+
 static bool fits(const struct mem_group *g, const struct mem_ref *ref, u32 base_version,
                  u32 index_version, i64 at, unsigned exits)
 {
@@ -89,12 +95,15 @@ static void place(struct translator *t, unsigned n, const struct mem_ref *ref,
     struct mem_access *a = &t->access[n];
 
     a->root = moved;
-    for (unsigned k = t->group_count; k-- > 0;)
+    for (unsigned k = t->group_count; k-- > 0;) {
         if (fits(&t->group[k], ref, base_version, index_version, at, t->side_exits)) {
             join(&t->group[k], ref, at);
             a->group = (i8)k;
             return;
         }
+        if (t->group[k].stack && by_stack(t, ref))
+            break; /* the stack's page may be another one since */
+    }
     if (t->group_count == GROUPS_MAX)
         return;
     t->group[t->group_count] = (struct mem_group){.base = ref->base,
@@ -106,6 +115,7 @@ static void place(struct translator *t, unsigned n, const struct mem_ref *ref,
                                                   .index_version = index_version,
                                                   .lo = at,
                                                   .hi = at,
+                                                  .stack = by_stack(t, ref),
                                                   .residue = -1};
     join(&t->group[t->group_count], ref, at);
     a->head = true;
@@ -116,8 +126,11 @@ static void place(struct translator *t, unsigned n, const struct mem_ref *ref,
  * whenever the block jumps back. Bodies of the interpreter may change mappings. */
 static void find_lasting(struct translator *t, const struct jit_insn *insns, unsigned count)
 {
+    unsigned stacks = 0;
     u32 written = 0;
 
+    for (unsigned n = 0; n < t->group_count; n++)
+        stacks += t->group[n].stack;
     for (unsigned n = 0; n < count; n++) {
         const struct reg_effects *effects = &t->described[n].effects;
 
@@ -131,7 +144,7 @@ static void find_lasting(struct translator *t, const struct jit_insn *insns, uns
         const struct mem_access *a = &t->access[n];
         struct mem_group *g = &t->group[a->group < 0 ? 0 : a->group];
 
-        if (a->head && (g->base == REG_NONE || !(written & BIT(g->base))) &&
+        if (a->head && (!g->stack || stacks == 1) && (g->base == REG_NONE || !(written & BIT(g->base))) &&
             (g->index == REG_NONE || !(written & BIT(g->index))))
             g->lasts = true;
     }
@@ -171,6 +184,24 @@ void lower_group_accesses(struct translator *t, const struct jit_insn *insns, un
 static struct emit_mem slot_of(unsigned group)
 {
     return emit_gs((i32)(offsetof(struct vcpu, jit.slot) + 8 * group));
+}
+
+/* T0 is the group's distance, or page, until it is used for something else. */
+static void hold(struct translator *t, unsigned group)
+{
+    t->held = (int)group;
+    t->e->named &= ~(u32)BIT(T0);
+}
+
+/* Loads it if T0 is something else. */
+static void want(struct translator *t, unsigned group)
+{
+    struct emit_mem slot = t->group[group].stack ? lower_stack_distance(t) : slot_of(group);
+
+    if (t->held == (int)group && !(t->e->named & BIT(T0)))
+        return;
+    emit_load(t->e, T0, &slot, 8);
+    hold(t, group);
 }
 
 /* The address in T1 by one instruction, keeping T0 and flags; false: registers are in the vCPU. */
@@ -248,35 +279,93 @@ struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *
     return emit_at(T0, 0);
 }
 
-/* The first of a group; by: from this access to the start of the window. */
+/* Where the window of a group, or an access alone, begins if it has a constant address. */
+static bool constant_in_page(const struct translator *t, const struct mem_ref *ref, i64 at,
+                             unsigned size)
+{
+    return (t->j->options.optimisations & JIT_CONSTANT) && ref->base == REG_NONE &&
+           ref->index == REG_NONE && ref->seg == REF_FLAT && ref->asz == 8 &&
+           (u64)at % PAGE_SIZE <= PAGE_SIZE - size;
+}
+
+static struct emit_mem in_page(const struct mem_ref *ref)
+{
+    return emit_at(T0, (i32)(ref->disp & ~PAGE_MASK));
+}
+
+/* host address - linear address is in T0. */
+static struct emit_mem by_distance(const struct mem_ref *ref)
+{
+    return (struct emit_mem){.base = (u8)host_of(ref->base), .index = T0, .disp = (i32)ref->disp};
+}
+
+/* An access that shares its check with none. */
+static struct emit_mem access_alone(struct translator *t, const struct jit_insn *ji,
+                                    const struct mem_ref *ref, bool may_use_stack)
+{
+    if (constant_in_page(t, ref, ref->disp, ref->size) && !(ref->aligned && ref->disp % 16)) {
+        lower_release_flags(t);
+        lower_check_page(t, ji, ref, 0, ref->size, ref->write);
+        return in_page(ref);
+    }
+    if (may_use_stack && !ref->aligned && by_stack(t, ref)) {
+        lower_release_flags(t);
+        lower_check_distance(t, ji, ref, 0, ref->size, ref->write);
+        return by_distance(ref);
+    }
+    return lower_access_alone(t, ji, ref);
+}
+
+/* The first of a group. */
 static struct emit_mem access_head(struct translator *t, const struct jit_insn *ji,
                                    const struct mem_ref *ref, const struct mem_access *a)
 {
     const struct mem_group *g = &t->group[a->group];
-    i64 by = g->lo - (a->root + ref->disp);
+    unsigned size = (unsigned)(g->hi - g->lo);
+    i64 by = g->lo - (a->root + ref->disp); /* from this access to the start of the window */
+    struct emit_mem slot = slot_of((unsigned)a->group), at;
+    bool page = constant_in_page(t, ref, g->lo, size), distance = lower_has_distance(ref);
     struct miss_site *site;
 
     lower_release_flags(t);
-    lower_address(t, ref, by);
+    if (g->residue >= 0 || !(page || distance))
+        lower_address(t, ref, by);
     if (g->residue >= 0)
         check_alignment(t, ji, 16, (g->residue - g->lo) & 15, true);
-    site = lower_check(t, ji, (unsigned)(g->hi - g->lo), g->write);
+    if (page) {
+        site = lower_check_page(t, ji, ref, by, size, g->write);
+        emit_store(t->e, &slot, T0, 8);
+        hold(t, (unsigned)a->group);
+        at = in_page(ref);
+    } else if (distance) {
+        site = lower_check_distance(t, ji, ref, by, size, g->write);
+        if (!g->stack)
+            emit_store(t->e, &slot, T0, 8);
+        hold(t, (unsigned)a->group);
+        at = by_distance(ref);
+    } else {
+        site = lower_check(t, ji, size, g->write);
+        fill_slot(t, ref, (unsigned)a->group, by);
+        at = emit_at(T0, (i32)-by);
+    }
     site->leaves = true;
     site->if_dirty = g->loads_first;
-    fill_slot(t, ref, (unsigned)a->group, by);
-    return emit_at(T0, (i32)-by);
+    return at;
 }
 
 static struct emit_mem access_member(struct translator *t, const struct mem_ref *ref,
                                      const struct mem_access *a)
 {
+    const struct mem_group *g = &t->group[a->group];
     struct emit_mem slot = slot_of((unsigned)a->group), sum = emit_at(T0, 0);
 
-    if (ref->asz == 8 && ref->index == REG_NONE && ref->base != REG_NONE &&
-        host_of(ref->base) != HOST_NONE) {
-        emit_load(t->e, T0, &slot, 8);
-        return (struct emit_mem){
-            .base = (u8)host_of(ref->base), .index = T0, .disp = (i32)ref->disp};
+    if (constant_in_page(t, ref, g->lo, (unsigned)(g->hi - g->lo))) {
+        want(t, (unsigned)a->group);
+        return in_page(ref);
+    }
+    if (lower_has_distance(ref)) {
+        want(t, (unsigned)a->group);
+        return by_distance(ref);
     }
     lower_address(t, ref, 0);
     emit_load(t->e, T1, &slot, 8);
@@ -285,14 +374,22 @@ static struct emit_mem access_member(struct translator *t, const struct mem_ref 
     return emit_at(T0, 0);
 }
 
+struct emit_mem lower_access_last(struct translator *t, const struct jit_insn *ji,
+                                  const struct mem_ref *ref)
+{
+    return access_alone(t, ji, ref, true);
+}
+
 struct emit_mem lower_access(struct translator *t, const struct jit_insn *ji,
                              const struct mem_ref *ref)
 {
     const struct mem_access *a = &t->access[t->block->count - 1 - ji->behind];
     const struct mem_group *g = &t->group[a->group < 0 ? 0 : a->group];
 
-    if (a->group < 0 || (g->uses < 2 && !g->lasts))
-        return lower_access_alone(t, ji, ref);
+    if (a->group < 0) /* groups rely on the stack's page that they saw */
+        return access_alone(t, ji, ref, !t->group_count);
+    if (g->uses < 2 && !g->lasts)
+        return access_alone(t, ji, ref, true);
     if (a->head && !(g->lasts && t->loop.second))
         return access_head(t, ji, ref, a);
     return access_member(t, ref, a);

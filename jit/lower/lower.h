@@ -68,6 +68,7 @@ struct mem_group {
     i64 lo, hi; /* window, relative to the base's value at its version */
     i8 residue; /* of aligned members' addresses modulo 16, relative to lo's zero; -1: none */
     u8 uses;
+    bool stack; /* checked by the page of the stack, whose distance is in the TLB */
     bool lasts; /* the same in each turn of the loop: its second copy needs no check */
 };
 
@@ -78,10 +79,21 @@ struct mem_access {
     i64 root; /* base register - its value at its version */
 };
 
+/* What T0 is behind a check. */
+enum check_result {
+    CHECK_HOST,     /* the host address */
+    CHECK_DISTANCE, /* host address - linear address */
+    CHECK_PAGE,     /* the host's page */
+};
+
 /* A memory check that jumped away: what its out-of-line half needs. */
 struct miss_site {
     u8 *rel32;  /* of the jump, to be patched to the out-of-line half */
-    u64 resume; /* behind the check, T0 is the host address; 0: no refill can help */
+    u64 resume; /* behind the check; 0: no refill can help */
+    enum check_result result;
+    bool stack;         /* a look at the stack's page alone */
+    struct mem_ref ref; /* with another result than CHECK_HOST: its address, displaced by `by` */
+    i64 by;
     u64 after;  /* behind the instruction */
     const struct jit_insn *insn;
     u16 size;
@@ -153,6 +165,7 @@ struct translator {
     struct flags_recipe recipe;
     bool vectors; /* the guest's vectors are in the host's registers for sure */
     bool x87;     /* and x87 */
+    int held; /* T0 is the distance of this group if it was not named since; -1: of none */
     unsigned group_count, side_exits, site_count, exit_count;
     struct self_loop loop;
     bool failed; /* out of arena or code space: flush and start again */
@@ -224,6 +237,18 @@ void lower_address_in(struct translator *t, const struct mem_ref *ref, i64 by, u
  * before) and T1. On a miss the whole instruction may be executed out of line. */
 struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, unsigned size,
                               bool write);
+/* The same for the address of ref, displaced by `by`, which T0 need not hold; T0 is host address -
+ * linear address afterwards. */
+struct miss_site *lower_check_distance(struct translator *t, const struct jit_insn *ji,
+                                       const struct mem_ref *ref, i64 by, unsigned size,
+                                       bool write);
+/* Where the distance is that the last check by the stack's page found. */
+struct emit_mem lower_stack_distance(const struct translator *t);
+/* Whether lower_check_distance() may be used. */
+bool lower_has_distance(const struct mem_ref *ref);
+/* For a constant address whose size bytes lie in one page; T0 is the host's page afterwards. */
+struct miss_site *lower_check_page(struct translator *t, const struct jit_insn *ji,
+                                   const struct mem_ref *ref, i64 by, unsigned size, bool write);
 /* The host's operand for the access of this instruction, checked, now or with others. Keeps T0
  * until the operand is used; T1 is free. May save flags. */
 struct emit_mem lower_access(struct translator *t, const struct jit_insn *ji,
@@ -231,6 +256,9 @@ struct emit_mem lower_access(struct translator *t, const struct jit_insn *ji,
 /* The same for an access that never shares a check. */
 struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *ji,
                                    const struct mem_ref *ref);
+/* The same for the last access of a block. */
+struct emit_mem lower_access_last(struct translator *t, const struct jit_insn *ji,
+                                  const struct mem_ref *ref);
 /* What an access by a segment register needs: itself, or REF_FLAT where it has no base. */
 u8 lower_segment_of(const struct translator *t, unsigned seg);
 /* Outside 64-bit mode that also is a look at the segment (segment.c). Flags are saved. */

@@ -129,55 +129,144 @@ void lower_address_in(struct translator *t, const struct mem_ref *ref, i64 by, u
     }
 }
 
-/* The tags for one kind of access, or the host pages, indexed by T1. */
-static struct emit_mem tlb_array(const struct translator *t, size_t member)
+/* -- checks -- */
+
+static size_t tlb_table_at(const struct translator *t)
 {
     unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
 
+    return offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table);
+}
+
+/* The tags for one kind of access, or the host pages, indexed by T1. */
+static struct emit_mem tlb_array(const struct translator *t, size_t member)
+{
     return (struct emit_mem){.base = HOST_NONE,
                              .index = T1,
                              .scale = 3,
                              .gs = true,
-                             .disp = (i32)(offsetof(struct vcpu, tlb.tables) +
-                                           context * sizeof(struct tlb_table) + member)};
+                             .disp = (i32)(tlb_table_at(t) + member)};
 }
 
-static struct emit_mem tlb_tags(const struct translator *t, bool write)
+static size_t tags_at(bool write)
 {
-    return tlb_array(t, write ? offsetof(struct tlb_table, write_tag)
-                              : offsetof(struct tlb_table, read_tag));
+    return write ? offsetof(struct tlb_table, write_tag) : offsetof(struct tlb_table, read_tag);
 }
 
-struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, unsigned size,
-                              bool write)
+/* What the out-of-line half of the next check needs. */
+static struct miss_site *new_site(struct translator *t, const struct jit_insn *ji, unsigned size,
+                                  bool write)
 {
-    struct emit_mem tags = tlb_tags(t, write);
-    struct emit_mem pages = tlb_array(t, offsetof(struct tlb_table, page));
-    struct miss_site *site = &t->site[t->site_count];
-    struct emit *e = t->e;
+    struct miss_site *site = &t->site[t->site_count++];
 
     check(t->flags == FLAGS_SAVED || t->flags == FLAGS_RECIPE, "flags would be lost");
-    check(t->site_count < SITES_MAX, "too many checks");
-    t->site_count++;
-    emit_mov(e, T1, T0);
-    emit_op_reg(e, EMIT_W, 0xc1, T1, 5); /* shr t1, 12 */
-    emit_value(e, PAGE_SHIFT, 1);
-    emit_op_reg(e, 0, 0x81, T1, 4); /* and t1d, 4095 */
-    emit_value(e, TLB_ENTRIES - 1, 4);
-    emit_op_mem(e, EMIT_W, 0x2b, &tags, T0); /* sub t0, tag */
-    emit_op_reg(e, EMIT_W, 0x81, T0, 7);     /* cmp t0, 4096 - size */
-    emit_value(e, PAGE_SIZE - size, 4);
-    site->rel32 = emit_jcc(e, CC_A, 0);
-    emit_op_mem(e, EMIT_W, 0x03, &pages, T0); /* add t0, page */
-    site->resume = emit_here(e);
+    check(t->site_count <= SITES_MAX, "too many checks");
+    t->held = -1;
     site->insn = ji;
     site->size = (u16)size;
     site->write = write;
     site->flags = t->flags;
     site->recipe = t->recipe;
-    site->leaves = site->if_dirty = false;
+    site->leaves = site->if_dirty = site->stack = false;
+    site->result = CHECK_HOST;
     site->after = 0;
     site->vectors_after = site->x87_after = false;
+    return site;
+}
+
+/* T0 -= tag; jumps away unless what is left is an offset that size bytes in the page have. */
+static void check_offset(struct translator *t, struct miss_site *site, const struct emit_mem *tag)
+{
+    struct emit *e = t->e;
+
+    emit_op_mem(e, EMIT_W, 0x2b, tag, T0); /* sub t0, tag */
+    emit_op_reg(e, EMIT_W, 0x81, T0, 7);   /* cmp t0, 4096 - size */
+    emit_value(e, PAGE_SIZE - site->size, 4);
+    site->rel32 = emit_jcc(e, CC_A, 0);
+}
+
+/* T0: address; then T0 -= tag, T1 is its index. */
+static void check_by_index(struct translator *t, struct miss_site *site)
+{
+    struct emit_mem tags = tlb_array(t, tags_at(site->write));
+    struct emit *e = t->e;
+
+    emit_mov(e, T1, T0);
+    emit_op_reg(e, EMIT_W, 0xc1, T1, 5); /* shr t1, 12 */
+    emit_value(e, PAGE_SHIFT, 1);
+    emit_op_reg(e, 0, 0x81, T1, 4); /* and */
+    emit_value(e, TLB_ENTRIES - 1, 4);
+    check_offset(t, site, &tags);
+}
+
+struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, unsigned size,
+                              bool write)
+{
+    struct emit_mem pages = tlb_array(t, offsetof(struct tlb_table, page));
+    struct miss_site *site = new_site(t, ji, size, write);
+
+    check_by_index(t, site);
+    emit_op_mem(t->e, EMIT_W, 0x03, &pages, T0); /* add t0, page */
+    site->resume = emit_here(t->e);
+    return site;
+}
+
+bool lower_has_distance(const struct mem_ref *ref)
+{
+    return ref->asz == 8 && ref->seg == REF_FLAT && ref->index == REG_NONE &&
+           ref->base != REG_NONE && host_of(ref->base) != HOST_NONE;
+}
+
+struct emit_mem lower_stack_distance(const struct translator *t)
+{
+    return emit_gs((i32)(tlb_table_at(t) + offsetof(struct tlb_table, stack_distance)));
+}
+
+struct miss_site *lower_check_distance(struct translator *t, const struct jit_insn *ji,
+                                       const struct mem_ref *ref, i64 by, unsigned size,
+                                       bool write)
+{
+    struct emit_mem tags = tlb_array(t, tags_at(write));
+    struct emit_mem pages = tlb_array(t, offsetof(struct tlb_table, page));
+    struct emit_mem stack = emit_gs((i32)(tlb_table_at(t) + offsetof(struct tlb_table, stack_tag)));
+    struct emit_mem distance = lower_stack_distance(t);
+    struct miss_site *site = new_site(t, ji, size, write);
+
+    lower_address(t, ref, by);
+    site->result = CHECK_DISTANCE;
+    site->ref = *ref;
+    site->by = by;
+    if (ref->base == RSP && (t->j->options.optimisations & JIT_STACK)) {
+        site->stack = true;
+        check_offset(t, site, &stack);
+        emit_load(t->e, T0, &distance, 8);
+    } else {
+        check_by_index(t, site);
+        emit_load(t->e, T0, &pages, 8);
+        emit_op_mem(t->e, EMIT_W, 0x2b, &tags, T0); /* sub t0, tag */
+    }
+    site->resume = emit_here(t->e);
+    return site;
+}
+
+struct miss_site *lower_check_page(struct translator *t, const struct jit_insn *ji,
+                                   const struct mem_ref *ref, i64 by, unsigned size, bool write)
+{
+    u64 address = absolute(ref, ref->disp + by), index = tlb_index(address);
+    struct emit_mem tag = emit_gs((i32)(tlb_table_at(t) + tags_at(write) + 8 * index));
+    struct emit_mem page =
+        emit_gs((i32)(tlb_table_at(t) + offsetof(struct tlb_table, page) + 8 * index));
+    struct miss_site *site = new_site(t, ji, size, write);
+    struct emit *e = t->e;
+
+    site->result = CHECK_PAGE;
+    site->ref = *ref;
+    site->by = by;
+    emit_mov_imm(e, T0, address & PAGE_MASK);
+    emit_op_mem(e, EMIT_W, 0x3b, &tag, T0); /* cmp */
+    site->rel32 = emit_jcc(e, CC_NE, 0);
+    emit_load(e, T0, &page, 8);
+    site->resume = emit_here(e);
     return site;
 }
 
@@ -186,6 +275,7 @@ struct miss_site *lower_give_up(struct translator *t, const struct jit_insn *ji,
     struct miss_site *site = &t->site[t->site_count++];
 
     check(t->site_count <= SITES_MAX, "too many checks");
+    t->held = -1;
     *site = (struct miss_site){.rel32 = rel32, .insn = ji, .flags = t->flags, .recipe = t->recipe};
     return site;
 }
@@ -225,6 +315,32 @@ static void call_miss(struct translator *t, const struct jit_miss *miss, u64 stu
     emit_call(t->e, stub);
 }
 
+/* The host address is in T0: what the code behind the check expects instead. */
+static void go_on(struct translator *t, const struct miss_site *site)
+{
+    i64 offset = (i64)(absolute(&site->ref, site->ref.disp + site->by) & ~PAGE_MASK);
+    struct emit_mem page = emit_at(T0, (i32)-offset), stack = lower_stack_distance(t);
+
+    if (site->result == CHECK_DISTANCE) {
+        lower_address_in(t, &site->ref, site->by, T1);
+        emit_op_reg(t->e, EMIT_W, 0x2b, T1, T0); /* sub t0, t1 */
+        if (site->stack)
+            emit_store(t->e, &stack, T0, 8);
+    } else if (site->result == CHECK_PAGE && offset) {
+        emit_lea(t->e, T0, &page, 8);
+    }
+    emit_jmp(t->e, site->resume);
+}
+
+static u64 stub_of(const struct translator *t, const struct miss_site *site)
+{
+    unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
+
+    if (site->result == CHECK_PAGE)
+        return t->j->fill[site->write];
+    return site->stack ? t->j->miss_stack[context][site->write] : t->j->miss[context][site->write];
+}
+
 static u8 how(const struct miss_site *site)
 {
     bool host = site->flags_after == FLAGS_HOST || site->flags_after == FLAGS_BOTH;
@@ -239,8 +355,8 @@ static u8 how(const struct miss_site *site)
  * it with the flags where the code there expects them. */
 static void lower_miss(struct translator *t, const struct miss_site *site, struct jit_miss *miss)
 {
-    unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
     struct emit *e = t->e;
+    u8 *filled = NULL;
 
     *miss = (struct jit_miss){.after = site->after ? jit_code_offset(t->j, site->after) : 0,
                               .insn = lower_keep(t, site->insn),
@@ -249,16 +365,24 @@ static void lower_miss(struct translator *t, const struct miss_site *site, struc
                               .how = how(site)};
     emit_patch(site->rel32, e->delta, emit_here(e));
     if (site->resume) {
-        call_miss(t, miss, t->j->miss[context][site->write]);
-        emit_jmp(e, site->resume);
-        if (!(miss->how & MISS_FLAGS))
+        if (site->result == CHECK_PAGE)
+            emit_mov_imm(e, T0, absolute(&site->ref, site->ref.disp + site->by));
+        call_miss(t, miss, stub_of(t, site));
+        if (!(miss->how & MISS_FLAGS)) {
+            go_on(t, site);
             return;
+        }
+        filled = emit_jmp_patchable(e, site->resume);
     }
     t->flags = site->flags;
     t->recipe = site->recipe;
     if (t->flags == FLAGS_RECIPE)
         lower_need_flags(t);
     call_miss(t, miss, miss->how & MISS_FLAGS ? t->j->miss_exec_flags : t->j->miss_exec);
+    if (filled && site->result != CHECK_HOST) {
+        emit_patch(filled, e->delta, emit_here(e));
+        go_on(t, site);
+    }
 }
 
 void lower_misses(struct translator *t)

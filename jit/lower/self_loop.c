@@ -94,6 +94,7 @@ bool lower_loop_start(struct translator *t)
     if (t->failed || !loop->on || !loop->from_count)
         return false;
     loop->second = true;
+    t->held = -1;
     loop->start = emit_here(t->e);
     for (unsigned n = 0; n < loop->from_count; n++)
         emit_patch(loop->from[n], t->e->delta, loop->start);
