@@ -584,11 +584,9 @@ static size_t tags_at(bool write)
 /* T1: the index of the address in T0. */
 static void index_of(struct emit *e)
 {
-    emit_mov(e, T1, T0);
-    emit_op_reg(e, EMIT_W, 0xc1, T1, 5); /* shr */
+    emit_mov32(e, T1, T0);
+    emit_op_reg(e, 0, 0xc1, T1, 5); /* shr */
     emit_value(e, PAGE_SHIFT, 1);
-    emit_op_reg(e, 0, 0x81, T1, 4); /* and */
-    emit_value(e, TLB_ENTRIES - 1, 4);
 }
 
 static void page_of(struct emit *e)
@@ -598,13 +596,13 @@ static void page_of(struct emit *e)
 }
 
 /* The address again, by the tag that was subtracted. */
-static void emit_miss(struct jit *j, struct emit *e, unsigned context, bool write, u64 fill)
+static void emit_miss(struct jit *j, struct emit *e, unsigned context, bool write)
 {
     struct emit_mem tag = table_at(context, tags_at(write), T1);
 
     j->miss[context][write] = emit_here(e);
     emit_op_mem(e, EMIT_W, 0x03, &tag, T0);
-    emit_jmp(e, fill);
+    emit_jmp(e, j->fill[write]);
 }
 
 /* T0: address, as it is in vcpu.jit.target. Goes on if the TLB has both tags of its page, then T0:
@@ -686,7 +684,7 @@ static void emit_misses(struct jit *j, struct emit *e)
         j->fill[write] = emit_fill(j, e, write);
     for (unsigned context = 0; context < TLB_CONTEXTS; context++)
         for (unsigned write = 0; write < 2; write++) {
-            emit_miss(j, e, context, write, j->fill[write]);
+            emit_miss(j, e, context, write);
             emit_miss_stack(j, e, context, write);
         }
 }

@@ -37,7 +37,8 @@ enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
 {
     enum status status;
 
-    memset((u8 *)tlb + sizeof(tlb->tables), 0, sizeof(*tlb) - sizeof(tlb->tables));
+    memset((u8 *)tlb + sizeof(tlb->tables), 0,
+           offsetof(struct tlb, use) - offsetof(struct tlb, second));
     tlb->map = map;
     tlb->ram = physmap_ram(map);
     for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
@@ -229,10 +230,22 @@ static void drop_slots(struct tlb *tlb, unsigned context, unsigned word, u64 slo
 
     for (u64 left = slots; left; left &= left - 1)
         slot_clear(tlb, &tlb->tables[context], word * 64 + (unsigned)__builtin_ctzll(left));
-    __atomic_store_n(&use->filled[word], use->filled[word] & ~slots, __ATOMIC_RELEASE);
-    if (!use->filled[word])
-        __atomic_store_n(&use->words[word / 64], use->words[word / 64] & ~BIT(word % 64),
-                         __ATOMIC_RELEASE);
+    if (bits_clear(&use->filled[word], slots) || bits_clear(&use->words[word / 64], BIT(word % 64)))
+        return;
+    bits_clear(&use->tops[word / 64 / 64], BIT(word / 64 % 64));
+}
+
+/* Drops what is filled in the words of a word of the bitmap of words. */
+static void flush_words(struct tlb *tlb, unsigned context, unsigned n, bool global)
+{
+    const struct tlb_use *use = &tlb->use[context];
+
+    for (u64 left = use->words[n]; left; left &= left - 1) {
+        unsigned word = n * 64 + (unsigned)__builtin_ctzll(left);
+
+        drop_slots(tlb, context, word,
+                   global ? use->filled[word] : use->filled[word] & ~use->global[word]);
+    }
 }
 
 /* Everything of the first level, or all but global pages. */
@@ -240,18 +253,10 @@ static void first_level_flush(struct tlb *tlb, bool global)
 {
     tlb->flushes++;
     tlb->changes++;
-    for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
-        struct tlb_use *use = &tlb->use[context];
-
-        for (unsigned n = 0; n < ARRAY_SIZE(use->words); n++) {
-            for (u64 left = use->words[n]; left; left &= left - 1) {
-                unsigned word = n * 64 + (unsigned)__builtin_ctzll(left);
-
-                drop_slots(tlb, context, word,
-                           global ? use->filled[word] : use->filled[word] & ~use->global[word]);
-            }
-        }
-    }
+    for (unsigned context = 0; context < TLB_CONTEXTS; context++)
+        for (unsigned top = 0; top < ARRAY_SIZE(tlb->use[context].tops); top++)
+            for (u64 left = tlb->use[context].tops[top]; left; left &= left - 1)
+                flush_words(tlb, context, top * 64 + (unsigned)__builtin_ctzll(left), global);
 }
 
 void tlb_switch(struct tlb *tlb)
@@ -299,6 +304,10 @@ static void drop_pieces(struct tlb *tlb, u64 gla, unsigned shift, unsigned first
         for (unsigned word = first; word < first + count; word++) {
             u64 drop = 0;
 
+            if (!use->words[word / 64]) {
+                word |= 63;
+                continue;
+            }
             for (u64 left = use->filled[word] & use->piece[word]; left; left &= left - 1) {
                 unsigned bit = (unsigned)__builtin_ctzll(left), i = word * 64 + bit;
 
@@ -359,16 +368,18 @@ static bool drop_write_slot(struct tlb_table *table, unsigned i, u64 page_hva)
 
 static bool drop_write_group(struct tlb *tlb, unsigned context, unsigned group, u64 page_hva)
 {
-    const unsigned words = TLB_GROUP / 64;
+    const unsigned each = TLB_GROUP / 64 / 64;
+    const struct tlb_use *use = &tlb->use[context];
     bool had = false;
 
-    for (unsigned word = group * words; word < (group + 1) * words; word++) {
-        u64 left = __atomic_load_n(&tlb->use[context].filled[word], __ATOMIC_ACQUIRE);
+    for (unsigned n = group * each; n < (group + 1) * each; n++)
+        for (u64 words = tag_load(&use->words[n]); words; words &= words - 1) {
+            unsigned word = n * 64 + (unsigned)__builtin_ctzll(words);
 
-        for (; left; left &= left - 1)
-            had |= drop_write_slot(&tlb->tables[context],
-                                   word * 64 + (unsigned)__builtin_ctzll(left), page_hva);
-    }
+            for (u64 left = tag_load(&use->filled[word]); left; left &= left - 1)
+                had |= drop_write_slot(&tlb->tables[context],
+                                       word * 64 + (unsigned)__builtin_ctzll(left), page_hva);
+        }
     return had;
 }
 

@@ -20,7 +20,9 @@
 #include "mem/physmap.h"
 #include "mem/walk.h"
 
-enum { TLB_BITS = 14, TLB_ENTRIES = 1 << TLB_BITS, TLB_WORDS = TLB_ENTRIES / 64 };
+/* As many slots as 32 bits of an address have pages: a shift of the lower half is the index. What
+ * is not used takes no memory of the host. */
+enum { TLB_BITS = 32 - PAGE_SHIFT, TLB_ENTRIES = 1 << TLB_BITS, TLB_WORDS = TLB_ENTRIES / 64 };
 enum { TLB_GIANTS = 1024, TLB_WRITERS = 1024, TLB_GROUP = TLB_ENTRIES / 64 };
 
 enum tlb_context { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_CONTEXTS };
@@ -37,12 +39,13 @@ struct tlb_table {
 
 /* What is known of the slots of one context: a bit per slot. */
 struct tlb_use {
-    u64 filled[TLB_WORDS];     /* some tag may be there */
-    u64 global[TLB_WORDS];     /* ... of a global page */
-    u64 piece[TLB_WORDS];      /* ... and the page is part of a large one */
-    u64 words[TLB_WORDS / 64]; /* a bit per word of filled that is not 0 */
-    u64 writers[TLB_WRITERS];  /* by number of the host page: groups of TLB_GROUP slots that may
-                                  have a write tag for it */
+    u64 filled[TLB_WORDS];         /* some tag may be there */
+    u64 global[TLB_WORDS];         /* ... of a global page */
+    u64 piece[TLB_WORDS];          /* ... and the page is part of a large one */
+    u64 words[TLB_WORDS / 64];     /* a bit per word of filled that is not 0 */
+    u64 tops[TLB_WORDS / 64 / 64]; /* a bit per word of words that is not 0 */
+    u64 writers[TLB_WRITERS];      /* by number of the host page: groups of TLB_GROUP slots that may
+                                      have a write tag for it */
 };
 
 struct tlb2; /* second level, opaque */
@@ -76,8 +79,8 @@ struct tlb {
     u8 rights[TLB_CONTEXTS][16];
 };
 
-/* tlb->tables must be zero, as they are in fresh memory and after tlb_destroy(): they are big, and
- * what is not used takes no memory of the host. */
+/* All of it must be zero, as it is in fresh memory, but that after tlb_destroy() it can be created
+ * again. */
 MUST_USE enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err);
 void tlb_destroy(struct tlb *tlb);
 

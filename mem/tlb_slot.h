@@ -27,6 +27,15 @@ static inline void bits_set(u64 *word, u64 bits)
         __atomic_store_n(word, *word | bits, __ATOMIC_RELEASE);
 }
 
+/* Returns what is left. */
+static inline u64 bits_clear(u64 *word, u64 bits)
+{
+    u64 left = *word & ~bits;
+
+    __atomic_store_n(word, left, __ATOMIC_RELEASE);
+    return left;
+}
+
 /* The read or write tag of slot i has gone: the stack's page is to have both. */
 static inline void slot_leave_stack(struct tlb_table *table, unsigned i)
 {
@@ -95,6 +104,7 @@ static inline void slot_take(struct tlb *tlb, enum tlb_context context, u64 gla,
         use->piece[word] |= bit;
     bits_set(&use->filled[word], bit);
     bits_set(&use->words[word / 64], BIT(word % 64));
+    bits_set(&use->tops[word / 64 / 64], BIT(word / 64 % 64));
 }
 
 static inline u64 *slot_writers(struct tlb_use *use, u64 host)

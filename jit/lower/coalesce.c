@@ -144,7 +144,8 @@ static void find_lasting(struct translator *t, const struct jit_insn *insns, uns
         const struct mem_access *a = &t->access[n];
         struct mem_group *g = &t->group[a->group < 0 ? 0 : a->group];
 
-        if (a->head && (!g->stack || stacks == 1) && (g->base == REG_NONE || !(written & BIT(g->base))) &&
+        if (a->head && (!g->stack || stacks == 1) &&
+            (g->base == REG_NONE || !(written & BIT(g->base))) &&
             (g->index == REG_NONE || !(written & BIT(g->index))))
             g->lasts = true;
     }

@@ -94,7 +94,7 @@ struct miss_site {
     bool stack;         /* a look at the stack's page alone */
     struct mem_ref ref; /* with another result than CHECK_HOST: its address, displaced by `by` */
     i64 by;
-    u64 after;  /* behind the instruction */
+    u64 after; /* behind the instruction */
     const struct jit_insn *insn;
     u16 size;
     bool write;
@@ -165,7 +165,7 @@ struct translator {
     struct flags_recipe recipe;
     bool vectors; /* the guest's vectors are in the host's registers for sure */
     bool x87;     /* and x87 */
-    int held; /* T0 is the distance of this group if it was not named since; -1: of none */
+    int held;     /* T0 is the distance of this group if it was not named since; -1: of none */
     unsigned group_count, side_exits, site_count, exit_count;
     struct self_loop loop;
     bool failed; /* out of arena or code space: flush and start again */

@@ -191,11 +191,9 @@ static void check_by_index(struct translator *t, struct miss_site *site)
     struct emit_mem tags = tlb_array(t, tags_at(site->write));
     struct emit *e = t->e;
 
-    emit_mov(e, T1, T0);
-    emit_op_reg(e, EMIT_W, 0xc1, T1, 5); /* shr t1, 12 */
+    emit_mov32(e, T1, T0);
+    emit_op_reg(e, 0, 0xc1, T1, 5); /* shr t1d, 12 */
     emit_value(e, PAGE_SHIFT, 1);
-    emit_op_reg(e, 0, 0x81, T1, 4); /* and */
-    emit_value(e, TLB_ENTRIES - 1, 4);
     check_offset(t, site, &tags);
 }
 
@@ -223,8 +221,7 @@ struct emit_mem lower_stack_distance(const struct translator *t)
 }
 
 struct miss_site *lower_check_distance(struct translator *t, const struct jit_insn *ji,
-                                       const struct mem_ref *ref, i64 by, unsigned size,
-                                       bool write)
+                                       const struct mem_ref *ref, i64 by, unsigned size, bool write)
 {
     struct emit_mem tags = tlb_array(t, tags_at(write));
     struct emit_mem pages = tlb_array(t, offsetof(struct tlb_table, page));

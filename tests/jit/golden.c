@@ -86,6 +86,8 @@ static const struct place places[] = {
     PLACE(tlb.tables[0].write_tag, "tlb.write"),
     PLACE(tlb.tables[0].exec_tag, "tlb.exec"),
     PLACE(tlb.tables[0].page, "tlb.page"),
+    PLACE(tlb.tables[0].stack_tag, "tlb.stack"),
+    PLACE(tlb.tables[0].stack_distance, "tlb.stack_distance"),
 };
 
 static bool vcpu_name(u64 at, char *text)
@@ -113,14 +115,26 @@ static bool host_name(const struct golden *g, u64 value, char *text)
     const struct {
         u64 at;
         const char *name;
-    } common[] = {{j->exit_lookup, "exit_lookup"},      {j->exit_at[0], "exit_at"},
-                  {j->exit_at[1], "exit_at_flags"},     {j->leave_at[0], "leave_at"},
-                  {j->leave_at[1], "leave_at_flags"},   {j->exit_link[0], "exit_link"},
-                  {j->exit_link[1], "exit_link_flags"}, {j->exec, "exec"},
-                  {j->miss[0][0], "miss_read"},         {j->miss[0][1], "miss_write"},
-                  {j->miss_exec, "miss_exec"},          {j->miss_exec_flags, "miss_exec_flags"},
-                  {j->load_vectors, "load_vectors"},    {j->load_x87, "load_x87"},
-                  {j->return_lost, "return_lost"},      {j->return_full, "return_full"}};
+    } common[] = {{j->exit_lookup, "exit_lookup"},
+                  {j->exit_at[0], "exit_at"},
+                  {j->exit_at[1], "exit_at_flags"},
+                  {j->leave_at[0], "leave_at"},
+                  {j->leave_at[1], "leave_at_flags"},
+                  {j->exit_link[0], "exit_link"},
+                  {j->exit_link[1], "exit_link_flags"},
+                  {j->exec, "exec"},
+                  {j->miss[0][0], "miss_read"},
+                  {j->miss[0][1], "miss_write"},
+                  {j->miss_stack[0][0], "miss_stack_read"},
+                  {j->miss_stack[0][1], "miss_stack_write"},
+                  {j->fill[0], "fill_read"},
+                  {j->fill[1], "fill_write"},
+                  {j->miss_exec, "miss_exec"},
+                  {j->miss_exec_flags, "miss_exec_flags"},
+                  {j->load_vectors, "load_vectors"},
+                  {j->load_x87, "load_x87"},
+                  {j->return_lost, "return_lost"},
+                  {j->return_full, "return_full"}};
 
     for (size_t n = 0; n < ARRAY_SIZE(common); n++)
         if (value == common[n].at)

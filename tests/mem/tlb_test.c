@@ -271,7 +271,7 @@ START_TEST(slots_are_taken_over_cleanly)
 {
     u64 other = WORLD + (u64)TLB_ENTRIES * PAGE_SIZE; /* same slot */
 
-    table(0, 2)[2 + TLB_ENTRIES / 512] = 0x13000 | P | W | U; /* the same page table */
+    table(0, 3)[4] = table(0, 3)[0]; /* the same page directory */
     *pte(0, 0) = 0x100000 | P | W;
     touch(WORLD, ACCESS_WRITE);
     touch(WORLD, ACCESS_EXEC);
@@ -549,9 +549,14 @@ START_TEST(flush_empties_every_slot)
     for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
         const struct tlb_table *t = &tlb.tables[context];
 
-        for (unsigned i = 0; i < TLB_ENTRIES; i++)
+        for (unsigned word = 0; word < TLB_WORDS; word++)
+            ck_assert(!tlb.use[context].filled[word]);
+        for (unsigned page = 0; page < 512; page++) {
+            unsigned i = tlb_index(gla_of(page));
+
             ck_assert(t->read_tag[i] == tlb_invalid(i) && t->write_tag[i] == tlb_invalid(i) &&
                       t->exec_tag[i] == tlb_invalid(i));
+        }
     }
 }
 END_TEST
@@ -635,20 +640,45 @@ static void check_tag(unsigned i, u64 tag, enum tlb_context context, enum access
     ck_assert(kind != ACCESS_WRITE || mixed || !(ram_flags(&ram, ram.hva + r.gpa) & PAGE_CODE));
 }
 
+/* The page of the stack has both tags. */
+static void check_stack(const struct tlb_table *t)
+{
+    unsigned i = tlb_index(t->stack_tag);
+
+    ck_assert(t->stack_tag == t->no_stack ||
+              (t->read_tag[i] == t->stack_tag && t->write_tag[i] == t->stack_tag &&
+               t->stack_distance == t->page[i] - t->stack_tag));
+}
+
 static void check_tags(void)
 {
     for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
         const struct tlb_table *t = &tlb.tables[context];
 
-        for (unsigned i = 0; i < TLB_ENTRIES; i++) {
-            check_tag(i, t->read_tag[i], (enum tlb_context)context, ACCESS_READ);
-            check_tag(i, t->write_tag[i], (enum tlb_context)context, ACCESS_WRITE);
-            check_tag(i, t->exec_tag[i], (enum tlb_context)context, ACCESS_EXEC);
-        }
+        check_stack(t);
+
+        for (unsigned word = 0; word < TLB_WORDS; word++)
+            for (u64 left = tlb.use[context].filled[word]; left; left &= left - 1) {
+                unsigned i = word * 64 + (unsigned)__builtin_ctzll(left);
+
+                check_tag(i, t->read_tag[i], (enum tlb_context)context, ACCESS_READ);
+                check_tag(i, t->write_tag[i], (enum tlb_context)context, ACCESS_WRITE);
+                check_tag(i, t->exec_tag[i], (enum tlb_context)context, ACCESS_EXEC);
+            }
     }
 }
 
-static unsigned probes;
+static unsigned probes, stacks;
+
+/* As translated code does it. */
+static void find_stack(struct tlb_table *t, u64 gla)
+{
+    if (!tlb_read_ptr(t, gla, 1) || !tlb_write_ptr(t, gla, 1))
+        return;
+    t->stack_tag = gla & PAGE_MASK;
+    t->stack_distance = t->page[tlb_index(gla)] - t->stack_tag;
+    stacks++;
+}
 
 /* Changes one translation as an operating system would: store, then invalidate. */
 static void random_change(unsigned root)
@@ -679,6 +709,8 @@ static void random_access(void)
         probes++;
     else
         touch_as(context, gla, kind);
+    if (rand() % 4 == 0)
+        find_stack(&tlb.tables[context], gla);
 }
 
 START_TEST(random_run_agrees_with_the_tables)
@@ -711,6 +743,7 @@ START_TEST(random_run_agrees_with_the_tables)
     }
     ck_assert_uint_gt(tlb.fills, 2000);
     ck_assert_uint_gt(probes, 200);
+    ck_assert_uint_gt(stacks, 200);
 }
 END_TEST
 
