@@ -240,6 +240,7 @@ struct jit {
     u64 miss[TLB_CONTEXTS][2];
     u64 miss_stack[TLB_CONTEXTS][2]; /* the same; T0: address - stack_tag */
     u64 fill[2];                     /* the same; T0: address */
+    u64 unfilled;                    /* as if there were no host address */
     /* The same if no refill can help; flags in JF, or in the host's flags. */
     u64 miss_exec, miss_exec_flags;
     /* Where a RET goes whose caller is another one, or not known. T0: RIP, T1: struct jit_insn of

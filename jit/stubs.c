@@ -524,6 +524,7 @@ static void emit_filled(struct jit *j, struct emit *e)
     none = emit_jcc(e, CC_E, 0);
     return_and_pop(e);
     emit_patch(none, e->delta, emit_here(e));
+    j->unfilled = emit_here(e);
     find_miss(j, e);
     saved = unless(e, MISS_FLAGS);
     emit_op_mem(e, EMIT_W, 0x83, &returns_to, 0); /* add */
@@ -595,13 +596,29 @@ static void page_of(struct emit *e)
     emit_value(e, (u64)-PAGE_SIZE, 4);
 }
 
-/* The address again, by the tag that was subtracted. */
+/* ZF unless T1 is the index of the address in T0. */
+static void compare_index(struct emit *e)
+{
+    emit_op_plus(e, 0, 0x50, HOST_RAX); /* push */
+    emit_mov32(e, HOST_RAX, T0);
+    emit_op_reg(e, 0, 0xc1, HOST_RAX, 5); /* shr */
+    emit_value(e, PAGE_SHIFT, 1);
+    emit_op_reg(e, 0, 0x3b, T1, HOST_RAX); /* cmp */
+    emit_op_plus(e, 0, 0x58, HOST_RAX);    /* pop */
+}
+
+/* The address again, by the tag that was subtracted. Another vCPU may have dropped that write tag
+ * meanwhile: then the sum has another index (tlb_invalid()), and the body does it. */
 static void emit_miss(struct jit *j, struct emit *e, unsigned context, bool write)
 {
     struct emit_mem tag = table_at(context, tags_at(write), T1);
 
     j->miss[context][write] = emit_here(e);
     emit_op_mem(e, EMIT_W, 0x03, &tag, T0);
+    if (write) {
+        compare_index(e);
+        emit_jcc(e, CC_NE, j->unfilled);
+    }
     emit_jmp(e, j->fill[write]);
 }
 
