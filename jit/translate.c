@@ -10,7 +10,7 @@
 /* Less is too little for any block: what does not fit is found out as it is emitted, but what is
  * patched then must lie in the block. */
 enum { ROOM_MIN = 256 };
-enum { CROSS_JUMPS = 4 };
+enum { CROSS_JUMPS = 3 };
 
 u32 lower_keep(struct translator *t, const struct jit_insn *ji)
 {
@@ -48,22 +48,18 @@ static void emit_leave(struct translator *t, u8 *const from[], unsigned count, c
     lower_leave_at(t, t->block->rip, exit);
 }
 
-/* The TLB must map a page of code for fetches, to this host page; else: two jumps, whose rel32 are
- * stored. Flags are saved. T0 is the host page afterwards. */
-static void emit_mapped(struct translator *t, u64 page, const u8 *hva, u8 *elsewhere[2])
+/* The TLB must map a page of code for fetches, to this host page; else: a jump, whose rel32 is
+ * returned. Flags are saved. Uses T0. */
+static u8 *emit_mapped(struct translator *t, u64 page, const u8 *hva)
 {
     unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
-    size_t table = offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table) +
-                   8 * tlb_index(page);
-    struct emit_mem tag = emit_gs((i32)(table + offsetof(struct tlb_table, exec_tag)));
-    struct emit_mem host = emit_gs((i32)(table + offsetof(struct tlb_table, page)));
+    struct emit_mem place =
+        emit_gs((i32)(offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table) +
+                      offsetof(struct tlb_table, exec_place) + 8 * tlb_index(page)));
 
-    emit_mov_imm(t->e, T0, page);
-    emit_op_mem(t->e, EMIT_W, 0x3b, &tag, T0); /* cmp */
-    elsewhere[0] = emit_jcc(t->e, CC_NE, 0);
-    emit_mov_imm(t->e, T0, (u64)hva);
-    emit_op_mem(t->e, EMIT_W, 0x3b, &host, T0);
-    elsewhere[1] = emit_jcc(t->e, CC_NE, 0);
+    emit_mov_imm(t->e, T0, tlb_exec_place(page, (u64)hva));
+    emit_op_mem(t->e, EMIT_W, 0x3b, &place, T0); /* cmp */
+    return emit_jcc(t->e, CC_NE, 0);
 }
 
 /* size (1, 2, 4, 8) bytes at offset from T0 must be these; else: a jump. Uses T1. */
@@ -87,21 +83,22 @@ static unsigned emit_beyond(struct translator *t, const struct jit_insn *ji,
     unsigned size = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
     const u8 *bytes = ji->insn.bytes + first;
 
-    emit_mapped(t, jit_page_beyond(t->block), t->block->beyond, elsewhere);
-    elsewhere[2] = emit_bytes_same(t, 0, bytes, size);
+    elsewhere[0] = emit_mapped(t, jit_page_beyond(t->block), t->block->beyond);
+    emit_mov_imm(t->e, T0, (u64)t->block->beyond);
+    elsewhere[1] = emit_bytes_same(t, 0, bytes, size);
     if (size == left)
-        return 3;
-    elsewhere[3] = emit_bytes_same(t, left - size, bytes + left - size, size);
-    return 4;
+        return 2;
+    elsewhere[2] = emit_bytes_same(t, left - size, bytes + left - size, size);
+    return 3;
 }
 
 /* Where flags are wanted first decides what the entries do: a block that begins with a check saves
  * the host's flags unless they are in JF already, one that needs them loads them from JF. Who comes
  * from another page, with flags in JF, finds out first whether this one is mapped, to the memory
- * that was translated; else: two jumps elsewhere. That is next to the block's start, as it is in
+ * that was translated; else: a jump elsewhere. That is next to the block's start, as it is in
  * use as often. */
 static void emit_entries(struct translator *t, const struct jit_insn *insns, unsigned count,
-                         u8 *elsewhere[2])
+                         u8 **elsewhere)
 {
     struct jit_block *block = t->block;
     const u8 *page = t->v->ram->hva + (block->key & PAGE_MASK);
@@ -109,7 +106,7 @@ static void emit_entries(struct translator *t, const struct jit_insn *insns, uns
     u8 *over;
 
     block->entry_guarded = emit_here(t->e);
-    emit_mapped(t, jit_linear(block, block->rip) & PAGE_MASK, page, elsewhere);
+    *elsewhere = emit_mapped(t, jit_linear(block, block->rip) & PAGE_MASK, page);
     for (unsigned n = 0; n < count && use == FLAG_NEUTRAL; n++)
         use = lower_first_use(t, &insns[n].insn);
     if (use == FLAG_DESTROYS || t->j->options.counted || block->beyond) {
@@ -283,13 +280,13 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
 {
     struct jit_block *block = t->block;
     const u8 *start = t->e->at;
-    u8 *out = NULL, *unmapped[2], *elsewhere[CROSS_JUMPS];
+    u8 *out = NULL, *unmapped, *elsewhere[CROSS_JUMPS];
     unsigned jumps = 0;
 
     if (!block->beyond) /* the check is due in each turn */
         lower_loop_find(t, insns, block->count);
     lower_group_accesses(t, insns, block->count);
-    emit_entries(t, insns, block->count, unmapped);
+    emit_entries(t, insns, block->count, &unmapped);
     if (block->beyond)
         jumps = emit_beyond(t, insns, elsewhere);
     if (t->j->options.counted)
@@ -305,7 +302,7 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
         return false;
     lower_exits(t);
     lower_loop_leave(t);
-    emit_leave(t, unmapped, 2, t->j->exit_at);
+    emit_leave(t, &unmapped, 1, t->j->exit_at);
     if (out)
         emit_leave(t, &out, 1, t->j->leave_at);
     if (jumps)

@@ -41,6 +41,7 @@ enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
            offsetof(struct tlb, use) - offsetof(struct tlb, second));
     tlb->map = map;
     tlb->ram = physmap_ram(map);
+    check((u64)tlb->ram->hva >= GIB(4) && tlb->ram->size < BIT(44), "RAM at %p", tlb->ram->hva);
     for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
         struct tlb_table *table = &tlb->tables[context];
 

@@ -31,7 +31,8 @@ struct tlb_table {
     u64 read_tag[TLB_ENTRIES];
     u64 write_tag[TLB_ENTRIES];
     u64 exec_tag[TLB_ENTRIES];
-    u64 page[TLB_ENTRIES]; /* host address of the page, valid where any tag is */
+    u64 exec_place[TLB_ENTRIES]; /* with an exec tag of RAM: tlb_exec_place(), else 0 */
+    u64 page[TLB_ENTRIES];       /* host address of the page, valid where any tag is */
     /* The page that translated code found the stack in: its read and write tags are there. Its
      * address, or no_stack, a tag that no access meets; host address - linear address there. */
     u64 stack_tag, stack_distance, no_stack;
@@ -114,6 +115,14 @@ static inline u64 tlb_mixed(u64 gla)
 static inline void tlb_forget_stack(struct tlb_table *t)
 {
     __atomic_store_n(&t->stack_tag, t->no_stack, __ATOMIC_SEQ_CST);
+}
+
+/* Tells which host page a page is mapped to, for those of one slot: they are 4 GiB apart, so the
+ * distance to the host is enough but for pages of RAM that are as far apart, and of those the low
+ * bits tell 16 TiB. Not 0, as RAM is not in the host's first 4 GiB. */
+static inline u64 tlb_exec_place(u64 gla, u64 host)
+{
+    return (host - (gla & PAGE_MASK)) | (gla >> 32 & ~PAGE_MASK);
 }
 
 static ALWAYS_INLINE u8 *tlb_host(const struct tlb_table *t, unsigned i, u64 gla)

@@ -48,6 +48,7 @@ static inline void slot_empty(struct tlb_table *table, unsigned i)
     tag_store(&table->read_tag[i], tlb_invalid(i));
     tag_store(&table->write_tag[i], tlb_invalid(i));
     tag_store(&table->exec_tag[i], tlb_invalid(i));
+    tag_store(&table->exec_place[i], 0);
 }
 
 /* The order matters to tlb_drop_write(): it looks at the tag first, at write_lost last. */
@@ -128,8 +129,11 @@ static inline void slot_enter(struct tlb *tlb, enum tlb_context context, u64 gla
 
     if (tags & TLB_READ)
         tag_store(&table->read_tag[i], page);
-    if (tags & TLB_EXEC)
+    if (tags & TLB_EXEC) {
         tag_store(&table->exec_tag[i], page);
+        if (ram_contains(tlb->ram, (u8 *)host))
+            tag_store(&table->exec_place[i], tlb_exec_place(gla, host));
+    }
     if (tags & TLB_MIXED)
         tag_store(&table->write_tag[i], tlb_mixed(page));
     if (!(tags & TLB_WRITE) || tag_load(&table->write_tag[i]) == page)

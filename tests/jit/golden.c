@@ -84,7 +84,7 @@ static const struct place places[] = {
     PLACE(jit.x87_fdp, "x87_fdp"),
     PLACE(tlb.tables[0].read_tag, "tlb.read"),
     PLACE(tlb.tables[0].write_tag, "tlb.write"),
-    PLACE(tlb.tables[0].exec_tag, "tlb.exec"),
+    PLACE(tlb.tables[0].exec_place, "tlb.exec"),
     PLACE(tlb.tables[0].page, "tlb.page"),
     PLACE(tlb.tables[0].stack_tag, "tlb.stack"),
     PLACE(tlb.tables[0].stack_distance, "tlb.stack_distance"),

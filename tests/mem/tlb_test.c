@@ -282,6 +282,18 @@ START_TEST(slots_are_taken_over_cleanly)
 }
 END_TEST
 
+/* Pages of one slot, mapped as far apart as they are: RAM may be as large as that. */
+START_TEST(places_of_code_are_told_apart)
+{
+    for (u64 apart = TLB_ENTRIES * (u64)PAGE_SIZE; apart < BIT(44); apart *= 2)
+        ck_assert_uint_ne(tlb_exec_place(WORLD, (u64)ram.hva),
+                          tlb_exec_place(WORLD + apart, (u64)ram.hva + apart));
+    ck_assert_uint_ne(tlb_exec_place(WORLD, (u64)ram.hva),
+                      tlb_exec_place(WORLD, (u64)ram.hva + PAGE_SIZE));
+    ck_assert_uint_eq(tlb_exec_place(WORLD + 5, (u64)ram.hva), tlb_exec_place(WORLD, (u64)ram.hva));
+}
+END_TEST
+
 /* -- second level -- */
 
 START_TEST(second_level_spares_walks)
@@ -664,6 +676,10 @@ static void check_tags(void)
                 check_tag(i, t->read_tag[i], (enum tlb_context)context, ACCESS_READ);
                 check_tag(i, t->write_tag[i], (enum tlb_context)context, ACCESS_WRITE);
                 check_tag(i, t->exec_tag[i], (enum tlb_context)context, ACCESS_EXEC);
+                ck_assert_uint_eq(t->exec_place[i],
+                                  t->exec_tag[i] == tlb_invalid(i)
+                                      ? 0
+                                      : tlb_exec_place(t->exec_tag[i], t->page[i]));
             }
     }
 }
@@ -842,6 +858,7 @@ int main(void)
     tcase_add_test(tc, contexts_have_their_own_rights);
     tcase_add_test(tc, paging_off);
     tcase_add_test(tc, slots_are_taken_over_cleanly);
+    tcase_add_test(tc, places_of_code_are_told_apart);
     tcase_add_test(tc, second_level_spares_walks);
     tcase_add_test(tc, permission_registers_apply_to_kept_entries);
     tcase_add_test(tc, denied_by_an_old_entry_walks_again);
