@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cpu/cpuid.h"
+#include "cpu/native.h"
 
 enum feature_kind { KIND_HOST, KIND_SOFT, KIND_SYS, KIND_NONE };
 
@@ -31,6 +32,8 @@ enum { FEATURE_ROWS = ARRAY_SIZE(feature_rows) };
 static const struct {
     enum cpu_feature feature, needs;
 } dependencies[] = {
+    {FEAT_MMX, FEAT_FPU},
+    {FEAT_FXSR, FEAT_FPU},
     {FEAT_SSE, FEAT_FXSR},
     {FEAT_SSE2, FEAT_SSE},
     {FEAT_SSE3, FEAT_SSE2},
@@ -124,6 +127,8 @@ static bool implemented(enum cpu_feature f)
 {
     const struct feature_row *row = &feature_rows[f];
 
+    if (f == FEAT_FPU && !native_possible())
+        return false;
     return row->kind != KIND_NONE && (row->kind != KIND_HOST || host_has(row));
 }
 

@@ -2,77 +2,40 @@
  *
  * The cache of thunks of one vCPU.
  *
- * Code lies in a memfd mapped twice, writable and executable, so that no page is both (W^X). Thunks
- * are found by a hash of what the code depends on; when the table or the buffer is full, all are
- * dropped. The first bytes are the fault exit (native_signal.h).
+ * Code has a writable and an executable view (mem/base/memory_file.h). Thunks are found by a hash
+ * of what the code depends on; when the table or the buffer is full, all are dropped. The first
+ * bytes are the fault exit (native_signal.h).
  */
 #include "cpu/native.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "cpu/native_signal.h"
 #include "cpu/native_thunk.h"
 #include "mem/base/bits.h"
 #include "mem/base/log.h"
+#include "mem/base/memory_file.h"
 
 enum { THUNK_SLOTS = 4096, THUNK_LIMIT = THUNK_SLOTS * 3 / 4 };
 
 struct native {
     struct native_call call;
     struct native_host host;
-    u8 *write; /* the two views of the code */
-    u8 *exec;
+    struct code_memory code; /* none: the host allows none */
     size_t used;
     size_t exit_bytes; /* the fault exit is at the start and survives a flush */
     unsigned count;
     struct thunk slots[THUNK_SLOTS]; /* open addressing; run == NULL: free */
 };
 
-static enum status map_code(struct native *n, struct error *err)
-{
-    int fd = memfd_create("lockstep-thunks", MFD_CLOEXEC);
-
-    if (fd < 0)
-        goto fail;
-    if (ftruncate(fd, NATIVE_CODE_BYTES))
-        goto fail_fd;
-    n->write = mmap(NULL, NATIVE_CODE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (n->write == MAP_FAILED)
-        goto fail_fd;
-    n->exec = mmap(NULL, NATIVE_CODE_BYTES, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-    if (n->exec == MAP_FAILED)
-        goto fail_map;
-    close(fd);
-    return ST_OK;
-
-fail_map:
-    munmap(n->write, NATIVE_CODE_BYTES);
-fail_fd:
-    close(fd);
-fail:
-    return error_set(err, ST_NO_MEMORY,
-                     "Cannot map memory for code of the processor (%s); allow memfd_create and "
-                     "executable mappings.",
-                     strerror(errno));
-}
-
 enum status native_create(struct native **out, struct error *err)
 {
     struct native *n = aligned_alloc(64, align_up(sizeof(*n), 64));
-    enum status st;
 
     if (!n)
         return error_set(err, ST_NO_MEMORY, "No memory for a virtual processor; free some memory.");
     memset(n, 0, sizeof(*n));
-    st = map_code(n, err);
-    if (st) {
-        free(n);
-        return st;
-    }
     __builtin_cpu_init();
     n->host = (struct native_host){
         .avx = __builtin_cpu_supports("avx"),
@@ -83,7 +46,8 @@ enum status native_create(struct native **out, struct error *err)
     store_le(n->call.fx + 24, 0x1f80, 4);
     /* For the fault exit of a thunk that does not save it. */
     n->call.host_mxcsr = 0x1f80;
-    n->exit_bytes = align_up(native_emit_fault_exit(n->write, &n->host), 16);
+    if (code_memory_create(&n->code, "lockstep-thunks", NATIVE_CODE_BYTES))
+        n->exit_bytes = align_up(native_emit_fault_exit(n->code.write, &n->host), 16);
     n->used = n->exit_bytes;
     native_signal_install();
     *out = n;
@@ -94,9 +58,23 @@ void native_destroy(struct native *n)
 {
     if (!n)
         return;
-    munmap(n->exec, NATIVE_CODE_BYTES);
-    munmap(n->write, NATIVE_CODE_BYTES);
+    code_memory_destroy(&n->code);
     free(n);
+}
+
+bool native_available(const struct native *n)
+{
+    return n->code.exec != NULL;
+}
+
+bool native_possible(void)
+{
+    struct code_memory m;
+    bool possible = code_memory_create(&m, "lockstep-thunks", NATIVE_CODE_BYTES);
+
+    if (possible)
+        code_memory_destroy(&m);
+    return possible;
 }
 
 /* Everything that the code of a thunk depends on. EVEX: z, L'L, b and whether a mask is used. */
@@ -148,11 +126,11 @@ static void make_thunk(struct native *n, const struct insn *i, u64 key, struct t
     *t = (struct thunk){.key = key};
     native_plan(i, t);
     if (insn_row(i)->traits & T_FPU)
-        length = native_emit_x87(n->write + n->used, i);
+        length = native_emit_x87(n->code.write + n->used, i);
     else
-        length = native_emit(n->write + n->used, &n->host, i, t);
+        length = native_emit(n->code.write + n->used, &n->host, i, t);
     check(length <= THUNK_BYTES_MAX, "thunk of %s has %zu bytes", insn_row(i)->name, length);
-    t->run = (native_fn *)(n->exec + n->used);
+    t->run = (native_fn *)(n->code.exec + n->used);
     n->used += align_up(length, 16);
     n->count++;
 }
@@ -182,7 +160,7 @@ u64 native_call_thunk(struct native *n, const struct thunk *t, void *reg, void *
 {
     u64 stopped;
 
-    native_guard = n->exec;
+    native_guard = n->code.exec;
     __asm__ volatile("" ::: "memory");
     stopped = t->run(&n->call, reg, rm, vvvv, fourth);
     __asm__ volatile("" ::: "memory");

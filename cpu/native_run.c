@@ -349,6 +349,8 @@ bool op_native(struct vcpu *v, const struct insn *i)
     const struct insn_row *row = insn_row(i);
     const struct thunk *t;
 
+    if (unlikely(!native_available(v->native)))
+        return raise_ud(v); /* FCMOVcc has the feature of CMOVcc */
     if (!fpu_check(v, i))
         return v->repeat;
     if (row->traits & T_FPU)

@@ -4,32 +4,31 @@
  * no page is both (W^X), and an arena for what describes the code. Both are divided into the same
  * regions, filled in turn; when one is used again, what it held is evicted.
  */
-#include <stdlib.h>
-#include <string.h>
+#include <errno.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
+#include "cpu/native.h"
 #include "jit/internal.h"
+#include "mem/base/memory_file.h"
 
-static enum status map_views(struct jit *j, int fd, struct error *err)
+static enum status map_views(struct jit *j, struct error *err)
 {
-    void *rw, *rx;
+    struct code_memory m;
 
-    if (ftruncate(fd, (off_t)j->code_size))
-        return error_set(err, ST_NO_MEMORY,
-                         "No memory for translated code; free some memory or "
-                         "choose -engine interp.");
-    rw = mmap(NULL, j->code_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    rx = mmap(NULL, j->code_size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-    if (rw == MAP_FAILED || rx == MAP_FAILED) {
-        if (rw != MAP_FAILED)
-            munmap(rw, j->code_size);
+    if (!code_memory_create(&m, "lockstep-code", j->code_size)) {
+        if (errno != EACCES && errno != EPERM)
+            return error_set(err, ST_NO_MEMORY,
+                             "No memory for translated code (%m); free some memory or choose "
+                             "-engine interp.");
         return error_set(err, ST_UNSUPPORTED,
                          "The host allows no executable memory for translated code; choose "
-                         "-engine interp.");
+                         "-engine interp%s.",
+                         native_available(j->v->native)
+                             ? ""
+                             : ", where the guest then has no x87 and no SIMD instructions");
     }
-    j->code = rw;
-    j->delta = (u64)rx - (u64)rw;
+    j->code = m.write;
+    j->delta = (u64)m.exec - (u64)m.write;
     return ST_OK;
 }
 
@@ -43,9 +42,6 @@ static size_t arena_size(size_t code_size)
 
 enum status jit_cache_create(struct jit *j, struct error *err)
 {
-    enum status st;
-    int fd;
-
     j->code_size = j->options.cache_size ? j->options.cache_size : JIT_CACHE_DEFAULT;
     j->arena_size = arena_size(j->code_size);
     j->arena = mmap(NULL, j->arena_size, PROT_READ | PROT_WRITE,
@@ -54,24 +50,17 @@ enum status jit_cache_create(struct jit *j, struct error *err)
         j->arena = NULL;
         return error_set(err, ST_NO_MEMORY, "No address space for the translator; free some.");
     }
-    fd = memfd_create("lockstep-code", MFD_CLOEXEC);
-    if (fd < 0)
-        return error_set(err, ST_UNSUPPORTED,
-                         "The host gives no memory file for translated code "
-                         "(%m); choose -engine interp.");
-    st = map_views(j, fd, err);
-    close(fd);
-    return st;
+    return map_views(j, err);
 }
 
 void jit_cache_destroy(struct jit *j)
 {
+    struct code_memory m = {j->code, j->code + j->delta, j->code_size};
+
     if (j->arena)
         munmap(j->arena, j->arena_size);
-    if (j->code) {
-        munmap(j->code, j->code_size);
-        munmap(j->code + j->delta, j->code_size);
-    }
+    if (j->code)
+        code_memory_destroy(&m);
 }
 
 void jit_cache_use(struct jit *j, unsigned n)

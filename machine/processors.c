@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "cpu/msr.h"
+#include "cpu/native.h"
 #include "devices/apic/lapic.h"
 #include "devices/legacy/i8259.h"
 #include "jit/jit.h"
@@ -364,6 +365,9 @@ static enum status processor_create(struct machine *m, unsigned index, struct er
         p->participant->vcpu = p->vcpu;
     if (!st && m->config.engine != ENGINE_INTERP)
         st = translator_create(m, p->vcpu, err);
+    else if (!st && !index && !native_available(p->vcpu->native))
+        log_warn(m->log, "The host allows no executable memory: the guest has no x87 and no SIMD "
+                         "instructions.");
     if (!st)
         st = lapic_create(m, p, err);
     return st || !m->hv1 ? st : hv1_connect(p, err);

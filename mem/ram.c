@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "mem/base/log.h"
+#include "mem/base/memory_file.h"
 
 union page_image {
     struct ram_page page;
@@ -35,8 +36,8 @@ enum status ram_create(struct ram *ram, u64 size, struct error *err)
     if (!size || size % PAGE_SIZE || size >> 52)
         return error_set(err, ST_INVALID, "RAM of %llu bytes is not a positive multiple of 4096.",
                          (unsigned long long)size);
-    ram->fd = memfd_create("lockstep-ram", MFD_CLOEXEC);
-    if (ram->fd < 0 || ftruncate(ram->fd, (off_t)size) < 0)
+    ram->fd = memory_file_create("lockstep-ram", size);
+    if (ram->fd < 0)
         goto fail;
     ram->hva = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, ram->fd, 0);
     if (ram->hva == MAP_FAILED) {

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "frontend/conform/native_child.h"
+#include "mem/base/memory_file.h"
 
 enum {
     HWCAP2_FSGSBASE = 1u << 1, /* uapi asm/hwcap2.h */
@@ -88,8 +89,8 @@ static void region_divide(struct native_host *h)
 static enum status region_create(struct native_host *h, struct error *err)
 {
     h->size = region_size(h->batch_max);
-    h->fd = memfd_create("lockstep-conform", MFD_CLOEXEC);
-    if (h->fd < 0 || ftruncate(h->fd, (off_t)h->size))
+    h->fd = memory_file_create("lockstep-conform", h->size);
+    if (h->fd < 0)
         return error_set(err, ST_NO_MEMORY,
                          "No shared memory for test cases can be made (memfd_create: %s).",
                          strerror(errno));
