@@ -28,7 +28,7 @@ static void print_help(FILE *out)
         "Usage: lockstep conform check [OPTION...] FILE|DIR...\n"
         "Checks vectors that `gen`, `run` or `sequence` wrote, and SingleStepTests of the 8086,\n"
         "8088, 80286 and 80386 (JSON or MOO). Files may be compressed with gzip.\n\n"
-        "  --engine E        interp or jit (default: interp)\n"
+        "  --engine E        interp, jit or jit-counted (default: interp)\n"
         "  --native          this host's processor instead of an engine\n"
         "  --cpu MODEL       as -cpu of lockstep (default: max)\n"
         "  --suite CPU       8086, 80286 or 80386: where SingleStepTests come from (default: what\n"
@@ -51,7 +51,8 @@ static enum status set_option(struct check_options *o, int key, const char *valu
                 return ST_OK;
             }
         return error_set(err, ST_INVALID,
-                         "conform check --engine %s is not valid; use interp or jit.", value);
+                         "conform check --engine %s is not valid; use interp, jit or jit-counted.",
+                         value);
     case 's':
         o->suite = singlestep_cpu_find(value);
         if (o->suite == SINGLESTEP_CPUS)

@@ -349,17 +349,36 @@ static bool access_fault(const struct conform_outcome *o)
     return o->vector == VEC_SS || o->vector == VEC_GP || o->vector == VEC_PF || o->vector == VEC_AC;
 }
 
-/* REPE CMPSB, of whose operands Zen 4 reads the first one first, Zen 3 the second. */
+/* REPE CMPSB, of whose operands Zen 4 reads the first one first, Zen 3 the second. In a sequence it
+ * is what faulted. */
 static bool is_repe_cmpsb(const struct comparison *m)
 {
+    const bool sequence = m->c->row == INSN_INVALID;
+    u64 n = sequence ? m->host->out.rip - m->c->in.rip : 0;
     u8 rep = 0;
 
-    if (m->c->row != INSN_CMPSb)
+    if (!sequence && m->c->row != INSN_CMPSb)
         return false;
-    for (u32 n = 0; n < m->c->code_size && m->c->code[n] != 0xa6; n++)
-        if (m->c->code[n] == 0xf2 || m->c->code[n] == 0xf3)
-            rep = m->c->code[n];
-    return rep == 0xf3;
+    if (sequence && m->host->out.rip != m->engine->out.rip)
+        return false;
+    for (; n < m->c->code_size; n++)
+        switch (m->c->code[n]) {
+        case 0xa6: return rep == 0xf3;
+        case 0xf2:
+        case 0xf3: rep = m->c->code[n]; break;
+        case 0x26:
+        case 0x2e:
+        case 0x36:
+        case 0x3e:
+        case 0x64:
+        case 0x65:
+        case 0x66:
+        case 0x67: break;
+        default:
+            if (m->c->mode != MODE_64 || (m->c->code[n] & 0xf0) != 0x40) /* REX */
+                return false;
+        }
+    return false;
 }
 
 /* An operand on the stack that is misaligned as well as not canonical: #GP or #SS. */

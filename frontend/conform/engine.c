@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cpu/cpuid.h"
 #include "cpu/engine.h"
@@ -14,8 +15,11 @@
 #include "cpu/segment.h"
 #include "frontend/conform/engine_image.h"
 #include "jit/jit.h"
+#include "machine/alarm.h"
 #include "mem/base/bits.h"
 
+#define ALARM_NS (50ull * 1000 * 1000)
+#define CASE_NS  (100ull * 1000 * 1000)
 enum { LINE = ARENA_LINE, LINES = ARENA_IMAGE_SIZE / LINE, LINE_WORDS = LINES / 64 };
 static_assert(LINES % 64 == 0, "a bit per line");
 
@@ -27,7 +31,8 @@ struct engine {
     struct cpu_model model;
     struct vcpu_platform platform;
     struct vcpu *v;
-    u64 xcr0; /* of cases that do not say */
+    struct alarm alarm; /* ends cases where instructions are not counted */
+    u64 xcr0;           /* of cases that do not say */
     u64 tsc;
     u8 pristine[ARENA_IMAGE_SIZE] ALIGNED(64); /* the arena before any patch */
     u8 expected[ARENA_IMAGE_SIZE] ALIGNED(64); /* and with those of the case */
@@ -36,7 +41,10 @@ struct engine {
 
 const char *conform_engine_name(enum conform_engine kind)
 {
-    return kind == CONFORM_JIT ? "jit" : "interp";
+    static const char *const names[] = {
+        [CONFORM_INTERP] = "interp", [CONFORM_JIT] = "jit", [CONFORM_COUNTED] = "jit-counted"};
+
+    return names[kind];
 }
 
 bool conform_engine_exists(enum conform_engine kind)
@@ -113,10 +121,24 @@ static enum status create_memory(struct engine *e, struct error *err)
     return pio_bus_create(&e->pio, &e->log, err);
 }
 
+static enum status create_translator(struct engine *e, enum conform_engine kind, struct error *err)
+{
+    const struct jit_options jit = {.optimisations = JIT_ALL, .counted = kind == CONFORM_COUNTED};
+    enum status st = jit_create(e->v, &jit, err);
+
+    if (st || kind == CONFORM_COUNTED)
+        return st;
+    st = alarm_prepare(err);
+    if (!st && !alarm_create(&e->alarm, e->v))
+        st = error_set(err, ST_NO_MEMORY, "The host gives no timer; use --engine jit-counted.");
+    if (!st)
+        alarm_set(&e->alarm, ALARM_NS);
+    return st;
+}
+
 static enum status create_processor(struct engine *e, enum conform_engine kind, const char *cpu,
                                     struct error *err)
 {
-    const struct jit_options jit = {.optimisations = JIT_ALL, .counted = true};
     const struct cpu_topology one = {1, 1, 1};
     enum status st = cpu_model_parse(&e->model, cpu, &one, 1000000000, 1000000000, err);
 
@@ -131,8 +153,8 @@ static enum status create_processor(struct engine *e, enum conform_engine kind, 
         .apic_bus_hz = 1000000000,
     };
     st = vcpu_create(&e->v, 0, 0, e->map, &e->model, &e->platform, &e->log, err);
-    if (!st && kind == CONFORM_JIT)
-        st = jit_create(e->v, &jit, err);
+    if (!st && kind != CONFORM_INTERP)
+        st = create_translator(e, kind, err);
     if (st)
         return st;
     physmap_set_listeners(e->map, flush_tlb, protect_page, e);
@@ -169,6 +191,7 @@ void engine_destroy(struct engine *e)
 {
     if (!e)
         return;
+    alarm_destroy(&e->alarm);
     if (e->v)
         jit_destroy(e->v);
     vcpu_destroy(e->v);
@@ -330,15 +353,45 @@ static void read_frame(const struct engine *e, struct conform_outcome *o)
     o->out.selector[SEG_SS] = (u16)load_le(frame + 32, 2);
 }
 
-/* A long REP instruction may leave the engine before it is done. */
-static enum vcpu_exit run_to_end(struct vcpu *v, u64 limit)
+static enum vcpu_exit run_at_most(struct vcpu *v, u64 limit)
 {
-    const u64 end = v->icount + limit;
-    enum vcpu_exit why = EXIT_STALLED;
+    v->stalls = 0;
+    return v->jit.owner ? jit_run(v, limit) : interp_run(v, limit);
+}
 
-    for (unsigned n = 0; n < 1000 && why == EXIT_STALLED; n++) {
-        v->stalls = 0;
-        why = v->jit.owner ? jit_run(v, end - v->icount) : interp_run(v, end - v->icount);
+/* Of this thread: a busy host may let it wait for long. */
+static u64 processor_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (u64)t.tv_sec * 1000000000 + (u64)t.tv_nsec;
+}
+
+/* Sets the next alarm, and says whether the case has had its time since its first. */
+static bool case_is_over(struct engine *e, enum vcpu_exit why, u64 *first)
+{
+    if (e->alarm.made)
+        alarm_set(&e->alarm, ALARM_NS);
+    if (why != EXIT_STOP)
+        return false;
+    if (!*first)
+        *first = processor_ns();
+    return processor_ns() - *first >= CASE_NS;
+}
+
+/* A long REP instruction may leave the engine before it is done. */
+static enum vcpu_exit run_to_end(struct engine *e, u64 limit)
+{
+    struct vcpu *v = e->v;
+    const u64 end = v->icount + limit;
+    enum vcpu_exit why = run_at_most(v, limit);
+    u64 first = 0;
+
+    for (unsigned n = 0; n < 1000 && (why == EXIT_STALLED || why == EXIT_STOP); n++) {
+        if (case_is_over(e, why, &first))
+            break;
+        why = run_at_most(v, end - v->icount);
     }
     return why;
 }
@@ -351,7 +404,7 @@ void engine_run(struct engine *e, const struct conform_case *c, u64 limit,
 
     prepare_memory(e, c);
     load_state(e, c);
-    why = run_to_end(v, limit);
+    why = run_to_end(e, limit);
     read_state(v, &o->out);
     o->error_code = 0;
     o->cr2 = 0;

@@ -78,7 +78,8 @@ static void print_help(FILE *out, bool sequence)
           "  --seed S          seed in hexadecimal (default: a fresh one, which is printed)\n"
           "  --jobs N          worker processes (default: one for each processor of the host)\n"
           "  --shard I/N       the I-th of N disjoint parts of the campaign\n"
-          "  --engine E        interp, jit or both (default: interp)\n"
+          "  --engine E        interp, jit, jit-counted, or both for the first two (default: "
+          "interp)\n"
           "  --cpu MODEL       as -cpu of lockstep (default: max)\n"
           "  --json FILE       write the report as JSON\n"
           "  --html FILE       write the report as a page of HTML\n"
@@ -134,7 +135,8 @@ static bool parse_engine(const char *text, struct campaign_options *o)
     bool any = false;
 
     for (unsigned e = 0; e < CONFORM_ENGINES; e++) {
-        o->engine[e] = both || !strcmp(text, conform_engine_name((enum conform_engine)e));
+        o->engine[e] = (both && e != CONFORM_COUNTED) ||
+                       !strcmp(text, conform_engine_name((enum conform_engine)e));
         any |= o->engine[e];
     }
     return any;
@@ -181,7 +183,8 @@ static bool parse_option(int key, const char *value, struct run_options *r)
     case OPTION_SHARD:
         return parse_shard(value, o) || usage("--shard", value, "I/N with I from 1 to N: 2/8");
     case OPTION_ENGINE:
-        return parse_engine(value, o) || usage("--engine", value, "interp, jit or both");
+        return parse_engine(value, o) ||
+               usage("--engine", value, "interp, jit, jit-counted or both");
     case OPTION_CPU: o->cpu = value; return true;
     case OPTION_JSON: r->json = value; return true;
     case OPTION_HTML: r->html = value; return true;

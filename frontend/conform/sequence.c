@@ -305,6 +305,27 @@ static void put_block(struct sequence *s, unsigned count)
 
 /* -- the state -- */
 
+/* The data pages meet at the pointer, or they begin or end so close to what it reaches that some
+ * accesses in the middle of the sequence fault. */
+static u32 place_pointer(struct rng *r)
+{
+    const u32 reach = 96u << rng_below(r, 4);
+
+    switch (rng_below(r, 8)) {
+    case 0: return reach;
+    case 1: return ARENA_DATA_SIZE - reach;
+    default: return ARENA_DATA_SIZE / 2;
+    }
+}
+
+/* Likewise: pushes and calls go over the edge between the pages, or below them. */
+static u32 place_stack(struct rng *r)
+{
+    const u32 slots = 8 * rng_below(r, 64);
+
+    return rng_one_in(r, 8) ? 64 + slots / 8 * 3 : ARENA_STACK_SIZE / 2 + slots;
+}
+
 static void settle_state(struct build *b)
 {
     struct conform_state *s = &b->c->in;
@@ -326,8 +347,8 @@ static void settle_state(struct build *b)
     }
     if (small)
         s->selector[SEG_GS] = SEL_FLAT;
-    s->gpr[POINTER] = (small ? 0 : ARENA_DATA) + ARENA_DATA_SIZE / 2;
-    s->gpr[RSP] = (small ? 0 : ARENA_STACK) + ARENA_STACK_SIZE / 2 + 8 * rng_below(&b->rng, 64);
+    s->gpr[POINTER] = (small ? 0 : ARENA_DATA) + place_pointer(&b->rng);
+    s->gpr[RSP] = (small ? 0 : ARENA_STACK) + place_stack(&b->rng);
 }
 
 void generate_sequence(const struct generator *g, enum conform_mode mode, unsigned length, u64 seed,

@@ -57,7 +57,7 @@ static enum status create_cell(struct singlestep_machine *m, bool wraps, struct 
 {
     const struct lockstep_cpu_config config = {
         .size = sizeof(config),
-        .engine = m->kind == CONFORM_JIT ? LOCKSTEP_ENGINE_JIT : LOCKSTEP_ENGINE_INTERPRETER,
+        .engine = m->kind == CONFORM_INTERP ? LOCKSTEP_ENGINE_INTERPRETER : LOCKSTEP_ENGINE_JIT,
     };
     const struct lockstep_hooks hooks = {
         .size = sizeof(hooks), .opaque = m, .instruction = stop_at_second};

@@ -171,7 +171,7 @@ prints '8 vectors, .*, 1 revoked$'
 run 1 check
 says 'needs files'
 run 1 check --engine qemu a.json
-says '--engine qemu is not valid; use interp or jit'
+says '--engine qemu is not valid; use interp, jit or jit-counted'
 run 1 check --cpu 486 a.json
 says '486'
 run 1 check --suite V20 a.json

@@ -447,6 +447,32 @@ START_TEST(operands_of_repe_cmpsb_fault_in_either_order)
 }
 END_TEST
 
+START_TEST(so_they_do_in_a_sequence)
+{
+    static const u8 code[] = {0xf3, 0xa6, 0x90, 0xf3, 0x66, 0x48, 0xa6, 0xf3, 0xaf};
+
+    c.row = INSN_INVALID;
+    c.mode = MODE_64;
+    c.code_size = sizeof(code);
+    memcpy(c.code, code, sizeof(code));
+    host.vector = VEC_PF;
+    host.cr2 = 4;
+    host.out.rip = c.in.rip + 3;
+    engine = host;
+    engine.cr2 = 8;
+    assert_explained(PART_EXCEPTION, DEVIATION_FAULT_ORDER, NULL);
+    engine.cr2 = 8;
+    host.out.rip = engine.out.rip = c.in.rip + 2; /* NOP, and what comes is no prefix of it */
+    assert_unexplained(PART_EXCEPTION);
+    engine.cr2 = 8;
+    host.out.rip = engine.out.rip = c.in.rip + 7; /* SCAS */
+    assert_unexplained(PART_EXCEPTION);
+    engine.cr2 = 8;
+    host.out.rip = engine.out.rip = c.in.rip + 100;
+    assert_unexplained(PART_EXCEPTION);
+}
+END_TEST
+
 START_TEST(misaligned_operand_on_the_stack_faults_either_way)
 {
     c.row = INSN_CMPXCHG16B_Mdq;
@@ -510,6 +536,7 @@ int main(void)
     tcase_add_test(t, x87_pointers_of_48_bits);
     tcase_add_test(t, another_fault_of_a_long_image_comes_first);
     tcase_add_test(t, operands_of_repe_cmpsb_fault_in_either_order);
+    tcase_add_test(t, so_they_do_in_a_sequence);
     tcase_add_test(t, misaligned_operand_on_the_stack_faults_either_way);
     tcase_add_test(t, every_deviation_says_where_it_is_written);
     r = srunner_create(s);

@@ -15,11 +15,26 @@ static struct engine *engine;
 static struct conform_case c;
 static struct conform_outcome o;
 
-static void start(void)
+static void start(enum conform_engine kind)
 {
     struct error err = {""};
 
-    ck_assert_msg(!engine_create(&engine, CONFORM_INTERP, "", &err), "%s", err.text);
+    ck_assert_msg(!engine_create(&engine, kind, "", &err), "%s", err.text);
+}
+
+static void start_interp(void)
+{
+    start(CONFORM_INTERP);
+}
+
+static void start_jit(void)
+{
+    start(CONFORM_JIT);
+}
+
+static void start_counted(void)
+{
+    start(CONFORM_COUNTED);
 }
 
 static void stop(void)
@@ -169,10 +184,12 @@ END_TEST
 
 START_TEST(an_endless_loop_ends_at_the_limit)
 {
-    HAND_MADE(&c, MODE_64, 0xeb, 0xfe);
-    run();
-    ck_assert_uint_eq(o.vector, OUTCOME_NONE);
-    ck_assert_uint_eq(o.out.rip, ARENA_CODE);
+    for (unsigned n = 0; n < 2; n++) {
+        HAND_MADE(&c, MODE_64, 0xeb, 0xfe);
+        run();
+        ck_assert_uint_eq(o.vector, OUTCOME_NONE);
+        ck_assert_uint_eq(o.out.rip, ARENA_CODE);
+    }
     HAND_MADE(&c, MODE_64, 0x90);
     run();
     ck_assert_uint_eq(o.vector, VEC_BP);
@@ -221,14 +238,11 @@ START_TEST(a_missing_engine_and_an_unknown_model_are_refused)
 }
 END_TEST
 
-int main(void)
+static void add_cases(Suite *s, const char *name, SFun start_engine)
 {
-    Suite *s = suite_create("conformance/engine");
-    TCase *t = tcase_create("cases");
-    SRunner *r = srunner_create(s);
-    int failed;
+    TCase *t = tcase_create(name);
 
-    tcase_add_checked_fixture(t, start, stop);
+    tcase_add_checked_fixture(t, start_engine, stop);
     tcase_add_test(t, code_of_64_bits_ends_at_int3);
     tcase_add_test(t, code_of_32_bits_runs_flat);
     tcase_add_test(t, code_of_16_bits_runs_in_the_ldt);
@@ -242,6 +256,19 @@ int main(void)
     tcase_add_test(t, an_endless_loop_ends_at_the_limit);
     tcase_add_test(t, vector_and_x87_state_goes_in_and_out);
     tcase_add_test(t, bases_of_fs_and_gs_count_in_64_bit_mode);
+    suite_add_tcase(s, t);
+}
+
+int main(void)
+{
+    Suite *s = suite_create("conformance/engine");
+    TCase *t = tcase_create("refused");
+    SRunner *r = srunner_create(s);
+    int failed;
+
+    add_cases(s, "interp", start_interp);
+    add_cases(s, "jit", start_jit);
+    add_cases(s, "jit-counted", start_counted);
     tcase_add_test(t, a_missing_engine_and_an_unknown_model_are_refused);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_NORMAL);

@@ -111,7 +111,7 @@ START_TEST(sequences_end_in_the_engine_as_on_the_host)
     struct engine *engine;
     struct native_host *host;
     struct error err;
-    unsigned ended = 0;
+    unsigned ended = 0, edges = 0;
 
     ck_assert_msg(engine_create(&engine, CONFORM_INTERP, "", &err) == ST_OK, "%s", err.text);
     ck_assert_msg(native_host_create(&host, 1, &err) == ST_OK, "%s", err.text);
@@ -127,9 +127,11 @@ START_TEST(sequences_end_in_the_engine_as_on_the_host)
         for (unsigned n = 0; n < registers; n++)
             ck_assert_uint_eq((u32)judged.out.gpr[n], (u32)outcome.out.gpr[n]);
         ended += ran_to_its_end(&one, &outcome);
+        edges += outcome.vector == VEC_PF;
     }
-    printf("%u of %u sequences run to their end\n", ended, COUNT);
-    ck_assert_uint_gt(ended, COUNT * 7 / 10);
+    printf("%u of %u sequences run to their end, %u to a page fault\n", ended, COUNT, edges);
+    ck_assert_uint_gt(ended, COUNT / 2);
+    ck_assert_uint_gt(edges, COUNT / 50); /* pointers and stacks near the end of their pages */
     ck_assert_uint_lt(ended, COUNT);
     native_host_destroy(host);
     engine_destroy(engine);
