@@ -114,8 +114,9 @@ static const struct {
     {"x86-64-v4", 4, "with AVX-512 F, BW, CD, DQ and VL"},
 };
 
-static bool host_has(const struct feature_row *row)
+bool feature_host_has(enum cpu_feature f)
 {
+    const struct feature_row *row = &feature_rows[f];
     u32 r[4];
 
     if (!__get_cpuid_count(row->leaf, row->subleaf, &r[0], &r[1], &r[2], &r[3]))
@@ -129,7 +130,7 @@ static bool implemented(enum cpu_feature f)
 
     if (f == FEAT_FPU && !native_possible())
         return false;
-    return row->kind != KIND_NONE && (row->kind != KIND_HOST || host_has(row));
+    return row->kind != KIND_NONE && (row->kind != KIND_HOST || feature_host_has(f));
 }
 
 /* Drops what lost something it needs, until nothing changes. */

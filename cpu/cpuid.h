@@ -54,6 +54,8 @@ struct cpu_model {
 MUST_USE enum status cpu_model_parse(struct cpu_model *model, const char *spec,
                                      const struct cpu_topology *topology, u64 tsc_hz,
                                      u64 apic_bus_hz, struct error *err);
+/* Whether the host's CPUID advertises a feature. */
+bool feature_host_has(enum cpu_feature f);
 /* Names of models and features, one per line, for -cpu help. */
 void cpu_model_help(FILE *out);
 /* The APIC id of vCPU index under a topology (fields rounded up to powers of two). */

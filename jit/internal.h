@@ -38,6 +38,7 @@
 #pragma once
 
 #include "cpu/decode_cache.h"
+#include "cpu/feature.h"
 #include "cpu/insn.h"
 #include "cpu/vcpu.h"
 #include "jit/emit/emit.h"
@@ -250,7 +251,9 @@ struct jit {
     u64 load_vectors;        /* called; destroys flags */
     u64 load_x87;            /* called; keeps everything else */
     bool avx, avx512, xsave; /* of the host */
-    bool scan;               /* its BSF and BSR leave all flags as cpu/ops/bits.c does */
+    /* Of what the interpreter does in software and so any guest may have: what the host lacks. */
+    struct feature_set absent;
+    bool scan; /* its BSF and BSR leave all flags as cpu/ops/bits.c does */
 };
 
 enum { MISS_JUMP = 5 };

@@ -71,6 +71,17 @@ static bool host_scans_as_we_do(void)
     return true;
 }
 
+/* A host without them would fault, or take LZCNT for BSR and TZCNT for BSF. */
+static void find_absent(struct jit *j)
+{
+    static const u8 copied[] = {FEAT_ADX,   FEAT_BMI1,  FEAT_BMI2,
+                                FEAT_LZCNT, FEAT_MOVBE, FEAT_POPCNT};
+
+    for (unsigned n = 0; n < ARRAY_SIZE(copied); n++)
+        if (!(j->options.optimisations & JIT_BMI) || !feature_host_has(copied[n]))
+            feature_add(&j->absent, copied[n]);
+}
+
 enum status jit_create(struct vcpu *v, const struct jit_options *options, struct error *err)
 {
     struct jit *j = calloc(1, sizeof(*j));
@@ -95,6 +106,7 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
         j->avx && (options->optimisations & JIT_AVX512) && __builtin_cpu_supports("avx512bw");
     j->xsave = (options->optimisations & JIT_XSAVE) && host_has_xsave();
     j->scan = (options->optimisations & JIT_SCAN) && host_scans_as_we_do();
+    find_absent(j);
     j->hot = HOT_NONE;
     v->jit.host_mxcsr = 0x1f80;
     jit_forget_code_segments(j);

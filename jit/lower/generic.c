@@ -212,7 +212,8 @@ static bool make_plan(const struct translator *t, const struct insn *i, struct p
     p->native = row->jit == CLASS_NATIVE;
     if (p->native ? !simd_possible(t, row)
                   : (row->jit != CLASS_COPY && row->jit != CLASS_MEM) ||
-                        (row->traits & (T_ENDS | T_REP | T_IO)) || special(i))
+                        (row->traits & (T_ENDS | T_REP | T_IO)) || special(i) ||
+                        feature_has(&t->j->absent, row->feature))
         return false;
     for (unsigned n = 0; n < 4; n++)
         if (!plan_operand(p, i, n))

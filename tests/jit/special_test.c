@@ -3,6 +3,7 @@
  * Bit strings, direct offsets, XLAT, CMPXCHG16B, PUSH and POP with memory, PUSHF and ENTER in
  * translated code, with operands at page edges and faults.
  */
+#include "cpu/cpuid.h"
 #include "tests/jit/random.h"
 #include "tests/suite.h"
 
@@ -223,6 +224,52 @@ START_TEST(zero_upper)
 }
 END_TEST
 
+/* -- what not every host has -- */
+
+static bool host_has_all(void)
+{
+    static const u8 features[] = {FEAT_ADX,   FEAT_BMI1,  FEAT_BMI2,
+                                  FEAT_LZCNT, FEAT_MOVBE, FEAT_POPCNT};
+
+    for (unsigned n = 0; n < ARRAY_SIZE(features); n++)
+        if (!feature_host_has(features[n]))
+            return false;
+    return true;
+}
+
+/* On a host without them TZCNT would be BSF, LZCNT BSR, and the others #UD. */
+START_TEST(what_the_host_lacks_is_a_body)
+{
+    static const struct jit_options old = {.optimisations = JIT_ALL & ~(u32)JIT_BMI,
+                                           .counted = true};
+    static const u8 code[] = {
+        0xf3, 0x0f, 0xbc, 0xc3,             /* tzcnt eax, ebx */
+        0xf3, 0x0f, 0xbd, 0xcb,             /* lzcnt ecx, ebx */
+        0xf3, 0x0f, 0xb8, 0xd3,             /* popcnt edx, ebx */
+        0x0f, 0x38, 0xf0, 0x33,             /* movbe esi, [rbx] */
+        0x66, 0x0f, 0x38, 0xf6, 0xfb,       /* adcx edi, ebx */
+        0xf3, 0x0f, 0x38, 0xf6, 0xeb,       /* adox ebp, ebx */
+        0xc4, 0xe2, 0x60, 0xf2, 0xc3,       /* andn eax, ebx, ebx */
+        0xc4, 0xe2, 0x63, 0xf5, 0xcb,       /* pdep ecx, ebx, ebx */
+        0xc4, 0xe2, 0x61, 0xf7, 0xd3,       /* shlx edx, ebx, ebx */
+        0xc4, 0xe3, 0x7b, 0xf0, 0xf3, 0x05, /* rorx esi, ebx, 5 */
+    };
+    struct dice d = {3};
+    u64 calls;
+
+    if (_i) {
+        pair_destroy(&pair);
+        pair_create(&pair, &old);
+    }
+    state_random(&pair, MACHINE_LONG, &d);
+    pair_set(&pair, RBX, STATE_DATA);
+    calls = pair_stats(&pair).interpreted;
+    pair_execute(&pair, code, sizeof(code));
+    if (_i || host_has_all())
+        ck_assert_uint_eq(state_calls(&pair, &calls), _i ? 11 : 1); /* HLT is one */
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("special");
@@ -240,6 +287,7 @@ static Suite *suite(void)
     tcase_add_test(c, enter_and_leave);
     tcase_add_test(c, all_are_inline);
     tcase_add_test(c, zero_upper);
+    tcase_add_loop_test(c, what_the_host_lacks_is_a_body, 0, 2);
     suite_add_tcase(s, c);
     return s;
 }
