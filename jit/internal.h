@@ -253,7 +253,8 @@ struct jit {
     bool avx, avx512, xsave; /* of the host */
     /* Of what the interpreter does in software and so any guest may have: what the host lacks. */
     struct feature_set absent;
-    bool scan; /* its BSF and BSR leave all flags as cpu/ops/bits.c does */
+    bool scan;      /* its BSF and BSR leave all flags as cpu/ops/bits.c does */
+    bool undefined; /* so do others that leave flags undefined, or nobody compares */
 };
 
 enum { MISS_JUMP = 5 };

@@ -71,6 +71,14 @@ static bool host_scans_as_we_do(void)
     return true;
 }
 
+/* Flags that manuals leave undefined are AMD's in the interpreter (cpu/ops/flags.h). */
+static bool host_is_amd(void)
+{
+    unsigned eax, ebx, ecx, edx;
+
+    return __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_AMD_ebx;
+}
+
 /* A host without them would fault, or take LZCNT for BSR and TZCNT for BSF. */
 static void find_absent(struct jit *j)
 {
@@ -106,6 +114,8 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
         j->avx && (options->optimisations & JIT_AVX512) && __builtin_cpu_supports("avx512bw");
     j->xsave = (options->optimisations & JIT_XSAVE) && host_has_xsave();
     j->scan = (options->optimisations & JIT_SCAN) && host_scans_as_we_do();
+    j->undefined = (options->optimisations & JIT_UNDEFINED) &&
+                   (host_is_amd() || !(options->counted || options->check));
     find_absent(j);
     j->hot = HOT_NONE;
     v->jit.host_mxcsr = 0x1f80;

@@ -130,8 +130,9 @@ static void emit_entries(struct translator *t, const struct jit_insn *insns, uns
 /* Instructions that go on with the next one. */
 static bool lower_inside(struct translator *t, const struct jit_insn *ji)
 {
-    return lower_generic(t, ji) || lower_stack(t, ji) || lower_divide(t, ji) ||
-           lower_string(t, ji) || lower_special(t, ji) || lower_system(t, ji) || lower_x87(t, ji);
+    return lower_flags_agree(t, ji) &&
+           (lower_generic(t, ji) || lower_stack(t, ji) || lower_divide(t, ji) ||
+            lower_string(t, ji) || lower_special(t, ji) || lower_system(t, ji) || lower_x87(t, ji));
 }
 
 /* true: the block has ended. */

@@ -28,12 +28,17 @@ static void describe(const struct translator *t, const struct jit_insn *ji,
 
     *ref = (struct mem_ref){0};
     *effects = (struct reg_effects){.adjusted = REG_NONE};
-    effects->all = !(
-        lower_generic_describe(t, ji, ref, effects) || lower_stack_describe(t, ji, ref, effects) ||
-        lower_divide_describe(t, ji, ref, effects) || lower_string_describe(t, ji, ref, effects) ||
-        lower_special_describe(t, ji, ref, effects) || lower_system_describe(t, ji, ref, effects) ||
-        lower_x87_describe(t, ji, ref, effects) || lower_branch_describe(t, ji, ref, effects) ||
-        lower_segment_describe(t, ji, ref, effects));
+    effects->all = true;
+    if (lower_flags_agree(t, ji))
+        effects->all = !(lower_generic_describe(t, ji, ref, effects) ||
+                         lower_stack_describe(t, ji, ref, effects) ||
+                         lower_divide_describe(t, ji, ref, effects) ||
+                         lower_string_describe(t, ji, ref, effects) ||
+                         lower_special_describe(t, ji, ref, effects) ||
+                         lower_system_describe(t, ji, ref, effects) ||
+                         lower_x87_describe(t, ji, ref, effects) ||
+                         lower_branch_describe(t, ji, ref, effects) ||
+                         lower_segment_describe(t, ji, ref, effects));
 }
 
 static void follow(struct values *values, const struct reg_effects *effects)

@@ -208,6 +208,28 @@ static bool shift_sets_all(const struct insn *i)
     return (op == 0xc0 || op == 0xc1) && (i->imm & (i->osz == 8 ? 63 : 31));
 }
 
+/* Whether instructions that cannot fault set all flags again before anything can look at them. */
+static bool flags_unseen(const struct translator *t, const struct jit_insn *ji)
+{
+    enum flag_use use = FLAG_NEUTRAL;
+
+    for (unsigned n = 1; n <= ji->behind && use == FLAG_NEUTRAL; n++)
+        use = lower_first_use(t, &ji[n].insn);
+    return use == FLAG_SETS_ALL;
+}
+
+/* AF of logic operations is undefined, too, but every processor clears it. BSF and BSR have
+ * lower_scan_flags(). */
+bool lower_flags_agree(const struct translator *t, const struct jit_insn *ji)
+{
+    const struct insn *i = &ji->insn;
+    const struct insn_row *row = insn_row(i);
+
+    return t->j->undefined || !row->flags_undefined ||
+           (row->flags_undefined == F_AF && !is_shift(row)) || i->id == INSN_BSF_GvEv ||
+           i->id == INSN_BSR_GvEv || flags_unseen(t, ji);
+}
+
 /* What manuals leave undefined often is left alone, so such instructions get the flags that were
  * there; AF of logic operations is not: it is cleared. */
 enum flag_use lower_flag_use(const struct insn *i)

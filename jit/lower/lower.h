@@ -219,6 +219,9 @@ void lower_scan_flags(struct translator *t, unsigned guest);
 /* What an instruction does with arithmetic flags, as far as our code around it must know. */
 enum flag_use { FLAG_NEUTRAL, FLAG_SETS_ALL, FLAG_NEEDS, FLAG_DESTROYS };
 enum flag_use lower_flag_use(const struct insn *i);
+/* false: the flags it leaves undefined may be seen to differ from the interpreter's; its body is
+ * called. */
+bool lower_flags_agree(const struct translator *t, const struct jit_insn *ji);
 /* The same for all the code that is made of an instruction: FLAG_DESTROYS if a check or a call
  * comes first. */
 enum flag_use lower_first_use(const struct translator *t, const struct insn *i);

@@ -270,6 +270,41 @@ START_TEST(what_the_host_lacks_is_a_body)
 }
 END_TEST
 
+/* -- flags that manuals leave undefined -- */
+
+/* Translated code may be asked to have the interpreter's on every host. */
+START_TEST(undefined_flags_are_the_interpreters)
+{
+    static const struct jit_options exact = {.optimisations = JIT_ALL & ~(u32)JIT_UNDEFINED,
+                                             .counted = true};
+    static const u8 code[] = {
+        0x0f, 0xaf, 0xc3,       /* imul eax, ebx */
+        0xf7, 0xe3,             /* mul ebx */
+        0xc1, 0xe0, 0x05,       /* shl eax, 5 */
+        0xd1, 0xf8,             /* sar eax, 1 */
+        0xc1, 0xc3, 0x07,       /* rol ebx, 7 */
+        0x0f, 0xa4, 0xd8, 0x03, /* shld eax, ebx, 3 */
+        0x0f, 0xba, 0xe0, 0x03, /* bt eax, 3 */
+        0x8b, 0x03,             /* mov eax, [rbx], which may fault */
+        0x21, 0xd8,             /* and eax, ebx: all are defined but AF, which is cleared */
+        0x0f, 0xbc, 0xc3,       /* bsf eax, ebx */
+        0x0f, 0xaf, 0xc3,       /* imul eax, ebx: nobody sees its flags */
+        0x89, 0xc1,             /* mov ecx, eax */
+        0x01, 0xc8,             /* add eax, ecx */
+    };
+    struct dice d = {7};
+    u64 calls;
+
+    pair_destroy(&pair);
+    pair_create(&pair, &exact);
+    state_random(&pair, MACHINE_LONG, &d);
+    pair_set(&pair, RBX, STATE_DATA);
+    calls = pair_stats(&pair).interpreted;
+    pair_execute(&pair, code, sizeof(code));
+    ck_assert_uint_eq(state_calls(&pair, &calls), 6 + 1); /* HLT; SAR sets all after SHL */
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("special");
@@ -288,6 +323,7 @@ static Suite *suite(void)
     tcase_add_test(c, all_are_inline);
     tcase_add_test(c, zero_upper);
     tcase_add_loop_test(c, what_the_host_lacks_is_a_body, 0, 2);
+    tcase_add_test(c, undefined_flags_are_the_interpreters);
     suite_add_tcase(s, c);
     return s;
 }
