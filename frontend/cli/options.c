@@ -378,7 +378,7 @@ static enum status jit_item(struct cli_options *o, const char *item, const char 
 
 static enum status opt_jit(struct cli_options *o, const char *value, struct error *err)
 {
-    char text[256], *at = text, *item, *argument;
+    char text[1024], *at = text, *item, *argument;
     enum status st = ST_OK;
 
     if (!strcmp(value, "help")) {

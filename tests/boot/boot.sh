@@ -324,6 +324,12 @@ ipxe) ipxe ;;
 cloud-direct) linux linux-image-cloud-amd64 200 -m 512M -bios none ;;
 # In counted time, which passes no faster than the code that is translated again and again.
 cloud-small-cache) linux linux-image-cloud-amd64 600 -m 512M -clock counted -jit cache=256K ;;
+# A host without FSGSBASE, AVX, BMI and the like; and without any of the translator's optimisations.
+cloud-old-host)
+    linux linux-image-cloud-amd64 300 -m 512M -jit no-fsgsbase,no-avx,no-avx512,no-xsave,no-bmi,no-scan ;;
+cloud-plain)
+    linux linux-image-cloud-amd64 600 -m 512M \
+        -jit "$("$lockstep" -jit help | grep -oE '^no-[a-z0-9-]+' | paste -sd,)" ;;
 cloud-shell) shell ;;
 cloud-counted) counted interp jit ;;
 cloud-repeat) counted jit jit ;;
