@@ -7,6 +7,7 @@
  */
 #include "team.h"
 
+#include "crossings.h"
 #include "locked_forms.h"
 
 #define VA           0x0000223400000000ul
@@ -18,6 +19,8 @@ static u32 cpus, rounds;
 static u8 *data; /* two pages */
 static volatile u8 *at;
 static u32 size;
+static struct crossings crossings;
+static volatile u32 done[TEAM_MAX]; /* steps of each processor */
 
 /* -- what is done to the operand -- */
 
@@ -41,12 +44,14 @@ static void count_once(void)
 #define LOCK_STEPS(suffix, type)                                                                   \
     static void xchg##suffix(volatile u8 *p)                                                       \
     {                                                                                              \
-        type one;                                                                                  \
-        for (one = 1;; one = 1) {                                                                  \
+        struct lock_watch watch = {0};                                                             \
+        for (;;) {                                                                                 \
+            type one = 1;                                                                          \
             asm volatile("xchg %0, %1" : "+r"(one), "+m"(*(type *)p)::"memory");                   \
             if (!one)                                                                              \
                 break;                                                                             \
-            pause();                                                                               \
+            if (lock_lost(&crossings, &watch, guarded.count))                                      \
+                return;                                                                            \
         }                                                                                          \
         count_once();                                                                              \
         *(volatile type *)p = 0;                                                                   \
@@ -58,13 +63,15 @@ LOCK_STEPS(8, u64)
 
 static void bts4(volatile u8 *p)
 {
+    struct lock_watch watch = {0};
     bool was;
 
     for (;;) {
         asm volatile("lock btsl $5, %1" : "=@ccc"(was), "+m"(*(u32 *)p)::"memory");
         if (!was)
             break;
-        pause();
+        if (lock_lost(&crossings, &watch, guarded.count))
+            return;
     }
     count_once();
     asm volatile("lock btrl %1, %0" : "+m"(*(u32 *)p) : "r"(5) : "memory");
@@ -153,21 +160,29 @@ static u32 count_of(void)
     return rounds / place->slower + 1;
 }
 
+/* Whether a processor that has made n steps makes another. */
+static bool go_on(u32 cpu, u32 n)
+{
+    crossings_step(&crossings, cpu);
+    return !crossings.lost && (n < count_of() || !crossings_enough(&crossings));
+}
+
 static void hammer(u32 cpu)
 {
-    const u32 count = count_of();
+    u32 n;
 
     special_begin(cpu);
     team_barrier(cpus);
     if (place->kind == STEPPED && cpu == 0)
         step_on();
-    for (u32 n = 0; n < count; n++) {
+    for (n = 0; go_on(cpu, n); n++) {
         op->step(at);
         if ((place->kind == CODE || place->kind == CODE_NEAR) && n % 8 == cpu)
             call_code();
     }
     if (place->kind == STEPPED && cpu == 0)
         step_off();
+    done[cpu] = n;
     team_barrier(cpus);
     special_end(cpu);
 }
@@ -194,16 +209,20 @@ static void place_operand(void)
         memset((void *)at, 0, size);
     if (place->kind == CODE || place->kind == CODE_NEAR)
         data[1040] = data[3000] = 0xc3; /* RET */
+    crossings_begin(&crossings);
 }
 
 static void count(void)
 {
     u64 mask = op->size >= 8 ? ~0ull : BIT(op->size * 8) - 1;
-    u64 want = (u64)count_of() * cpus;
+    u64 want = 0;
 
     place_operand();
     guarded.count = 0;
     team_run(cpus, hammer);
+    for (u32 n = 0; n < cpus; n++)
+        want += done[n];
+    check(!crossings.lost, "%s %s: somebody has the lock", op->name, place->name);
     if (op->guards)
         check_eq(guarded.count, want, "%s %s", op->name, place->name);
     else
@@ -256,11 +275,9 @@ static void store_last(u32 n)
 
 static void beside(u32 cpu)
 {
-    const u32 times = count_of();
-
     special_begin(cpu);
     team_barrier(cpus);
-    for (u32 n = 0; n < times; n++) {
+    for (u32 n = 0; go_on(cpu, n); n++) {
         if (cpu == 1)
             store_last(n);
         else

@@ -7,6 +7,7 @@
  * A token lies in memory. Who gets it by XCHG holds it alone, and puts it back by XCHG. `-append
  * long` hands it on ten million times.
  */
+#include "lib/crossings.h"
 #include "lib/hv1.h"
 
 void *hv_page;
@@ -39,8 +40,9 @@ static volatile u8 *at;
 static u32 size;
 static u64 token;
 static u32 times = 1;
-static volatile u32 holders, wrong, arrived, lost;
+static volatile u32 holders, wrong, arrived;
 static volatile u64 gets;
+static struct crossings crossings; /* the token's ways from one processor to another */
 
 #define SWAP(type)                                                                                 \
     {                                                                                              \
@@ -64,31 +66,21 @@ static void error(void)
     __atomic_fetch_add(&wrong, 1, __ATOMIC_SEQ_CST);
 }
 
-static void take_and_put_back(void)
+static void take_and_put_back(u32 cpu, struct lock_watch *watch)
 {
     u64 got = swap(0);
 
     if (!got) {
-        pause();
+        lock_lost(&crossings, watch, gets); /* a token that somebody tore is found by nobody */
         return;
     }
     if (got != token || __atomic_fetch_add(&holders, 1, __ATOMIC_SEQ_CST) != 0)
         error();
     gets = gets + 1;
+    crossings_step(&crossings, cpu);
     __atomic_fetch_sub(&holders, 1, __ATOMIC_SEQ_CST);
     if (swap(token) != 0)
         error();
-}
-
-/* A token that somebody tore is found by nobody. */
-static void look_for_token(u64 *had, u64 *since)
-{
-    if (gets != *had) {
-        *had = gets;
-        *since = now();
-    } else if (now() - *since > 10000 * MS) {
-        lost = 1;
-    }
 }
 
 static void step(bool on)
@@ -105,9 +97,14 @@ static void on_step(struct frame *f)
 }
 
 /* Every processor until the token was had often enough. */
+static bool go_on(void)
+{
+    return !crossings.lost && (gets < place->rounds * times || !crossings_enough(&crossings));
+}
+
 static void pass_token(ulong cpu)
 {
-    u64 had = 0, since = now();
+    struct lock_watch watch = {0};
 
     if (place->kind == WATCHED && cpu == 0) {
         write_db0(VA + 2000); /* never touched */
@@ -118,10 +115,8 @@ static void pass_token(ulong cpu)
         pause();
     if (place->kind == STEPPED && cpu == 0)
         step(true);
-    for (u32 n = 0; gets < place->rounds * times && !lost; n++) {
-        take_and_put_back();
-        if (n % 65536 == 65535)
-            look_for_token(&had, &since);
+    for (u32 n = 0; go_on(); n++) {
+        take_and_put_back((u32)cpu, &watch);
         if (place->kind == CODE && n % 8 == cpu)
             asm volatile("call *%0" ::"r"(VA + 3000ul) : "memory", "cc");
     }
@@ -135,15 +130,16 @@ static void pass_token_everywhere(const char *name)
 {
     token = 0x8182838485868788ull >> (64 - size * 8);
     swap(token);
-    holders = wrong = arrived = lost = 0;
+    holders = wrong = arrived = 0;
     gets = 0;
+    crossings_begin(&crossings);
     for (u32 n = 1; n < cpus; n++)
         smp_begin(n, pass_token, n);
     pass_token(0);
     for (u32 n = 1; n < cpus; n++)
         smp_wait(n);
     check_eq(wrong, 0, "%s, %u bytes: one holder", name, size);
-    check(!lost, "%s, %u bytes: it goes round", name, size);
+    check(!crossings.lost, "%s, %u bytes: it goes round", name, size);
     check_eq(swap(0), token, "%s, %u bytes: the token is still there", name, size);
 }
 
