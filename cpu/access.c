@@ -14,6 +14,7 @@
 #include "cpu/control.h"
 #include "cpu/hooks.h"
 #include "cpu/span.h"
+#include "mem/base/pieces.h"
 
 /* -- translation -- */
 
@@ -55,20 +56,10 @@ bool span_translate(struct vcpu *v, u64 gla, unsigned size, enum access_kind kin
     return translate(v, span_next_page(v, gla), kind, implicit, &s->page[1]);
 }
 
-/* Copies of 1, 2, 4 and 8 bytes are one host access each: plain loads and stores of a guest are
- * atomic as far as they are aligned (SDM 3A 8.1.1). */
-static void copy_piece(u8 *to, const u8 *from, unsigned size)
-{
-    if (is_power_of_two(size) && size <= 8)
-        store_le(to, load_le(from, size), size);
-    else
-        memcpy(to, from, size);
-}
-
 static void page_read(struct vcpu *v, const struct tlb_page *page, u8 *out, unsigned size)
 {
     if (page->hva)
-        copy_piece(out, page->hva, size);
+        copy_from_guest(out, page->hva, size);
     else if (is_power_of_two(size) && size <= 8)
         store_le(out, physmap_read_uint(v->map, page->gpa, size), size);
     else
@@ -78,7 +69,7 @@ static void page_read(struct vcpu *v, const struct tlb_page *page, u8 *out, unsi
 static void page_write(struct vcpu *v, const struct tlb_page *page, const u8 *in, unsigned size)
 {
     if (page->hva) {
-        copy_piece(page->hva, in, size);
+        copy_to_guest(page->hva, in, size);
         if (page->notify)
             ram_written(v->ram, page->hva, size);
     } else if (is_power_of_two(size) && size <= 8) {
@@ -142,17 +133,13 @@ bool lin_write_slow(struct vcpu *v, u64 gla, const void *in, unsigned size)
 
 /* Constant sizes for the operands of vector instructions: one host access each, so that an aligned
  * operand of up to 16 bytes is as atomic as the host makes it (SDM 3A 8.1.1). */
-static ALWAYS_INLINE void copy_block(void *to, const void *from, unsigned size)
+static ALWAYS_INLINE bool copy_vector(void *to, const void *from, unsigned size)
 {
     switch (size) {
-    case 1:
-    case 2:
-    case 4:
-    case 8: store_le(to, load_le(from, size), size); break;
-    case 16: memcpy(to, from, 16); break;
-    case 32: memcpy(to, from, 32); break;
-    case 64: memcpy(to, from, 64); break;
-    default: memcpy(to, from, size);
+    case 16: memcpy(to, from, 16); return true;
+    case 32: memcpy(to, from, 32); return true;
+    case 64: memcpy(to, from, 64); return true;
+    default: return false;
     }
 }
 
@@ -162,7 +149,8 @@ bool lin_read_block(struct vcpu *v, u64 gla, void *out, unsigned size)
     struct span s;
 
     if (likely(p)) {
-        copy_block(out, p, size);
+        if (!copy_vector(out, p, size))
+            copy_from_guest(out, p, size);
         return true;
     }
     if (!span_translate(v, gla, size, ACCESS_READ, false, &s))
@@ -179,7 +167,8 @@ bool lin_write_block(struct vcpu *v, u64 gla, const void *in, unsigned size)
     struct span s;
 
     if (likely(p)) {
-        copy_block(p, in, size);
+        if (!copy_vector(p, in, size))
+            copy_to_guest(p, in, size);
         return true;
     }
     if (!span_translate(v, gla, size, ACCESS_WRITE, false, &s))

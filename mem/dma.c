@@ -9,70 +9,8 @@
  */
 #include <string.h>
 
-#include "mem/base/bits.h"
+#include "mem/base/pieces.h"
 #include "mem/physmap_view.h"
-
-/* The largest naturally aligned piece at address, up to 8 bytes and no more than size. */
-static unsigned natural_piece(u64 address, u64 size)
-{
-    unsigned n = 8;
-
-    while (n > size || address % n)
-        n >>= 1;
-    return n;
-}
-
-static bool is_access_size(u64 size)
-{
-    return size == 1 || size == 2 || size == 4 || size == 8;
-}
-
-/* From guest RAM: sizes a vCPU uses are one host access, else each aligned piece is. The atomics
- * keep the compiler from making a memcpy() call of the loop, which promises no piece size. */
-static void copy_out(u8 *to, const u8 *from, u64 size)
-{
-    if (is_access_size(size)) {
-        store_le(to, load_le(from, (unsigned)size), (unsigned)size);
-        return;
-    }
-    while (size) {
-        unsigned n = natural_piece((u64)from, size);
-        u64 value;
-
-        switch (n) {
-        case 1: value = __atomic_load_n(from, __ATOMIC_RELAXED); break;
-        case 2: value = __atomic_load_n((const u16 *)from, __ATOMIC_RELAXED); break;
-        case 4: value = __atomic_load_n((const u32 *)from, __ATOMIC_RELAXED); break;
-        default: value = __atomic_load_n((const u64 *)from, __ATOMIC_RELAXED); break;
-        }
-        store_le(to, value, n);
-        to += n;
-        from += n;
-        size -= n;
-    }
-}
-
-static void copy_in(u8 *to, const u8 *from, u64 size)
-{
-    if (is_access_size(size)) {
-        store_le(to, load_le(from, (unsigned)size), (unsigned)size);
-        return;
-    }
-    while (size) {
-        unsigned n = natural_piece((u64)to, size);
-        u64 value = load_le(from, n);
-
-        switch (n) {
-        case 1: __atomic_store_n(to, (u8)value, __ATOMIC_RELAXED); break;
-        case 2: __atomic_store_n((u16 *)to, (u16)value, __ATOMIC_RELAXED); break;
-        case 4: __atomic_store_n((u32 *)to, (u32)value, __ATOMIC_RELAXED); break;
-        default: __atomic_store_n((u64 *)to, value, __ATOMIC_RELAXED); break;
-        }
-        to += n;
-        from += n;
-        size -= n;
-    }
-}
 
 /* The size of the next device access: the whole rest where a vCPU could make it so. */
 static unsigned device_piece(u64 gpa, u64 size)
@@ -130,7 +68,7 @@ bool physmap_read(struct physmap *map, u64 gpa, void *buffer, u64 size)
         physmap_resolve(map, gpa, false, &r);
         n = r.left < size ? r.left : size;
         if (likely(r.page.hva)) {
-            copy_out(to, r.page.hva + gpa % PAGE_SIZE, n);
+            copy_from_guest(to, r.page.hva + gpa % PAGE_SIZE, n);
         } else if (r.ops) {
             n = device_read(map, gpa, &r, to, n);
         } else {
@@ -162,7 +100,7 @@ bool physmap_write(struct physmap *map, u64 gpa, const void *buffer, u64 size)
         if (likely(r.page.hva)) {
             u8 *to = r.page.hva + gpa % PAGE_SIZE;
 
-            copy_in(to, from, n);
+            copy_to_guest(to, from, n);
             if (ram_contains(map->ram, to))
                 ram_written(map->ram, to, n);
         } else if (r.ops) {

@@ -9,12 +9,12 @@
  */
 #include "cpu/ops/string.h"
 
-#include <string.h>
-
 #include "cpu/ops/flags.h"
 
-/* Iterations of a body before it lets the run loop look at events. */
-enum { STRETCH = 4096 };
+enum {
+    STRETCH = 4096, /* iterations of a body before it lets the run loop look at events */
+    FEW = 16,       /* elements that are quicker done one by one */
+};
 
 static bool events_pending(const struct vcpu *v)
 {
@@ -109,19 +109,70 @@ static bool movs_step(struct vcpu *v, const struct insn *i)
     return true;
 }
 
-/* Copies in element order: what a later element reads may have been stored by an earlier one. */
-static void copy_elements(u8 *to, const u8 *from, u64 count, unsigned size, bool down)
-{
-    u64 bytes = count * size, ahead = down ? (u64)from - (u64)to : (u64)to - (u64)from;
+/* The host's own MOVS, or with from NULL its STOS, in the guest's direction: each element is one
+ * load and one store, in the order that the guest may count on (SDM 3A 8.2.4), and a later element
+ * reads what an earlier one has stored. C's routines store some bytes twice, which undoes what
+ * another vCPU has stored in between (tests/guest/stores.c). to, from: the lowest elements. */
+#define REP_HOST(instruction)                                                                      \
+    do {                                                                                           \
+        if (down)                                                                                  \
+            asm volatile("std; rep " instruction "; cld"                                           \
+                         : "+D"(to), "+S"(from), "+c"(count)                                       \
+                         : "a"(value)                                                              \
+                         : "memory", "cc");                                                        \
+        else                                                                                       \
+            asm volatile("rep " instruction                                                        \
+                         : "+D"(to), "+S"(from), "+c"(count)                                       \
+                         : "a"(value)                                                              \
+                         : "memory", "cc");                                                        \
+    } while (0)
 
-    if (ahead == 0 || ahead >= bytes) {
-        memmove(to, from, bytes);
-        return;
+static void rep_host(const struct vcpu *v, const struct insn *i, u8 *to, const u8 *from, u64 count)
+{
+    const bool down = v->rflags & F_DF;
+    const u64 value = v->gpr[RAX], last = (count - 1) * i->osz;
+
+    if (down) {
+        to += last;
+        from = from ? from + last : NULL;
     }
+    switch (i->osz * 2 + (from ? 0 : 1)) {
+    case 2: REP_HOST("movsb"); break;
+    case 3: REP_HOST("stosb"); break;
+    case 4: REP_HOST("movsw"); break;
+    case 5: REP_HOST("stosw"); break;
+    case 8: REP_HOST("movsl"); break;
+    case 9: REP_HOST("stosl"); break;
+    case 16: REP_HOST("movsq"); break;
+    default: REP_HOST("stosq"); break;
+    }
+}
+
+/* The same of few elements: the host's REP takes a while to start. */
+static ALWAYS_INLINE void few_elements(const struct vcpu *v, u8 *to, const u8 *from, u64 count,
+                                       unsigned size)
+{
+    const bool down = v->rflags & F_DF;
+
     for (u64 n = 0; n < count; n++) {
         u64 at = (down ? count - 1 - n : n) * size;
 
-        store_le(to + at, load_le(from + at, size), size);
+        store_le(to + at, from ? load_le(from + at, size) : v->gpr[RAX], size);
+    }
+}
+
+static void do_elements(const struct vcpu *v, const struct insn *i, u8 *to, const u8 *from,
+                        u64 count)
+{
+    if (count > FEW) {
+        rep_host(v, i, to, from, count);
+        return;
+    }
+    switch (i->osz) {
+    case 1: few_elements(v, to, from, count, 1); break;
+    case 2: few_elements(v, to, from, count, 2); break;
+    case 4: few_elements(v, to, from, count, 4); break;
+    default: few_elements(v, to, from, count, 8); break;
     }
 }
 
@@ -140,7 +191,7 @@ static u64 movs_bulk(struct vcpu *v, const struct insn *i, u64 count)
     to = elements(v, i, SEG_ES, target, i->osz, count, ACCESS_WRITE);
     if (!from || !to)
         return 0;
-    copy_elements(to, from, count, i->osz, v->rflags & F_DF);
+    do_elements(v, i, to, from, count);
     string_advance(v, i, RSI, count, i->osz);
     string_advance(v, i, RDI, count, i->osz);
     return count;
@@ -166,12 +217,6 @@ static bool stos_step(struct vcpu *v, const struct insn *i)
     return true;
 }
 
-static ALWAYS_INLINE void fill(u8 *to, u64 value, u64 count, unsigned size)
-{
-    for (u64 n = 0; n < count; n++)
-        store_le(to + n * size, value, size);
-}
-
 static u64 stos_bulk(struct vcpu *v, const struct insn *i, u64 count)
 {
     u64 target = string_offset(v, i, RDI);
@@ -181,12 +226,7 @@ static u64 stos_bulk(struct vcpu *v, const struct insn *i, u64 count)
     to = count ? elements(v, i, SEG_ES, target, i->osz, count, ACCESS_WRITE) : NULL;
     if (!to)
         return 0;
-    switch (i->osz) {
-    case 1: memset(to, (u8)v->gpr[RAX], count); break;
-    case 2: fill(to, v->gpr[RAX], count, 2); break;
-    case 4: fill(to, v->gpr[RAX], count, 4); break;
-    default: fill(to, v->gpr[RAX], count, 8); break;
-    }
+    do_elements(v, i, to, NULL, count);
     string_advance(v, i, RDI, count, i->osz);
     return count;
 }

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # One boot of a real system from start to end. Usage: boot.sh LOCKSTEP CASE [IMAGE]
 # Cases: see the end of this file. Prints the guest's output if something is missing. Works with
-# qemu-system-x86_64 in place of LOCKSTEP as well, for the cases that need no option of ours.
+# qemu-system-x86_64 in place of LOCKSTEP as well, for the cases that need no option of ours. TEST_SLOWNESS
+# multiplies the time limits; BOOT_APPEND goes to the command line of a Linux kernel.
 set -u
 lockstep=$1 case=$2 image=${3:-}
 # CASE-interp: the same in the interpreter.
@@ -79,7 +80,7 @@ linux() {
     initramfs=$(${ramdisk:-guest_initramfs}) || fail "no initramfs"
     shift 2
     run "$seconds" 0 -no-reboot -kernel "$kernel" -initrd "$initramfs" \
-        -append "console=ttyS0 ${append:-} selfcheck" "$@"
+        -append "console=ttyS0 ${append:-} ${BOOT_APPEND:-} selfcheck" "$@"
     expect 'SELFCHECK PASSED'
     expect 'reboot: Power down'
     refuse 'unchecked MSR|Kernel panic'

@@ -176,7 +176,7 @@ static u32 seen_in(u32 batches)
 
 void guest_main(void)
 {
-    u32 batches = guest_option("long") ? 20000 : guest_option("short") ? 4 : 200;
+    u32 batches = guest_option("long") ? 6000 : guest_option("short") ? 4 : 200;
     u32 relaxed = 0;
 
     cpus = team_start();

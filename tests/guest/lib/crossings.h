@@ -25,21 +25,19 @@ struct crossings {
     u32 pad[30];
     volatile u64 end;
     volatile bool lost; /* some lock, since the start of the guest */
-    u64 limit, patience;
+    u64 patience;
 };
 
-/* Before each run, on one processor. */
-static inline void crossings_begin(struct crossings *c)
+/* Before each run, on one processor; microseconds: for how long it waits for others. */
+static inline void crossings_begin(struct crossings *c, u32 microseconds)
 {
-    if (!c->limit) {
-        c->limit = tsc_cycles(CROSSINGS_US);
+    if (!c->patience)
         c->patience = tsc_cycles(LOCK_US);
-    }
     if (c->lost)
         c->patience = tsc_cycles(LOCK_AGAIN_US);
     c->lost = false;
     c->count = 0;
-    c->end = rdtsc() + c->limit;
+    c->end = rdtsc() + tsc_cycles(microseconds);
 }
 
 /* Every step of a processor. */
