@@ -209,7 +209,7 @@ static void place_operand(void)
         memset((void *)at, 0, size);
     if (place->kind == CODE || place->kind == CODE_NEAR)
         data[1040] = data[3000] = 0xc3; /* RET */
-    crossings_begin(&crossings, CROSSINGS_US);
+    crossings_begin(&crossings, CROSSINGS, CROSSINGS_US);
 }
 
 static void count(void)

@@ -132,7 +132,7 @@ static void pass_token_everywhere(const char *name)
     swap(token);
     holders = wrong = arrived = 0;
     gets = 0;
-    crossings_begin(&crossings, CROSSINGS_US);
+    crossings_begin(&crossings, CROSSINGS, CROSSINGS_US);
     for (u32 n = 1; n < cpus; n++)
         smp_begin(n, pass_token, n);
     pass_token(0);

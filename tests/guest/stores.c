@@ -149,7 +149,7 @@ static void once(void)
     width = op->width;
     begun.value = taken.value = over.value = 0;
     met = bad = 0;
-    crossings_begin(&crossings, 300000);
+    crossings_begin(&crossings, 0, 300000);
     team_run(2, store_or_take);
     check_eq(bad, 0, "%s at %u: what was taken is not stored again", op->name, op->offset);
 }

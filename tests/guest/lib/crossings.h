@@ -25,11 +25,12 @@ struct crossings {
     u32 pad[30];
     volatile u64 end;
     volatile bool lost; /* some lock, since the start of the guest */
+    u32 wanted;
     u64 patience;
 };
 
-/* Before each run, on one processor; microseconds: for how long it waits for others. */
-static inline void crossings_begin(struct crossings *c, u32 microseconds)
+/* Before each run, on one processor: how many crossings are wanted, and for how long at most. */
+static inline void crossings_begin(struct crossings *c, u32 wanted, u32 microseconds)
 {
     if (!c->patience)
         c->patience = tsc_cycles(LOCK_US);
@@ -37,6 +38,7 @@ static inline void crossings_begin(struct crossings *c, u32 microseconds)
         c->patience = tsc_cycles(LOCK_AGAIN_US);
     c->lost = false;
     c->count = 0;
+    c->wanted = wanted;
     c->end = rdtsc() + tsc_cycles(microseconds);
 }
 
@@ -51,7 +53,7 @@ static inline void crossings_step(struct crossings *c, u32 cpu)
 
 static inline bool crossings_enough(const struct crossings *c)
 {
-    return c->count >= CROSSINGS || rdtsc() >= c->end;
+    return c->count >= c->wanted || rdtsc() >= c->end;
 }
 
 /* What a processor has seen that waits for a lock. */
