@@ -10,7 +10,12 @@
 #include "crossings.h"
 #include "locked_forms.h"
 
-#define VA           0x0000223400000000ul
+#define VA 0x0000223400000000ul
+#define VA_UNCACHED                                                                                \
+    0x0000223500000000ul                  /* the same two pages, the second with other attributes  \
+                                           */
+#define VA_INTO      0x0000223600000000ul /* the first page and pc-testdev's */
+#define VA_FROM      0x0000223700000000ul /* pc-testdev's and the second page */
 #define TESTDEV_MMIO 0xff000000ul
 
 enum { LINE = 64, PAGE = 4096 };
@@ -28,6 +33,14 @@ static void adc4(volatile u8 *p)
 {
     asm volatile("stc; lock adcl $0, %0" : "+m"(*(u32 *)p)::"memory", "cc");
 }
+LOCKED_STEP(dec2, u16, "decw %0")
+static void sbb8(volatile u8 *p)
+{
+    asm volatile("stc; lock sbbq $0, %0" : "+m"(*(u64 *)p)::"memory", "cc");
+}
+LOCKED_STEP(not4, u32, "notl %0")
+LOCKED_STEP(neg8, u64, "negq %0")
+
 /* Locks around a count that is not atomic. */
 static volatile struct {
     u32 count;
@@ -77,26 +90,48 @@ static void bts4(volatile u8 *p)
     asm volatile("lock btrl %1, %0" : "+m"(*(u32 *)p) : "r"(5) : "memory");
 }
 
+/* What n steps make of the operand. */
+enum effect {
+    ADDS,      /* n */
+    SUBTRACTS, /* -n */
+    INVERTS,   /* 0 or ~0 */
+    NEGATES,   /* 1 or -1 */
+    GUARDS,    /* it is a lock, and the count is elsewhere */
+};
+
 static const struct op {
     const char *name;
     step_fn *step;
     u32 size;
-    bool guards;
+    enum effect effect;
 } ops[] = {
-    {"INC byte", inc1, 1, false},          {"ADD word", add2, 2, false},
-    {"SUB dword", sub4, 4, false},         {"ADD qword", add8, 8, false},
-    {"ADC dword", adc4, 4, false},         {"XADD word", xadd2, 2, false},
-    {"XADD dword", xadd4, 4, false},       {"XADD qword", xadd8, 8, false},
-    {"CMPXCHG word", cmpxchg2, 2, false},  {"CMPXCHG dword", cmpxchg4, 4, false},
-    {"CMPXCHG qword", cmpxchg8, 8, false}, {"CMPXCHG8B", cmpxchg8b, 8, false},
-    {"CMPXCHG16B", cmpxchg16b, 16, false}, {"XCHG byte", xchg1, 1, true},
-    {"XCHG word", xchg2, 2, true},         {"XCHG dword", xchg4, 4, true},
-    {"XCHG qword", xchg8, 8, true},        {"BTS and BTR", bts4, 4, true},
+    {"INC byte", inc1, 1, ADDS},          {"ADD word", add2, 2, ADDS},
+    {"SUB dword", sub4, 4, ADDS},         {"ADD qword", add8, 8, ADDS},
+    {"ADC dword", adc4, 4, ADDS},         {"SBB qword", sbb8, 8, SUBTRACTS},
+    {"DEC word", dec2, 2, SUBTRACTS},     {"NOT dword", not4, 4, INVERTS},
+    {"NEG qword", neg8, 8, NEGATES},      {"XADD byte", xadd1, 1, ADDS},
+    {"XADD word", xadd2, 2, ADDS},        {"XADD dword", xadd4, 4, ADDS},
+    {"XADD qword", xadd8, 8, ADDS},       {"CMPXCHG byte", cmpxchg1, 1, ADDS},
+    {"CMPXCHG word", cmpxchg2, 2, ADDS},  {"CMPXCHG dword", cmpxchg4, 4, ADDS},
+    {"CMPXCHG qword", cmpxchg8, 8, ADDS}, {"CMPXCHG8B", cmpxchg8b, 8, ADDS},
+    {"CMPXCHG16B", cmpxchg16b, 16, ADDS}, {"XCHG byte", xchg1, 1, GUARDS},
+    {"XCHG word", xchg2, 2, GUARDS},      {"XCHG dword", xchg4, 4, GUARDS},
+    {"XCHG qword", xchg8, 8, GUARDS},     {"BTS and BTR", bts4, 4, GUARDS},
 };
+
+static u64 after(enum effect effect, u64 steps)
+{
+    switch (effect) {
+    case SUBTRACTS: return 0 - steps;
+    case INVERTS: return steps & 1 ? ~0ull : 0;
+    case NEGATES: return steps & 1 ? ~0ull : 1;
+    default: return steps;
+    }
+}
 
 /* -- where the operand is -- */
 
-enum kind { PLAIN, CODE, CODE_NEAR, WATCHED, STEPPED, DEVICE };
+enum kind { PLAIN, CODE, CODE_NEAR, CODE_BEHIND, WATCHED, STEPPED, UNCACHED, DEVICE, INTO, FROM };
 
 static const struct place {
     const char *name;
@@ -116,16 +151,34 @@ static const struct place {
     {"misaligned, in a watched page", 257, 0, WATCHED, 4},
     {"across a page, the first one watched", 0, PAGE, WATCHED, 16},
     {"by a processor that single-steps", 256, 0, STEPPED, 32},
+    {"across a page, by a processor that single-steps", 0, PAGE, STEPPED, 128},
+    {"across a page, the second one with code", 0, PAGE, CODE_BEHIND, 64},
+    {"across a page, the second one uncached", 0, PAGE, UNCACHED, 16},
     {"in a device", 0, 0, DEVICE, 8},
+    {"misaligned in a device", 257, 0, DEVICE, 8},
+    {"across a page into a device", 0, PAGE, INTO, 16},
+    {"across a page out of a device", 0, PAGE, FROM, 16},
 };
 
 static const struct op *op;
 static const struct place *place;
 
+static bool in_device(void)
+{
+    return place->kind >= DEVICE;
+}
+
 /* Code in the page of the operand, to be run now and then: it makes the page a code page again. */
 static void call_code(void)
 {
-    asm volatile("call *%0" ::"r"(VA + (place->kind == CODE_NEAR ? 1040 : 3000)) : "memory", "cc");
+    u32 offset = place->kind == CODE_NEAR ? 1040 : place->kind == CODE_BEHIND ? PAGE + 3000 : 3000;
+
+    asm volatile("call *%0" ::"r"(VA + offset) : "memory", "cc");
+}
+
+static bool has_code(void)
+{
+    return place->kind == CODE || place->kind == CODE_NEAR || place->kind == CODE_BEHIND;
 }
 
 static void special_begin(u32 cpu)
@@ -177,7 +230,7 @@ static void hammer(u32 cpu)
         step_on();
     for (n = 0; go_on(cpu, n); n++) {
         op->step(at);
-        if ((place->kind == CODE || place->kind == CODE_NEAR) && n % 8 == cpu)
+        if (has_code() && n % 8 == cpu)
             call_code();
     }
     if (place->kind == STEPPED && cpu == 0)
@@ -200,15 +253,16 @@ static void place_operand(void)
     u32 offset = place->split ? place->split - 1 : place->offset;
 
     size = op->size;
-    if (size == 16)
-        offset &= ~15u;
-    at = place->kind == DEVICE ? (volatile u8 *)TESTDEV_MMIO : (volatile u8 *)VA + offset;
-    if (place->kind == DEVICE)
-        *(volatile u64 *)at = 0;
-    else
-        memset((void *)at, 0, size);
-    if (place->kind == CODE || place->kind == CODE_NEAR)
-        data[1040] = data[3000] = 0xc3; /* RET */
+    switch (place->kind) {
+    case UNCACHED: at = (volatile u8 *)VA_UNCACHED + offset; break;
+    case DEVICE: at = (volatile u8 *)TESTDEV_MMIO + offset; break;
+    case INTO: at = (volatile u8 *)VA_INTO + offset; break;
+    case FROM: at = (volatile u8 *)VA_FROM + offset; break;
+    default: at = (volatile u8 *)VA + offset;
+    }
+    memset((void *)at, 0, size);
+    if (has_code())
+        data[1040] = data[3000] = data[PAGE + 3000] = 0xc3; /* RET */
     crossings_begin(&crossings, CROSSINGS, CROSSINGS_US);
 }
 
@@ -218,15 +272,17 @@ static void count(void)
     u64 want = 0;
 
     place_operand();
+    if (op->effect == NEGATES)
+        *at = 1;
     guarded.count = 0;
     team_run(cpus, hammer);
     for (u32 n = 0; n < cpus; n++)
         want += done[n];
     check(!crossings.lost, "%s %s: somebody has the lock", op->name, place->name);
-    if (op->guards)
+    if (op->effect == GUARDS)
         check_eq(guarded.count, want, "%s %s", op->name, place->name);
     else
-        check_eq(operand(), want & mask, "%s %s", op->name, place->name);
+        check_eq(operand(), after(op->effect, want) & mask, "%s %s", op->name, place->name);
     if (op->size == 16)
         check_eq(*(volatile u64 *)(at + 8), want, "%s %s, high half", op->name, place->name);
 }
@@ -282,28 +338,79 @@ static void beside(u32 cpu)
             store_last(n);
         else
             toggle();
-        if ((place->kind == CODE || place->kind == CODE_NEAR) && n % 8 == cpu)
+        if (has_code() && n % 8 == cpu)
             call_code();
     }
     team_barrier(cpus);
     special_end(cpu);
 }
 
-static void locked_beside_plain(void)
-{
-    static const struct op sizes[] = {
-        {"2 bytes", NULL, 2, false}, {"4 bytes", NULL, 4, false}, {"8 bytes", NULL, 8, false}};
+/* -- a bit for each processor -- */
 
-    group_begin("LOCK XOR beside plain stores");
+#define LOCKED_BITS(type, instruction, bits)                                                       \
+    asm volatile("lock " instruction " %1, %0"                                                     \
+                 : "+m"(*(type *)at)                                                               \
+                 : "r"((type)(bits))                                                               \
+                 : "memory", "cc")
+/* Sets and clears it in turn. It stays as it was left; `now` is the byte that it is in. */
+#define OWN_BIT(type, suffix)                                                                      \
+    do {                                                                                           \
+        LOCKED_BITS(type, "or" suffix, own);                                                       \
+        lost += !(*now & mine);                                                                    \
+        LOCKED_BITS(type, "xor" suffix, own);                                                      \
+        lost += *now & mine ? 1 : 0;                                                               \
+        LOCKED_BITS(type, "xor" suffix, own);                                                      \
+        lost += !(*now & mine);                                                                    \
+        LOCKED_BITS(type, "and" suffix, ~own);                                                     \
+        lost += *now & mine ? 1 : 0;                                                               \
+    } while (0)
+
+/* A bit of the first byte, for odd processors of the last. */
+static void own_bits(u32 cpu)
+{
+    volatile u8 *now = at + (cpu & 1 ? size - 1 : 0);
+    const u8 mine = (u8)(1 << cpu % 8);
+    const u64 own = (u64)mine << (now - at) * 8;
+    u32 lost = 0;
+
+    special_begin(cpu);
+    team_barrier(cpus);
+    for (u32 n = 0; go_on(cpu, n); n++) {
+        switch (size) {
+        case 1: OWN_BIT(u8, "b"); break;
+        case 2: OWN_BIT(u16, "w"); break;
+        case 4: OWN_BIT(u32, "l"); break;
+        default: OWN_BIT(u64, "q"); break;
+        }
+        if (has_code() && n % 8 == cpu)
+            call_code();
+    }
+    atomic_add(&bad, lost);
+    team_barrier(cpus);
+    special_end(cpu);
+}
+
+/* Of all sizes, everywhere. */
+static void sizes_in_places(const char *name, void (*function)(u32 cpu), bool in_devices)
+{
+    static const struct op sizes[] = {{"1 byte", NULL, 1, ADDS},
+                                      {"2 bytes", NULL, 2, ADDS},
+                                      {"4 bytes", NULL, 4, ADDS},
+                                      {"8 bytes", NULL, 8, ADDS}};
+
+    group_begin(name);
     for (u32 p = 0; p < ARRAY_SIZE(places); p++)
         for (u32 n = 0; n < ARRAY_SIZE(sizes); n++) {
             place = &places[p];
             op = &sizes[n];
-            if (place->kind == DEVICE || place->kind == STEPPED)
+            if (place->kind == STEPPED || (in_device() && !in_devices))
+                continue;
+            /* What crosses nothing, or has nothing beside it. */
+            if (op->size == 1 && (place->split || function == beside))
                 continue;
             place_operand();
             bad = 0;
-            team_run(cpus, beside);
+            team_run(cpus, function);
             check_eq(bad, 0, "%s %s", op->name, place->name);
         }
     group_end();
@@ -396,25 +503,34 @@ void guest_main(void)
     for (u32 n = 0; n < 2; n++)
         page_map(VA + n * PAGE, (u64)(data + n * PAGE) | PTE_P | PTE_W);
     page_map(VA + 2 * PAGE, 0);
+    page_map(VA_UNCACHED, (u64)data | PTE_P | PTE_W);
+    page_map(VA_UNCACHED + PAGE, (u64)(data + PAGE) | PTE_P | PTE_W | PTE_U | PTE_G | PTE_PCD);
+    page_map(VA_INTO, (u64)data | PTE_P | PTE_W);
+    page_map(VA_INTO + PAGE, TESTDEV_MMIO | PTE_P | PTE_W | PTE_PCD);
+    page_map(VA_FROM, TESTDEV_MMIO | PTE_P | PTE_W | PTE_PCD);
+    page_map(VA_FROM + PAGE, (u64)(data + PAGE) | PTE_P | PTE_W);
     team_gate(DB, step_entry);
     device = has_testdev();
     for (u32 p = 0; p < ARRAY_SIZE(places); p++) {
         place = &places[p];
-        if (place->kind == DEVICE && !device) {
+        if (in_device() && !device) {
             check_skip(place->name, "no pc-testdev");
             continue;
         }
         group_begin(place->name);
         for (u32 n = 0; n < ARRAY_SIZE(ops); n++) {
             op = &ops[n];
-            if ((place->kind == DEVICE && op->size > 8) ||
-                (place->kind != DEVICE && op->size == 16 && place->offset % 16))
+            /* CMPXCHG16B must be aligned (SDM 2), and devices take at most 8 bytes. A byte
+             * crosses nothing. */
+            if (op->size == 16 ? in_device() || place->split || place->offset % 16
+                               : op->size == 1 && place->split)
                 continue;
             count();
         }
         group_end();
     }
-    locked_beside_plain();
+    sizes_in_places("LOCK XOR beside plain stores", beside, false);
+    sizes_in_places("LOCK OR, XOR and AND, a bit for each processor", own_bits, device);
     second_page_faults();
     token_passing();
 }
