@@ -44,6 +44,7 @@ struct machine_config {
     u64 jit_cache;  /* bytes of translated code; 0: the default */
     enum time_kind time;
     u64 ips;        /* for TIME_COUNTED; 0: the default rate */
+    u64 slowness;   /* for TIME_REAL: guest time passes so many times slower; 0: as the host's */
     u64 wall_start; /* seconds since 1970 UTC; 0: now (real) or the fixed date (counted) */
     struct log *log;
 };

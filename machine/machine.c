@@ -78,6 +78,8 @@ static enum status create_all(struct machine *m, struct error *err)
     if (m->wake_fd < 0)
         return error_set(err, ST_IO, "The host gives no event descriptor (%m); close some files.");
     time_init(&m->time, m->config.time, m->config.ips ? m->config.ips : TIME_COUNTED_IPS);
+    if (m->config.slowness)
+        time_slow_down(&m->time, m->config.slowness);
     machine_clock_init(m);
     st = cpu_model_parse(&m->model, m->config.cpu ? m->config.cpu : "", &m->config.topology,
                          m->time.tsc_hz, APIC_BUS_HZ, err);

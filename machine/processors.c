@@ -454,7 +454,7 @@ enum status processors_create(struct machine *m, struct error *err)
         .hypercall = m->hv1 ? cpu_hypercall : NULL,
         .tsc_hz = m->time.tsc_hz,
         .apic_bus_hz = m->model.apic_bus_hz,
-        .tsc_is_host = m->time.kind == TIME_REAL && m->time.host_tsc,
+        .tsc_is_host = m->time.kind == TIME_REAL && m->time.host_tsc && m->time.slowness == 1,
         .tsc_host_start = m->time.start,
     };
     if (m->threaded)

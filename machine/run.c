@@ -85,7 +85,7 @@ void machine_sleep(struct machine *m, u64 ns)
     unsigned count = collect_fds(m, fds);
 
     machine_unlock(m);
-    poll_host(m, fds, count, ns);
+    poll_host(m, fds, count, time_for_host(&m->time, ns));
     machine_lock(m);
     machine_serve_host(m);
 }

@@ -228,7 +228,9 @@ static void keep_time(struct machine *m, struct processor *p)
     if (deadline == CLOCK_NEVER)
         alarm_clear(&p->alarm);
     else
-        alarm_set(&p->alarm, deadline > now + KEEPER_LEAST_NS ? deadline - now : KEEPER_LEAST_NS);
+        alarm_set(&p->alarm,
+                  time_for_host(&m->time, deadline > now + KEEPER_LEAST_NS ? deadline - now
+                                                                           : KEEPER_LEAST_NS));
 }
 
 /* -- a processor's thread -- */

@@ -52,15 +52,33 @@ static u64 measure_tsc_hz(void)
     return mul_div(host_tsc() - tsc0, NS_PER_SECOND, ns1 - ns0);
 }
 
+/* What `start` is subtracted from. */
+static u64 host_count(const struct time_source *time)
+{
+    return (time->host_tsc ? host_tsc() : time_of_host(CLOCK_MONOTONIC)) / time->slowness;
+}
+
 void time_init(struct time_source *time, enum time_kind kind, u64 ips)
 {
-    *time = (struct time_source){.kind = kind, .ips = ips, .tsc_hz = TIME_COUNTED_TSC_HZ};
+    *time = (struct time_source){
+        .kind = kind, .ips = ips, .tsc_hz = TIME_COUNTED_TSC_HZ, .slowness = 1};
     if (kind == TIME_COUNTED)
         return;
     time->host_tsc = host_tsc_invariant();
     if (time->host_tsc)
         time->tsc_hz = measure_tsc_hz();
-    time->start = time->host_tsc ? host_tsc() : time_of_host(CLOCK_MONOTONIC);
+    time->start = host_count(time);
+}
+
+void time_slow_down(struct time_source *time, u64 slowness)
+{
+    time->slowness = slowness;
+    time->start = host_count(time);
+}
+
+u64 time_for_host(const struct time_source *time, u64 ns)
+{
+    return ns > CLOCK_NEVER / time->slowness ? CLOCK_NEVER : ns * time->slowness;
 }
 
 static u64 counted_instructions(const struct time_source *time)
@@ -75,14 +93,14 @@ u64 time_now(void *opaque)
     if (time->kind == TIME_COUNTED)
         return mul_div(counted_instructions(time), NS_PER_SECOND, time->ips) + time->skipped_ns;
     if (time->host_tsc)
-        return mul_div(host_tsc() - time->start, NS_PER_SECOND, time->tsc_hz);
-    return time_of_host(CLOCK_MONOTONIC) - time->start;
+        return mul_div(host_count(time) - time->start, NS_PER_SECOND, time->tsc_hz);
+    return host_count(time) - time->start;
 }
 
 u64 time_tsc(const struct time_source *time)
 {
     if (time->kind == TIME_REAL && time->host_tsc)
-        return host_tsc() - time->start;
+        return host_count(time) - time->start;
     return mul_div(time_now((void *)time), time->tsc_hz, NS_PER_SECOND);
 }
 

@@ -25,7 +25,8 @@ struct time_source {
     enum time_kind kind;
     bool host_tsc;      /* real: the host TSC is invariant and is the base of everything */
     u64 tsc_hz;         /* of the guest's TSC */
-    u64 start;          /* real: host TSC or host ns at power-on */
+    u64 slowness;       /* real: the host's time passes so many times as fast; at least 1 */
+    u64 start;          /* real: host TSC or host ns at power-on, divided by slowness */
     u64 ips;            /* counted: instructions a second */
     u64 skipped_ns;     /* counted: idle time jumped over */
     u64 retired;        /* counted: instructions of all vCPUs up to the running slice */
@@ -38,6 +39,12 @@ u64 time_of_host(clockid_t clock);
 /* Starts at 0 ns. ips is used for TIME_COUNTED only and is at least 1000. Takes 20 ms to measure
  * the host's TSC for TIME_REAL. */
 void time_init(struct time_source *time, enum time_kind kind, u64 ips);
+/* Real, right after time_init(): guest time and TSC pass `slowness` (at least 1) times slower than
+ * the host's, so that a host that is slow for a while, or a build that is, keeps up with a guest's
+ * timers. */
+void time_slow_down(struct time_source *time, u64 slowness);
+/* How long the host takes for ns nanoseconds of guest time; CLOCK_NEVER stays. */
+u64 time_for_host(const struct time_source *time, u64 ns);
 /* Nanoseconds since power-on; fits struct clock's now(). */
 u64 time_now(void *time);
 /* The guest's TSC now, 0 at power-on. */

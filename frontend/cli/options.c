@@ -392,9 +392,40 @@ static enum status opt_jit(struct cli_options *o, const char *value, struct erro
     return st;
 }
 
+/* The property of each kind of clock. */
+static enum status clock_property(struct cli_options *o, const char *value, const char *name,
+                                  const char *number, struct error *err)
+{
+    char *end;
+    double n = number ? strtod(number, &end) : 0;
+
+    if (number && !strcmp(name, "slow") && o->machine.time == TIME_REAL) {
+        if (*end || !(n >= 1 && n <= 1000))
+            return error_set(err, ST_INVALID, "-clock %s: slow is a number from 1 to 1000.", value);
+        o->machine.slowness = (u64)n;
+        return ST_OK;
+    }
+    if (!number || strcmp(name, "ips") || o->machine.time != TIME_COUNTED)
+        return error_set(err, ST_INVALID,
+                         "-clock %s: properties are as in counted,ips=100M and in real,slow=10.",
+                         value);
+    if (toupper((unsigned char)*end) == 'K')
+        n *= 1e3, end++;
+    else if (toupper((unsigned char)*end) == 'M')
+        n *= 1e6, end++;
+    else if (toupper((unsigned char)*end) == 'G')
+        n *= 1e9, end++;
+    if (*end || !(n >= 1000 && n <= 1e11))
+        return error_set(err, ST_INVALID,
+                         "-clock %s: ips is instructions a second, from 1000 to 100G.", value);
+    o->machine.ips = (u64)n;
+    return ST_OK;
+}
+
 static enum status opt_clock(struct cli_options *o, const char *value, struct error *err)
 {
     char text[64], *at = text, *item, *number;
+    enum status st = ST_OK;
 
     if (snprintf(text, sizeof(text), "%s", value) >= (int)sizeof(text))
         return error_set(err, ST_INVALID, "-clock is too long; use real or counted,ips=100M.");
@@ -406,26 +437,9 @@ static enum status opt_clock(struct cli_options *o, const char *value, struct er
     else
         return error_set(err, ST_INVALID, "-clock %s is not known; use real or counted,ips=100M.",
                          value);
-    while ((item = next_item(&at, &number))) {
-        char *end;
-        double ips = number ? strtod(number, &end) : 0;
-
-        if (strcmp(item, "ips") || o->machine.time != TIME_COUNTED || !number)
-            return error_set(err, ST_INVALID,
-                             "-clock %s: only counted takes a property, as in counted,ips=100M.",
-                             value);
-        if (toupper((unsigned char)*end) == 'K')
-            ips *= 1e3, end++;
-        else if (toupper((unsigned char)*end) == 'M')
-            ips *= 1e6, end++;
-        else if (toupper((unsigned char)*end) == 'G')
-            ips *= 1e9, end++;
-        if (*end || !(ips >= 1000 && ips <= 1e11))
-            return error_set(err, ST_INVALID,
-                             "-clock %s: ips is instructions a second, from 1000 to 100G.", value);
-        o->machine.ips = (u64)ips;
-    }
-    return ST_OK;
+    while (!st && (item = next_item(&at, &number)))
+        st = clock_property(o, value, item, number, err);
+    return st;
 }
 
 static enum status opt_rtc(struct cli_options *o, const char *value, struct error *err)
@@ -536,7 +550,8 @@ static const struct option option_table[] = {
     {"engine", "jit|interp|check", opt_engine,
      "how instructions are executed; check: both ways, compared"},
     {"jit", "LIST", opt_jit, "of the translator: stats, cache=SIZE, no-NAME; -jit help lists all"},
-    {"clock", "real|counted[,ips=N]", opt_clock, "guest time from the host or from instructions"},
+    {"clock", "real[,slow=N]|counted[,ips=N]", opt_clock,
+     "guest time from the host or from instructions"},
     {"rtc", "base=utc|DATE", opt_rtc, "wall clock at power-on"},
     {"d", "LIST", opt_d, "trace categories, separated by commas; -d help lists them"},
     {"D", "FILE", opt_D, "write traces to FILE instead of standard error"},

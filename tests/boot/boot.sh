@@ -3,12 +3,15 @@
 # One boot of a real system from start to end. Usage: boot.sh LOCKSTEP CASE [IMAGE]
 # Cases: see the end of this file. Prints the guest's output if something is missing. Works with
 # qemu-system-x86_64 in place of LOCKSTEP as well, for the cases that need no option of ours. TEST_SLOWNESS
-# multiplies the time limits; BOOT_APPEND goes to the command line of a Linux kernel.
+# multiplies the time limits, BOOT_OPTIONS are further options, BOOT_APPEND goes to the command line of a Linux
+# kernel.
 set -u
 lockstep=$1 case=$2 image=${3:-}
 # CASE-interp: the same in the interpreter.
 engine=()
 [[ $case != *-interp ]] || engine=(-engine interp)
+read -ra options <<<"${BOOT_OPTIONS:-}"
+engine+=("${options[@]}")
 . "$(dirname "$0")/guest.sh"
 work=$(mktemp -d)
 emulator=

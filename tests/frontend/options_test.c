@@ -218,6 +218,14 @@ START_TEST(clocks)
     ck_assert_uint_eq(o.machine.ips, 100000000000);
     accept("-clock real");
     ck_assert_int_eq(o.machine.time, TIME_REAL);
+    ck_assert_uint_eq(o.machine.slowness, 0);
+    accept("-clock real,slow=16");
+    ck_assert_uint_eq(o.machine.slowness, 16);
+    refuse("-clock real,slow=0");
+    refuse("-clock real,slow=1001");
+    refuse("-clock real,slow=nan");
+    refuse("-clock real,slow");
+    refuse("-clock counted,slow=2");
     refuse("-clock counted,ips=999");
     refuse("-clock counted,ips=nan");
     refuse("-clock counted,ips=");

@@ -48,6 +48,31 @@ START_TEST(real_time_follows_the_host)
 }
 END_TEST
 
+START_TEST(real_time_can_be_slower_than_the_host)
+{
+    u64 host, now, tsc, hz;
+
+    time_init(&source, TIME_REAL, 0);
+    hz = source.tsc_hz;
+    time_slow_down(&source, 10);
+    ck_assert_uint_eq(source.tsc_hz, hz);
+    host = host_ns();
+    now = time_now(&source);
+    tsc = time_tsc(&source);
+    ck_assert_uint_lt(now, 1000000);
+    pause_ms(50);
+    now = time_now(&source) - now;
+    tsc = time_tsc(&source) - tsc;
+    host = (host_ns() - host) / 10;
+    ck_assert_uint_le(now, host + host / 100 + 100000);
+    ck_assert_uint_ge(now, 5000000 - 5000000 / 100 - 100000);
+    ck_assert_uint_le((u128)tsc * NS_PER_SECOND / source.tsc_hz, host + host / 100 + 100000);
+    ck_assert_uint_eq(time_for_host(&source, 7), 70);
+    ck_assert_uint_eq(time_for_host(&source, CLOCK_NEVER), CLOCK_NEVER);
+    ck_assert_uint_eq(time_for_host(&source, CLOCK_NEVER / 2), CLOCK_NEVER);
+}
+END_TEST
+
 START_TEST(real_time_never_goes_back)
 {
     u64 last = 0, last_tsc = 0;
@@ -199,6 +224,7 @@ int main(void)
 
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, real_time_follows_the_host);
+    tcase_add_test(tc, real_time_can_be_slower_than_the_host);
     tcase_add_test(tc, real_time_never_goes_back);
     tcase_add_test(tc, counted_time_is_instructions_and_skips);
     tcase_add_test(tc, counted_time_sums_several_processors);
