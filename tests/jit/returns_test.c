@@ -212,6 +212,31 @@ START_TEST(callers_are_evicted)
 }
 END_TEST
 
+/* l: mov eax, [rbx]; call r; dec ecx; jnz l; hlt; r: ret, at CPL 3, where the load misses and then
+ * faults. Its handler at CPL 0, on another return stack: add rsp, 8; add qword [rsp], 2; call f;
+ * iretq; f: call r; r: ret. */
+START_TEST(a_miss_that_faults_in_another_mode)
+{
+    static const u8 handler[] = {0x48, 0x83, 0xc4, 0x08, 0x48, 0x83, 0x04, 0x24, 0x02, 0xe8, 0x02,
+                                 0,    0,    0,    0x48, 0xcf, 0xe8, 0,    0,    0,    0,    0xc3};
+    enum { HANDLER = MACHINE_CODE + 0x100 };
+
+    pair_create(&p, &variants[_i]);
+    pair_start(&p, MACHINE_USER64);
+    machine_gate(&p.interp, true, VEC_PF, SEL_CODE64, HANDLER, SYS_INT_GATE, 0, 0);
+    machine_gate(&p.jit, true, VEC_PF, SEL_CODE64, HANDLER, SYS_INT_GATE, 0, 0);
+    pair_put(&p, HANDLER, handler, sizeof(handler));
+    pair_code(&p, "\x8b\x03\xe8\x05\0\0\0\xff\xc9\x75\xf5\xf4\xc3", 13);
+    pair_set(&p, RBX, 1ull << 45); /* not present */
+    pair_set(&p, RCX, 200);
+    ck_assert_int_eq(pair_run(&p, PAIR_BUDGET), EXIT_IDLE);
+    ck_assert_uint_eq(p.jit.v->gpr[RCX], 0);
+    /* Nothing has been taken from the handler's stack that it did not have. */
+    ck_assert_uint_le(p.jit.v->jit.return_sp, p.jit.v->jit.return_top);
+    end();
+}
+END_TEST
+
 /* -- events -- */
 
 static void *stop_soon(void *v)
@@ -278,6 +303,7 @@ int main(void)
     tcase_add_loop_test(tc, code_behind_the_call_changes, 0, count);
     tcase_add_loop_test(tc, returns_to_a_non_canonical_address, 0, count);
     tcase_add_loop_test(tc, the_caller_is_mapped_elsewhere, 0, count);
+    tcase_add_loop_test(tc, a_miss_that_faults_in_another_mode, 0, count);
     tcase_add_test(tc, callers_are_evicted);
     suite_add_tcase(s, tc);
     tcase_add_test(events, endless_returns_are_stopped);
