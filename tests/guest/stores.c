@@ -11,9 +11,9 @@
 
 #define VA 0x0000224400000000ul
 
-enum { PAGE = 4096, MET = 200, BYTES = 3896 };
+enum { PAGE = 4096, LEAST = 30, MET = 1000, BYTES = 3896 };
 
-static u32 cpus, rounds;
+static u32 cpus, limit_us;
 static u8 *at; /* where it stores; zero before */
 static u8 image[PAGE] __attribute__((aligned(64)));
 static volatile u64 *volatile element; /* to be taken */
@@ -115,21 +115,26 @@ static void choose(u32 n)
     element = (volatile u64 *)(at + pick % elements * op->width);
 }
 
-static void store_or_take(u32 cpu)
+static void take_all(void)
 {
-    team_barrier(2);
-    for (u32 n = 1; n <= rounds || (met < MET && rdtsc() < crossings.end); n++) {
-        if (cpu == 1) {
-            while (begun.value < n && !over.value)
+    for (u32 n = 1;; n++) {
+        while (begun.value < n && !over.value)
+            pause();
+        if (over.value)
+            return;
+        for (u32 spins = 1; !is_there(); spins++)
+            if (spins % 64 == 0)
                 pause();
-            if (over.value)
-                return;
-            while (!is_there())
-                ;
-            take();
-            taken.value = n;
-            continue;
-        }
+        take();
+        taken.value = n;
+    }
+}
+
+/* Until the two have met often enough, or time is over: where the host lets them take turns each
+ * round takes one or two of these. */
+static void store_all(void)
+{
+    for (u32 n = 1; n <= LEAST || (met < MET && rdtsc() < crossings.end); n++) {
         memset(at, 0, op->bytes);
         choose(n);
         begun.value = n;
@@ -139,8 +144,16 @@ static void store_or_take(u32 cpu)
             pause();
         bad += is_there();
     }
+    over.value = 1;
+}
+
+static void store_or_take(u32 cpu)
+{
+    team_barrier(2);
     if (cpu == 0)
-        over.value = 1;
+        store_all();
+    else
+        take_all();
 }
 
 static void once(void)
@@ -149,7 +162,7 @@ static void once(void)
     width = op->width;
     begun.value = taken.value = over.value = 0;
     met = bad = 0;
-    crossings_begin(&crossings, 0, 300000);
+    crossings_begin(&crossings, 0, limit_us);
     team_run(2, store_or_take);
     check_eq(bad, 0, "%s at %u: what was taken is not stored again", op->name, op->offset);
 }
@@ -163,7 +176,7 @@ void guest_main(void)
         check_skip("stores", "one processor");
         return;
     }
-    rounds = guest_option("long") ? 100000 : guest_option("short") ? 100 : 2000;
+    limit_us = guest_option("long") ? 20000000 : guest_option("short") ? 10000 : 300000;
     memset(image, 1, sizeof(image));
     data = page_alloc();
     page_alloc();
