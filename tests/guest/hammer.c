@@ -297,7 +297,7 @@ static bool has_testdev(void)
 
 /* -- locked instructions beside plain stores -- */
 
-static volatile u32 bad, stop_toggling;
+static volatile u32 bad;
 
 #define TOGGLE(type, xor_)                                                                         \
     asm volatile("lock " xor_ " %1, %0" : "+m"(*(type *)at) : "ri"((type)1) : "memory")
