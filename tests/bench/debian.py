@@ -49,6 +49,7 @@ class Real:
     words: tuple
     make: object = None
     prefix: tuple = ()
+    processor_time: bool = False
 
     def rounds(self, scale):
         return max(1, round(self.count * scale))

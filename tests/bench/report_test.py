@@ -114,6 +114,10 @@ class Catalogue(unittest.TestCase):
         self.assertEqual(boots, {"integer": "one", "fp": "one", "system": "one", "smp": "smp", "hv1": "hv1"})
         self.assertEqual([catalogue.PROCESSORS.get(b, 1) for b in ("one", "smp", "hv1")], [1, 2, 2])
 
+    def test_programs_of_any_kind_say_how_they_are_timed(self):
+        for p in catalogue.PROGRAMS:
+            self.assertEqual(p.processor_time, p.name in ("rdtsc", "gettime", "timers", "idle"), p.name)
+
     def test_commands_scale_and_fit_the_driver(self):
         for p in catalogue.PROGRAMS:
             self.assertEqual(p.rounds(1e-9), 1)
