@@ -401,14 +401,16 @@ static enum status clock_property(struct cli_options *o, const char *value, cons
 
     if (number && !strcmp(name, "slow") && o->machine.time == TIME_REAL) {
         if (*end || !(n >= 1 && n <= 1000))
-            return error_set(err, ST_INVALID, "-clock %s: slow is a number from 1 to 1000.", value);
+            return error_set(err, ST_INVALID, "-clock %s: slow takes a number from 1 to 1000.",
+                             value);
         o->machine.slowness = (u64)n;
         return ST_OK;
     }
     if (!number || strcmp(name, "ips") || o->machine.time != TIME_COUNTED)
-        return error_set(err, ST_INVALID,
-                         "-clock %s: properties are as in counted,ips=100M and in real,slow=10.",
-                         value);
+        return error_set(
+            err, ST_INVALID,
+            "-clock %s: no such property here; they are as in counted,ips=100M and real,slow=10.",
+            value);
     if (toupper((unsigned char)*end) == 'K')
         n *= 1e3, end++;
     else if (toupper((unsigned char)*end) == 'M')

@@ -161,8 +161,8 @@ no_stale_overlay() {
         awk -v page="$page" -v count="$count" '
             $5 == page && $4 == "reads" { off = $NF ~ /[02468ace]$/ }
             $5 == page && $4 == "writes" && $NF ~ /[13579bdf]$/ { if (!off) stale = 1; off = 0; n++ }
-            END { exit stale || n != count }' "$trace" ||
-            fail "not $count systems find this page off: $(grep -w "$page" "$trace")"
+            END { exit stale || n < count }' "$trace" ||
+            fail "not $count systems, or more, find this page off: $(grep -w "$page" "$trace")"
     done
 }
 
