@@ -220,10 +220,18 @@ struct emit_mem lower_stack_distance(const struct translator *t)
     return emit_gs((i32)(tlb_table_at(t) + offsetof(struct tlb_table, stack_distance)));
 }
 
+/* T0: host address; then less the linear one. Not by the tag, which may have gone meanwhile. Uses
+ * T1.
+ */
+static void subtract_address(struct translator *t, const struct mem_ref *ref, i64 by)
+{
+    lower_address_in(t, ref, by, T1);
+    emit_op_reg(t->e, EMIT_W, 0x2b, T1, T0); /* sub t0, t1 */
+}
+
 struct miss_site *lower_check_distance(struct translator *t, const struct jit_insn *ji,
                                        const struct mem_ref *ref, i64 by, unsigned size, bool write)
 {
-    struct emit_mem tags = tlb_array(t, tags_at(write));
     struct emit_mem pages = tlb_array(t, offsetof(struct tlb_table, page));
     struct emit_mem stack = emit_gs((i32)(tlb_table_at(t) + offsetof(struct tlb_table, stack_tag)));
     struct emit_mem distance = lower_stack_distance(t);
@@ -239,8 +247,8 @@ struct miss_site *lower_check_distance(struct translator *t, const struct jit_in
         emit_load(t->e, T0, &distance, 8);
     } else {
         check_by_index(t, site);
-        emit_load(t->e, T0, &pages, 8);
-        emit_op_mem(t->e, EMIT_W, 0x2b, &tags, T0); /* sub t0, tag */
+        emit_op_mem(t->e, EMIT_W, 0x03, &pages, T0); /* add t0, page */
+        subtract_address(t, ref, by);
     }
     site->resume = emit_here(t->e);
     return site;
@@ -319,8 +327,7 @@ static void go_on(struct translator *t, const struct miss_site *site)
     struct emit_mem page = emit_at(T0, (i32)-offset), stack = lower_stack_distance(t);
 
     if (site->result == CHECK_DISTANCE) {
-        lower_address_in(t, &site->ref, site->by, T1);
-        emit_op_reg(t->e, EMIT_W, 0x2b, T1, T0); /* sub t0, t1 */
+        subtract_address(t, &site->ref, site->by);
         if (site->stack)
             emit_store(t->e, &stack, T0, 8);
     } else if (site->result == CHECK_PAGE && offset) {
