@@ -106,12 +106,13 @@ struct jit_insn {
 /* What becomes of an instruction whose check failed (lower/memory.c). Its out-of-line half in the
  * block pushes the place of this, as an offset in the arena, and calls a stub. */
 struct jit_miss {
-    u64 after; /* code address behind the instruction; 0: RIP is behind it */
+    u32 after; /* behind the instruction, as an offset in the code cache; 0: RIP is behind it */
     u32 insn;  /* struct jit_insn, as an offset in the arena */
     u32 block; /* struct jit_block, likewise */
     u16 size;  /* bytes that are accessed */
     u8 how;    /* enum miss_how */
 };
+static_assert(sizeof(struct jit_miss) == 16, "one for each check");
 enum miss_how {
     MISS_IF_DIRTY = 1u << 0, /* a refill for a store must not make the page dirty */
     MISS_FLAGS = 1u << 1,    /* flags are not in JF: code behind the jump back saves them */
@@ -269,6 +270,12 @@ static inline u32 jit_offset(const struct jit *j, const void *p)
 static inline const struct jit_miss *jit_miss_at(const struct jit *j, u64 offset)
 {
     return (const struct jit_miss *)(j->arena + offset);
+}
+
+/* Where an address in the code cache is in that. */
+static inline u32 jit_code_offset(const struct jit *j, u64 code)
+{
+    return (u32)(code - j->delta - (u64)j->code);
 }
 
 /* -- cache.c -- */

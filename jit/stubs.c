@@ -474,8 +474,10 @@ static void emit_after_miss(struct jit *j, struct emit *e)
     to_return_stack(e);
     adjust_stack(e, -16);
     find_miss(j, e);
-    emit_load(e, T0, &after, 8);
+    emit_load(e, T0, &after, 4);
     emit_store(e, &returns_to, T0, 8);
+    emit_mov_imm(e, T0, (u64)j->code + j->delta);
+    emit_op_mem(e, EMIT_W, 0x01, &returns_to, T0); /* add */
     over = unless(e, MISS_VECTORS);
     emit_call(e, j->load_vectors);
     emit_patch(over, e->delta, emit_here(e));
