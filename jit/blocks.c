@@ -243,18 +243,64 @@ void jit_follow_hits(struct jit *j)
     }
 }
 
+/* The spans of instructions, next to each other where they follow each other, into span. Returns
+ * their count; *size: of their bytes. */
+static unsigned find_spans(const struct jit_block *block, const struct jit_insn *insns,
+                           struct jit_span span[BLOCK_INSNS], size_t *size)
+{
+    unsigned count = 0;
+
+    *size = 0;
+    for (unsigned n = 0; n < block->count; n++) {
+        u64 gla = jit_linear(block, insns[n].rip);
+        u16 at = gla & ~PAGE_MASK, bytes = (u16)jit_bytes_in_page(gla, &insns[n].insn);
+
+        *size += bytes;
+        if (count && at == span[count - 1].at + span[count - 1].size)
+            span[count - 1].size += bytes;
+        else
+            span[count++] = (struct jit_span){at, bytes};
+    }
+    return count;
+}
+
+bool jit_block_note_bytes(struct jit *j, struct jit_block *block, const struct jit_insn *insns)
+{
+    struct jit_span span[BLOCK_INSNS], *spans;
+    const struct insn *last = &insns[block->count - 1].insn;
+    unsigned count;
+    size_t size;
+    u8 *bytes;
+
+    count = find_spans(block, insns, span, &size);
+    block->beyond_size = block->beyond ? (u8)(last->len - size) : 0;
+    spans = jit_arena(j, count * sizeof(*spans) + size + block->beyond_size);
+    if (!spans)
+        return false;
+    memcpy(spans, span, count * sizeof(*spans));
+    block->spans = spans;
+    block->span_count = (u8)count;
+    bytes = (u8 *)(spans + count);
+    for (unsigned n = 0; n < block->count; n++) {
+        const struct insn *i = &insns[n].insn;
+        unsigned length =
+            block->beyond ? i->len : jit_bytes_in_page(jit_linear(block, insns[n].rip), i);
+
+        memcpy(bytes, i->bytes, length);
+        bytes += length;
+    }
+    return true;
+}
+
 /* Whether the bytes in memory, in the page of its start, are those that the block was made of. */
 static bool bytes_same(const struct jit *j, const struct jit_block *block)
 {
-    const u8 *page = j->v->ram->hva + (block->key & PAGE_MASK);
+    const u8 *page = j->v->ram->hva + (block->key & PAGE_MASK), *bytes = jit_block_bytes(block);
 
-    for (unsigned n = 0; n < block->count; n++) {
-        const struct jit_insn *ji = &block->insns[n];
-
-        u64 gla = jit_linear(block, ji->rip);
-
-        if (memcmp(page + (gla & ~PAGE_MASK), ji->insn.bytes, jit_bytes_in_page(gla, &ji->insn)))
+    for (unsigned n = 0; n < block->span_count; n++) {
+        if (memcmp(page + block->spans[n].at, bytes, block->spans[n].size))
             return false;
+        bytes += block->spans[n].size;
     }
     return true;
 }

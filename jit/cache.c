@@ -131,8 +131,3 @@ void *jit_arena(struct jit *j, size_t size)
     j->arena_used += size;
     return p;
 }
-
-void jit_arena_trim(struct jit *j, const void *last, size_t size)
-{
-    j->arena_used = align_up((u64)((const u8 *)last - j->arena) + size, ARENA_ALIGN);
-}

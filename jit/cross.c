@@ -39,5 +39,5 @@ bool jit_cross_same(struct vcpu *v, const struct jit_block *block)
     const u8 *page = jit_code_at(v, jit_page_beyond(block));
 
     return page && page == block->beyond &&
-           end_same(page, jit_linear(block, block->rip), &block->insns[0].insn);
+           !memcmp(page, jit_block_bytes(block) + block->spans[0].size, block->beyond_size);
 }

@@ -94,7 +94,8 @@ enum jit_x87 {
     X87_SAVED,  /* vcpu.jit.x87_image: jit_x87_settle() is due before anyone looks at vcpu.fpu */
 };
 
-/* One instruction that translated code may hand to the interpreter. */
+/* One instruction of a block. Those that translated code may hand to the interpreter are kept in
+ * the arena. */
 struct jit_insn {
     struct insn insn;
     u64 rip;
@@ -136,14 +137,24 @@ struct jit_sample {
     u32 count;
 };
 
+/* Bytes in a page that a block was made of. */
+struct jit_span {
+    u16 at, size;
+};
+
 struct jit_block {
     /* What is compared to find it comes first, in one cache line. */
     struct jit_block *next; /* in its bucket */
     u64 key;                /* byte offset in RAM */
     u64 rip;
     u32 mode;
-    u32 generation;         /* of the page, when it was translated or found again */
-    bool dead;              /* its bytes have changed */
+    u32 generation;  /* of the page, when it was translated or found again */
+    bool dead;       /* its bytes have changed */
+    bool one_by_one; /* translated without shared checks, as they failed */
+    bool path;       /* along a path, not as instructions follow each other */
+    u8 leaves;       /* how often a shared check made it leave */
+    u8 span_count, beyond_size;
+    u16 count;              /* of instructions */
     u64 granules;           /* of the page that its instructions lie in */
     struct code_segment cs; /* outside 64-bit mode */
     const struct ram_page *page;
@@ -151,11 +162,10 @@ struct jit_block {
     u64 entry_host;    /* code address, flags in the host's flags */
     u64 entry_saved;   /* flags in JF */
     u64 entry_guarded; /* the same, for who does not know that the page is mapped */
-    u16 count;
-    u8 leaves;       /* how often a shared check made it leave */
-    bool one_by_one; /* translated without shared checks, because of that */
-    bool path;       /* along a path, not as instructions follow each other */
-    const struct jit_insn *insns;
+    const struct jit_insn *insns; /* all of them, for traces, or NULL: they were not kept */
+    /* Where its instructions lie in the page of its start; then the bytes of that, and those that
+     * lie beyond that page. */
+    const struct jit_span *spans;
     u64 code;                   /* code address of all that belongs to the block */
     u32 code_size, inline_size; /* bytes; the latter without what is out of line */
     struct jit_link *exits;     /* its jumps to other blocks */
@@ -289,13 +299,18 @@ void jit_cache_advance(struct jit *j);
 void jit_cache_flush(struct jit *j);
 /* Memory that lives as long as the region in use; NULL: that is full. */
 void *jit_arena(struct jit *j, size_t size);
-/* Gives back what is behind the first size bytes of the last allocation. */
-void jit_arena_trim(struct jit *j, const void *last, size_t size);
 
 /* -- blocks.c -- */
 struct jit_block *jit_block_find(struct jit *j, u64 key, u64 rip, u32 mode);
 /* A dead block of that place whose bytes are in memory again: it lives. NULL: none. */
 struct jit_block *jit_block_revive(struct jit *j, u64 key, u64 rip, u32 mode);
+/* Notes what a block is made of. false: the region is full. */
+bool jit_block_note_bytes(struct jit *j, struct jit_block *block, const struct jit_insn *insns);
+/* The bytes of its spans. */
+static inline const u8 *jit_block_bytes(const struct jit_block *block)
+{
+    return (const u8 *)(block->spans + block->span_count);
+}
 /* Enters a block of the region in use into all tables. */
 void jit_block_insert(struct jit *j, struct jit_block *block);
 /* Nothing leads to it any more. keep: jit_block_revive() may find it. */

@@ -41,6 +41,7 @@ struct jit_options {
     u32 optimisations; /* enum jit_optimisation */
     bool counted;      /* exact instruction counts: budgets end where they say */
     u64 cache_size;    /* bytes of code, 0: the default */
+    bool listed;       /* for tests: all instructions of blocks are kept */
     bool eager;        /* for tests: each place that code is entered at counts as hot */
     /* Everything twice, here and in the interpreter, and compared (check.h). A budget of 0 is none
      * then, unless the guest is counted. */

@@ -12,10 +12,29 @@
 enum { ROOM_MIN = 256 };
 enum { CROSS_JUMPS = 4 };
 
+u32 lower_keep(struct translator *t, const struct jit_insn *ji)
+{
+    u32 *kept = &t->kept[ji - t->insns];
+    struct jit_insn *copy;
+
+    if (t->insns != t->own_insns)
+        return jit_offset(t->j, ji);
+    if (*kept)
+        return *kept;
+    copy = jit_arena(t->j, sizeof(*copy));
+    if (!copy) {
+        t->failed = true;
+        return 0;
+    }
+    *copy = *ji;
+    *kept = jit_offset(t->j, copy);
+    return *kept;
+}
+
 void lower_call(struct translator *t, const struct jit_insn *ji)
 {
     lower_save_flags(t);
-    emit_mov_imm(t->e, T0, jit_offset(t->j, ji));
+    emit_mov_imm(t->e, T0, lower_keep(t, ji));
     emit_call(t->e, t->j->exec);
     t->vectors = t->x87 = false;
 }
@@ -291,9 +310,14 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
         emit_leave(t, &out, 1, t->j->leave_at);
     if (jumps)
         emit_leave(t, elsewhere, jumps, t->j->exit_at);
-    block->insns = insns;
     block->code_size = (u32)(t->e->at - start);
     return !t->e->overflow;
+}
+
+/* Whether traces are to show all instructions of a block. */
+static bool listed(const struct jit *j)
+{
+    return j->options.listed || j->check || log_on(j->v->log, LOG_OUT_ASM);
 }
 
 /* Of at most limit instructions, or along a path (else NULL), in what is left of the region. NULL:
@@ -304,22 +328,25 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
 {
     struct translator t;
     const size_t arena_used = j->arena_used;
+    const bool list = listed(j);
     u8 *const start = j->emit.at;
-    struct jit_insn *insns;
+    struct jit_insn *insns = t.own_insns;
 
     memset(&t, 0, offsetof(struct translator, described));
     t.j = j;
     t.v = j->v;
     t.e = &j->emit;
     t.block = jit_arena(j, sizeof(*t.block));
-    insns = jit_arena(j, BLOCK_INSNS * sizeof(*insns));
+    if (list)
+        insns = jit_arena(j, BLOCK_INSNS * sizeof(*insns));
+    t.insns = insns;
     if (t.block && insns && j->emit.end - start > ROOM_MIN) {
         *t.block = *like;
         t.block->code = emit_here(&j->emit);
         t.block->count = (u16)(path ? collect_path(j, path, t.block, insns)
                                     : collect(j, run, t.block, insns, limit));
-        jit_arena_trim(j, insns, t.block->count * sizeof(*insns));
-        if (t.block->count && emit_block(&t, insns))
+        t.block->insns = list ? insns : NULL;
+        if (t.block->count && jit_block_note_bytes(j, t.block, insns) && emit_block(&t, insns))
             return t.block;
     }
     j->arena_used = arena_used;
@@ -330,7 +357,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
 
 static struct jit_block *add_block(struct jit *j, struct jit_block *block)
 {
-    if (log_on(j->v->log, LOG_OUT_ASM))
+    if (block->insns && log_on(j->v->log, LOG_OUT_ASM))
         jit_trace_block(j, j->v->log->sink, block);
     j->stats.blocks++;
     j->stats.code_bytes += block->code_size;

@@ -59,7 +59,7 @@ static void by_body(struct translator *t, const struct jit_insn *ji, u8 *const f
 {
     for (unsigned n = 0; n < count; n++)
         emit_patch(from[n], t->e->delta, emit_here(t->e));
-    emit_mov_imm(t->e, T0, jit_offset(t->j, ji));
+    emit_mov_imm(t->e, T0, lower_keep(t, ji));
     emit_call(t->e, t->j->exec);
     lower_exit_lookup(t);
 }
@@ -232,7 +232,7 @@ void lower_return(struct translator *t, const struct jit_insn *ji, unsigned rele
         top = access_stack(t, ji, false);
         emit_load(t->e, T0, &top, size);
         lower_stack_move(t, (i32)(size + release));
-        emit_mov_imm(t->e, T1, jit_offset(t->j, ji));
+        emit_mov_imm(t->e, T1, lower_keep(t, ji));
         emit_value(t->e, 0xc3, 1); /* ret */
         return;
     }

@@ -156,6 +156,9 @@ struct translator {
     unsigned group_count, side_exits, site_count, exit_count;
     struct self_loop loop;
     bool failed; /* out of arena or code space: flush and start again */
+    const struct jit_insn *insns;
+    /* By instruction, where it is in the arena; 0: not there. */
+    u32 kept[BLOCK_INSNS];
     /* What follows is too large to be cleared for each block: each element is set when it comes
      * into use. Must be last. */
     struct insn_access described[BLOCK_INSNS];
@@ -163,6 +166,7 @@ struct translator {
     struct mem_group group[GROUPS_MAX];
     struct exit_site exit[EXITS_MAX];
     struct miss_site site[SITES_MAX];
+    struct jit_insn own_insns[BLOCK_INSNS];
 };
 
 #define VCPU_AT(member) emit_gs((i32)offsetof(struct vcpu, member))
@@ -317,6 +321,8 @@ unsigned lower_stack_bytes(const struct translator *t);
 /* Whether the operand size is one that stack operations and near branches are inline with: in
  * 64-bit mode only 64. */
 bool lower_usual_size(const struct jit_block *block, const struct insn *i);
+/* Where an instruction of the block is kept in the arena, for a body to be called with. */
+u32 lower_keep(struct translator *t, const struct jit_insn *ji);
 /* The interpreter's body. */
 void lower_call(struct translator *t, const struct jit_insn *ji);
 

@@ -243,7 +243,7 @@ static void lower_miss(struct translator *t, const struct miss_site *site, struc
     struct emit *e = t->e;
 
     *miss = (struct jit_miss){.after = site->after ? jit_code_offset(t->j, site->after) : 0,
-                              .insn = jit_offset(t->j, site->insn),
+                              .insn = lower_keep(t, site->insn),
                               .block = jit_offset(t->j, t->block),
                               .size = site->size,
                               .how = how(site)};

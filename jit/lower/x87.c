@@ -33,7 +33,7 @@ void lower_want_x87(struct translator *t)
 
 static void note(struct translator *t, const struct jit_insn *ji, struct emit_mem word)
 {
-    emit_store_imm(t->e, &word, (i32)jit_offset(t->j, ji), 4);
+    emit_store_imm(t->e, &word, (i32)lower_keep(t, ji), 4);
 }
 
 /* -- computing, loading, storing -- */

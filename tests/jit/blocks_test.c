@@ -9,24 +9,26 @@
 #include "tests/suite.h"
 
 /* A block at RIP 0x40001000 whose instruction is the byte at 0x1000 of RAM, a NOP. */
-static struct jit_insn nop = {.rip = 0x40001000, .insn = {.len = 1, .bytes = {0x90}}};
+static const struct jit_insn nop = {.rip = 0x40001000, .insn = {.len = 1, .bytes = {0x90}}};
 
 static struct jit_block block_of_nop(void)
 {
+    struct jit_block b = {.key = 0x1000,
+                          .rip = 0x40001000,
+                          .mode = 5,
+                          .page = &m.ram.pages[1],
+                          .granules = 1,
+                          .count = 1,
+                          .entry_host = 0x1111,
+                          .entry_saved = 0x2222,
+                          .entry_guarded = 0x3333};
+
+    ck_assert(jit_block_note_bytes(j, &b, &nop));
     m.ram.hva[0x1000] = 0x90;
     physmap_protect_code(m.map, m.ram.hva + 0x1000, 1);
     jit_follow_hits(j);
-    return (struct jit_block){.key = 0x1000,
-                              .rip = 0x40001000,
-                              .mode = 5,
-                              .page = &m.ram.pages[1],
-                              .generation = m.ram.pages[1].generation,
-                              .granules = 1,
-                              .count = 1,
-                              .insns = &nop,
-                              .entry_host = 0x1111,
-                              .entry_saved = 0x2222,
-                              .entry_guarded = 0x3333};
+    b.generation = m.ram.pages[1].generation;
+    return b;
 }
 
 static struct jit_block *find_nop(void)
@@ -86,6 +88,87 @@ START_TEST(blocks_live_again_with_their_bytes)
 }
 END_TEST
 
+/* Instructions that follow each other are one span; a jump begins the next. */
+START_TEST(all_bytes_are_compared)
+{
+    static const struct jit_insn insns[] = {
+        {.rip = 0x40001000, .insn = {.len = 2, .bytes = {0x89, 0xc8}}},
+        {.rip = 0x40001002, .insn = {.len = 2, .bytes = {0xeb, 0x0c}}},
+        {.rip = 0x40001010, .insn = {.len = 1, .bytes = {0xf4}}},
+    };
+    static const struct {
+        u64 at;
+        u8 bytes[4];
+    } in_memory[] = {{0x1000, {0x89, 0xc8, 0xeb, 0x0c}}, {0x1010, {0xf4}}};
+    struct jit_block b = block_of_nop();
+
+    b.count = ARRAY_SIZE(insns);
+    ck_assert(jit_block_note_bytes(j, &b, insns));
+    ck_assert_uint_eq(b.span_count, 2);
+    ck_assert_uint_eq(b.beyond_size, 0);
+    for (unsigned n = 0; n < ARRAY_SIZE(in_memory); n++)
+        memcpy(m.ram.hva + in_memory[n].at, in_memory[n].bytes, 4);
+    jit_block_insert(j, &b);
+    for (u64 n = 0; n <= 0x10; n++) {
+        bool its_own = n < 4 || n == 0x10;
+
+        m.ram.hva[0x1000 + n] ^= 1;
+        jit_block_kill(j, &b, true);
+        ck_assert_ptr_eq(jit_block_revive(j, 0x1000, 0x40001000, 5), its_own ? NULL : &b);
+        m.ram.hva[0x1000 + n] ^= 1;
+    }
+    jit_block_kill(j, &b, true);
+    ck_assert_ptr_eq(jit_block_revive(j, 0x1000, 0x40001000, 5), &b);
+}
+END_TEST
+
+/* Of an instruction in two pages the end is noted behind the spans. */
+START_TEST(the_end_in_the_next_page_is_noted)
+{
+    static const struct jit_insn mov = {.rip = 0x40001ffe,
+                                        .insn = {.len = 5, .bytes = {0xb8, 1, 2, 3, 4}}};
+    struct jit_block b = block_of_nop();
+
+    b.key = 0x1ffe, b.rip = mov.rip, b.beyond = m.ram.hva + 0x5000;
+    ck_assert(jit_block_note_bytes(j, &b, &mov));
+    ck_assert_uint_eq(b.span_count, 1);
+    ck_assert_uint_eq(b.spans[0].at, 0xffe);
+    ck_assert_uint_eq(b.spans[0].size, 2);
+    ck_assert_uint_eq(b.beyond_size, 3);
+    ck_assert_mem_eq(jit_block_bytes(&b), mov.insn.bytes, 5);
+}
+END_TEST
+
+START_TEST(a_full_region_takes_no_bytes)
+{
+    struct jit_block b = block_of_nop();
+
+    while (jit_arena(j, 16)) {
+    }
+    ck_assert(!jit_block_note_bytes(j, &b, &nop));
+}
+END_TEST
+
+/* Each instruction that a body may be called for is kept once, the others are not. */
+START_TEST(instructions_without_bodies_are_not_kept)
+{
+    static const u8 code[] = {0x01, 0xc8, 0x01, 0xc8, 0x01, 0xc8, 0x01, 0xc8, /* add eax, ecx */
+                              0x0f, 0xa2, 0x0f, 0xa2, 0xf4};                  /* cpuid; hlt */
+    const struct jit_block *b;
+    size_t before;
+
+    machine_start(&m, MACHINE_LONG);
+    machine_put(&m, MACHINE_CODE, code, sizeof(code));
+    before = j->arena_used;
+    b = jit_translate(j, MACHINE_CODE, jit_mode(m.v));
+    ck_assert_ptr_nonnull(b);
+    ck_assert_uint_eq(b->count, 7);
+    ck_assert_ptr_null(b->insns);
+    ck_assert_uint_ge(j->arena_used - before, sizeof(*b) + 3 * sizeof(struct jit_insn));
+    ck_assert_uint_lt(j->arena_used - before, sizeof(*b) + 4 * sizeof(struct jit_insn));
+}
+END_TEST
+
 START_TEST(few_dead_versions_are_kept)
 {
     struct jit_block b[DEAD_VERSIONS + 3];
@@ -108,11 +191,10 @@ END_TEST
 /* More hits than the log holds: what is in pages that were hit dies, the rest does not. */
 START_TEST(lost_hits_kill_by_page)
 {
-    static struct jit_insn other = {.rip = 0x40002000, .insn = {.len = 1, .bytes = {0x90}}};
     struct jit_block b = block_of_nop(), far = b;
 
     far.key = 0x2000, far.rip = 0x40002000, far.page = &m.ram.pages[2];
-    far.generation = m.ram.pages[2].generation, far.insns = &other;
+    far.generation = m.ram.pages[2].generation;
     physmap_protect_code(m.map, m.ram.hva + 0x2000, 1);
     jit_block_insert(j, &b);
     jit_block_insert(j, &far);
@@ -202,6 +284,10 @@ int main(void)
     tcase_add_test(t, blocks_are_found_by_all_that_they_depend_on);
     tcase_add_test(t, blocks_die_with_their_granules);
     tcase_add_test(t, blocks_live_again_with_their_bytes);
+    tcase_add_test(t, all_bytes_are_compared);
+    tcase_add_test(t, the_end_in_the_next_page_is_noted);
+    tcase_add_test(t, a_full_region_takes_no_bytes);
+    tcase_add_test(t, instructions_without_bodies_are_not_kept);
     tcase_add_test(t, few_dead_versions_are_kept);
     tcase_add_test(t, lost_hits_kill_by_page);
     tcase_add_test(t, nothing_leads_into_dead_code);

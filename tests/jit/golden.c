@@ -251,6 +251,7 @@ static void one_block(FILE *out, const struct kind *kind, const u8 *code, size_t
     const u64 at = MACHINE_CODE + (edge < size ? PAGE_SIZE - edge : 0);
     /* Without what only some hosts can do. */
     const struct jit_options options = {.optimisations = JIT_ALL & ~(u32)JIT_SCAN,
+                                        .listed = true,
                                         .disassemble = machine_disassemble};
     struct error err = {""};
     const u32 simd = MODE_SSE | MODE_AVX | MODE_AVX512 | MODE_X87;
