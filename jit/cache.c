@@ -11,6 +11,10 @@
 
 #include "jit/internal.h"
 
+/* The part of a region, in sixteenths, for code that is used seldom (ARCHITECTURE.md, Measurements).
+ */
+enum { COLD_SHARE = 4 };
+
 static enum status map_views(struct jit *j, int fd, struct error *err)
 {
     void *rw, *rx;
@@ -77,12 +81,16 @@ void jit_cache_destroy(struct jit *j)
 void jit_cache_use(struct jit *j, unsigned n)
 {
     u64 size = (u64)(j->code + j->code_size - j->code_start) / REGIONS;
+    u64 cold = j->options.optimisations & JIT_COLD ? size * COLD_SHARE / 16 : 0;
     size_t share = align_down(j->arena_size / REGIONS, 64);
 
     j->region = n;
     j->emit.at = j->code_start + n * size;
-    j->emit.end = j->emit.at + size;
+    j->emit.end = j->emit.at + size - cold;
     j->emit.overflow = false;
+    j->cold = j->emit;
+    j->cold.at = j->emit.end;
+    j->cold.end = j->emit.end + cold;
     j->arena_used = n * share;
     j->arena_end = j->arena_used + share;
 }

@@ -166,8 +166,9 @@ struct jit_block {
     /* Where its instructions lie in the page of its start; then the bytes of that, and those that
      * lie beyond that page. */
     const struct jit_span *spans;
-    u64 code;                   /* code address of all that belongs to the block */
+    u64 code;                   /* code address of what is in use often */
     u32 code_size, inline_size; /* bytes; the latter without what is out of line */
+    u32 cold, cold_size;        /* what is used seldom, from code; bytes */
     struct jit_link *exits;     /* its jumps to other blocks */
     struct jit_link *incoming;  /* jumps that lead to it now */
     /* Others in its page's bucket (living ones), its region. */
@@ -206,6 +207,7 @@ struct jit {
     u64 delta;
     u8 *code_start;   /* behind the stubs */
     struct emit emit; /* in the region in use */
+    struct emit cold; /* in its part for what is used seldom; without JIT_COLD it has none */
     u8 *arena;        /* blocks, links, instructions */
     size_t arena_size, arena_used, arena_end;
     unsigned region; /* in use */
@@ -293,6 +295,11 @@ MUST_USE enum status jit_cache_create(struct jit *j, struct error *err);
 void jit_cache_destroy(struct jit *j);
 /* What is translated next goes into region n, which is empty. */
 void jit_cache_use(struct jit *j, unsigned n);
+/* Where code goes that is used seldom. */
+static inline struct emit *jit_cold(struct jit *j)
+{
+    return j->options.optimisations & JIT_COLD ? &j->cold : &j->emit;
+}
 /* Evicts what is in the next region, and uses that. */
 void jit_cache_advance(struct jit *j);
 /* Forgets every block. */

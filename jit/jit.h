@@ -63,6 +63,7 @@ engine_fn jit_run;
 struct jit_stats {
     u64 blocks;      /* translated */
     u64 code_bytes;  /* written */
+    u64 cold_bytes;  /* of these, for what is used seldom */
     u64 flushes;     /* of the whole cache */
     u64 evictions;   /* of a region of it */
     u64 revived;     /* blocks that were found again */

@@ -61,12 +61,12 @@ static void trace_host(const struct jit *j, FILE *out, u64 from, u64 to, const c
 void jit_trace_block(const struct jit *j, FILE *out, const struct jit_block *block)
 {
     unsigned code_size = block->mode & MODE_CODE64 ? 8 : block->mode & MODE_CODE16 ? 2 : 4;
-    u64 at = block->code, end = block->code + block->code_size;
+    u64 at = block->code, cold = at + block->cold;
     char text[TEXT + 20];
 
     flockfile(out);
     fprintf(out, "block %016lx, RAM+%lx, mode %x: %u instructions, %u bytes\n", block->rip,
-            block->key, block->mode, block->count, block->code_size);
+            block->key, block->mode, block->count, block->code_size + block->cold_size);
     trace_host(j, out, at, at + block->insns[0].host, "entry");
     for (unsigned n = 0; n < block->count; n++) {
         u64 from = at + block->insns[n].host;
@@ -75,6 +75,7 @@ void jit_trace_block(const struct jit *j, FILE *out, const struct jit_block *blo
         guest_text(j, block->insns[n].rip, &block->insns[n].insn, code_size, text, sizeof(text));
         trace_host(j, out, from, to, text);
     }
-    trace_host(j, out, at + block->inline_size, end, "out of line");
+    trace_host(j, out, at + block->inline_size, at + block->code_size, "out of line");
+    trace_host(j, out, cold, cold + block->cold_size, "apart");
     funlockfile(out);
 }

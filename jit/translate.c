@@ -285,6 +285,7 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
     const u8 *start = t->e->at;
     u8 *out = NULL, *unmapped[2], *elsewhere[CROSS_JUMPS];
     unsigned jumps = 0;
+    bool overflow;
 
     if (!block->beyond) /* the check is due in each turn */
         lower_loop_find(t, insns, block->count);
@@ -300,6 +301,12 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
     if (t->failed)
         return false;
     block->inline_size = (u32)(t->e->at - start);
+    lower_exits_taken(t);
+    block->code_size = (u32)(t->e->at - start);
+    overflow = t->e->overflow;
+    t->e = jit_cold(t->j);
+    block->cold = (u32)(emit_here(t->e) - block->code);
+    start = t->e->at;
     lower_misses(t);
     if (t->failed)
         return false;
@@ -310,8 +317,8 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
         emit_leave(t, &out, 1, t->j->leave_at);
     if (jumps)
         emit_leave(t, elsewhere, jumps, t->j->exit_at);
-    block->code_size = (u32)(t->e->at - start);
-    return !t->e->overflow;
+    block->cold_size = (u32)(t->e->at - start);
+    return !overflow && !t->e->overflow;
 }
 
 /* Whether traces are to show all instructions of a block. */
@@ -329,7 +336,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
     struct translator t;
     const size_t arena_used = j->arena_used;
     const bool list = listed(j);
-    u8 *const start = j->emit.at;
+    const struct emit emit = j->emit, cold = j->cold;
     struct jit_insn *insns = t.own_insns;
 
     memset(&t, 0, offsetof(struct translator, described));
@@ -340,7 +347,8 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
     if (list)
         insns = jit_arena(j, BLOCK_INSNS * sizeof(*insns));
     t.insns = insns;
-    if (t.block && insns && j->emit.end - start > ROOM_MIN) {
+    if (t.block && insns && j->emit.end - j->emit.at > ROOM_MIN &&
+        jit_cold(j)->end - jit_cold(j)->at > ROOM_MIN) {
         *t.block = *like;
         t.block->code = emit_here(&j->emit);
         t.block->count = (u16)(path ? collect_path(j, path, t.block, insns)
@@ -350,8 +358,8 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
             return t.block;
     }
     j->arena_used = arena_used;
-    j->emit.at = start;
-    j->emit.overflow = false;
+    j->emit = emit;
+    j->cold = cold;
     return NULL;
 }
 
@@ -360,7 +368,8 @@ static struct jit_block *add_block(struct jit *j, struct jit_block *block)
     if (block->insns && log_on(j->v->log, LOG_OUT_ASM))
         jit_trace_block(j, j->v->log->sink, block);
     j->stats.blocks++;
-    j->stats.code_bytes += block->code_size;
+    j->stats.code_bytes += block->code_size + block->cold_size;
+    j->stats.cold_bytes += block->cold_size;
     jit_block_insert(j, block);
     return block;
 }

@@ -500,6 +500,7 @@ void machine_jit_report(struct machine *m, FILE *out)
         fprintf(out, "CPU %u, translated code:\n", n);
         fprintf(out, "  %14lu blocks translated\n", s.blocks);
         fprintf(out, "  %14lu bytes of code\n", s.code_bytes);
+        fprintf(out, "  %14lu of these used seldom\n", s.cold_bytes);
         fprintf(out, "  %14lu flushes of the code cache\n", s.flushes);
         fprintf(out, "  %14lu evictions of a region of it\n", s.evictions);
         fprintf(out, "  %14lu blocks found again\n", s.revived);

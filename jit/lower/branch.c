@@ -177,19 +177,27 @@ static void lower_exit_taken(struct translator *t, struct exit_site *x)
     lower_leave_at(t, x->link->target, t->j->exit_at);
 }
 
-/* Out of line: what an exit does until it is linked, and when attention is wanted. */
+void lower_exits_taken(struct translator *t)
+{
+    for (unsigned n = 0; n < t->exit_count; n++) {
+        struct exit_site *x = &t->exit[n];
+
+        if (x->taken_from)
+            lower_exit_taken(t, x);
+        if (x->expected_at) {
+            emit_patch(x->expected_at, t->e->delta, emit_here(t->e));
+            emit_value(t->e, x->link->target, 8);
+        }
+    }
+}
+
+/* What an exit does until it is linked, and when attention is wanted. */
 static void lower_exit_stub(struct translator *t, struct exit_site *x)
 {
     struct emit *e = t->e;
 
-    if (x->taken_from)
-        lower_exit_taken(t, x);
     if (x->full_from)
         lower_call_full(t, x);
-    if (x->expected_at) {
-        emit_patch(x->expected_at, e->delta, emit_here(e));
-        emit_value(e, x->link->target, 8);
-    }
     if (x->attention_from) {
         emit_patch(x->attention_from, e->delta, emit_here(e));
         t->flags = x->flags;

@@ -360,6 +360,8 @@ void lower_leave_at(struct translator *t, u64 value, const u64 stub[2]);
 void lower_exit_to(struct translator *t, u64 target, bool poll);
 /* v->rip is set already: finds the next block. Flags must be saved. */
 void lower_exit_lookup(struct translator *t);
+/* What is out of line of exits: what a jump that is taken needs, and the rest. */
+void lower_exits_taken(struct translator *t);
 void lower_exits(struct translator *t);
 /* An exit that continues at target; NULL: no memory. Flags as they are now. */
 struct exit_site *lower_new_exit(struct translator *t, u64 target);

@@ -8,7 +8,8 @@
  *
  * A line "== 64 HEX" (or 32, or "real", "prot16", "seg32": 32-bit code with segments that are not
  * flat) is a block of guest code; what follows it is what became of it. HEX may have a '|' where a
- * page begins. What varies between runs is named: addresses in the block (L+n), common code, places
+ * page begins. What varies between runs is named: addresses in the block (L+n; apart from
+ * it C+n), common code, places
  * in the vCPU.
  */
 #include <stdio.h>
@@ -110,6 +111,7 @@ static bool inside(u64 value, const void *base, u64 size)
 static bool host_name(const struct golden *g, u64 value, char *text)
 {
     const struct jit *j = g->j;
+    const u64 cold = g->block->code + g->block->cold;
     const struct {
         u64 at;
         const char *name;
@@ -127,6 +129,8 @@ static bool host_name(const struct golden *g, u64 value, char *text)
             return sprintf(text, "%s", common[n].name) > 0;
     if (value - g->block->code < g->block->code_size)
         return sprintf(text, "L+%lu", value - g->block->code) > 0;
+    if (value - cold < g->block->cold_size)
+        return sprintf(text, "C+%lu", value - cold) > 0;
     if (inside(value, j->code + j->delta, j->code_size))
         return sprintf(text, "code") > 0;
     if (inside(value, j->arena, j->arena_size))
@@ -193,7 +197,7 @@ static void put_named(const struct golden *g, const char *text)
 
 /* -- one block -- */
 
-static void put_host(const struct golden *g, u64 from, u64 to)
+static void put_host(const struct golden *g, u64 from, u64 to, u64 start)
 {
     char text[LINE];
 
@@ -205,7 +209,7 @@ static void put_host(const struct golden *g, u64 from, u64 to)
             length = 1;
             snprintf(text, sizeof(text), "db %02x", *(const u8 *)(from - g->j->delta));
         }
-        fprintf(g->out, "  %4lu  ", from - g->block->code);
+        fprintf(g->out, "  %4lu  ", from - start);
         put_named(g, text);
         from += length;
     }
@@ -214,9 +218,10 @@ static void put_host(const struct golden *g, u64 from, u64 to)
 static void put_block(const struct golden *g, unsigned code_size)
 {
     const struct jit_block *b = g->block;
+    const u64 at = b->code, cold = at + b->cold;
     char text[LINE];
 
-    put_host(g, b->code, b->code + b->insns[0].host);
+    put_host(g, at, at + b->insns[0].host, at);
     for (unsigned n = 0; n < b->count; n++) {
         const struct insn *i = &b->insns[n].insn;
         u32 to = n + 1u < b->count ? b->insns[n + 1].host : b->inline_size;
@@ -224,10 +229,12 @@ static void put_block(const struct golden *g, unsigned code_size)
         if (!machine_disassemble(code_size, i->bytes, i->len, b->insns[n].rip, text, sizeof(text)))
             insn_describe(i, text, sizeof(text));
         fprintf(g->out, "%s\n", text);
-        put_host(g, b->code + b->insns[n].host, b->code + to);
+        put_host(g, at + b->insns[n].host, at + to, at);
     }
     fprintf(g->out, "out of line\n");
-    put_host(g, b->code + b->inline_size, b->code + b->code_size);
+    put_host(g, at + b->inline_size, at + b->code_size, at);
+    fprintf(g->out, "apart\n");
+    put_host(g, cold, cold + b->cold_size, cold);
 }
 
 /* What a block is translated for: supervisor mode with everything switched on. */
