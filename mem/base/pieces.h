@@ -23,14 +23,13 @@ static inline unsigned natural_piece(u64 address, u64 size)
     return n;
 }
 
-/* From guest memory; 1, 2, 4 and 8 bytes are one access at any alignment, aligned 16 bytes are as
- * one as the host makes them (SDM 3A 8.1.1). */
-static inline void copy_from_guest(u8 *to, const u8 *from, u64 size)
+/* By pieces that are aligned at `guest`, which is to or from. */
+static ALWAYS_INLINE void copy_pieces(u8 *to, const u8 *from, const u8 *guest, u64 size)
 {
     while (size) {
-        u64 n = is_access_size(size) ? size : natural_piece((u64)from, size);
+        u64 n = is_access_size(size) ? size : natural_piece((u64)guest, size);
 
-        if (size >= 16 && !((u64)from & 15)) {
+        if (size >= 16 && !((u64)guest & 15)) {
             n = 16;
             memcpy(to, from, 16);
         } else {
@@ -38,24 +37,20 @@ static inline void copy_from_guest(u8 *to, const u8 *from, u64 size)
         }
         to += n;
         from += n;
+        guest += n;
         size -= n;
     }
+}
+
+/* From guest memory; 1, 2, 4 and 8 bytes are one access at any alignment, aligned 16 bytes are as
+ * one as the host makes them (SDM 3A 8.1.1). */
+static inline void copy_from_guest(u8 *to, const u8 *from, u64 size)
+{
+    copy_pieces(to, from, from, size);
 }
 
 /* To guest memory, likewise. */
 static inline void copy_to_guest(u8 *to, const u8 *from, u64 size)
 {
-    while (size) {
-        u64 n = is_access_size(size) ? size : natural_piece((u64)to, size);
-
-        if (size >= 16 && !((u64)to & 15)) {
-            n = 16;
-            memcpy(to, from, 16);
-        } else {
-            store_le(to, load_le(from, (unsigned)n), (unsigned)n);
-        }
-        to += n;
-        from += n;
-        size -= n;
-    }
+    copy_pieces(to, from, to, size);
 }
