@@ -170,8 +170,8 @@ static void take_tags_back(struct vcpu *v, struct jit_check *c)
         u64 *tag = c->page[n].tag, i = (u64)(tag - v->tlb_now->write_tag);
 
         *tag = tlb_invalid((unsigned)i);
-        tlb_forget_stack(v->tlb_now);
     }
+    tlb_forget_stack(v->tlb_now);
 }
 
 /* -- the same by the interpreter -- */

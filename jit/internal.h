@@ -273,6 +273,37 @@ static inline u64 jit_rip_mask(u32 mode)
     return mode & MODE_CODE64 ? ~0ull : mode & MODE_CODE16 ? 0xffff : 0xffffffff;
 }
 
+static inline unsigned jit_context(u32 mode)
+{
+    return (mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
+}
+
+/* Where translated code finds a member of a TLB table, or of an array in it the element that the
+ * register index counts (else HOST_NONE). */
+static inline struct emit_mem jit_tlb_at(unsigned context, size_t member, unsigned index)
+{
+    struct emit_mem m = emit_gs(
+        (i32)(offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table) + member));
+
+    m.index = (u8)index;
+    m.scale = index == HOST_NONE ? 0 : 3;
+    return m;
+}
+
+/* The tags for one kind of access. */
+static inline size_t jit_tags_at(bool write)
+{
+    return write ? offsetof(struct tlb_table, write_tag) : offsetof(struct tlb_table, read_tag);
+}
+
+/* T1: the index in the TLB of the address in T0. */
+static inline void jit_index_of(struct emit *e)
+{
+    emit_mov32(e, T1, T0);
+    emit_op_reg(e, 0, 0xc1, T1, 5); /* shr t1d, 12 */
+    emit_value(e, PAGE_SHIFT, 1);
+}
+
 static inline struct jit *jit_of(const struct vcpu *v)
 {
     return v->jit.owner;

@@ -566,30 +566,6 @@ static u64 emit_fill(struct jit *j, struct emit *e, bool write)
     return start;
 }
 
-/* A word or array of a TLB table; index: HOST_NONE or a register that counts its elements. */
-static struct emit_mem table_at(unsigned context, size_t member, unsigned index)
-{
-    struct emit_mem m = VCPU(tlb.tables);
-
-    m.index = (u8)index;
-    m.scale = index == HOST_NONE ? 0 : 3;
-    m.disp += (i32)(context * sizeof(struct tlb_table) + member);
-    return m;
-}
-
-static size_t tags_at(bool write)
-{
-    return write ? offsetof(struct tlb_table, write_tag) : offsetof(struct tlb_table, read_tag);
-}
-
-/* T1: the index of the address in T0. */
-static void index_of(struct emit *e)
-{
-    emit_mov32(e, T1, T0);
-    emit_op_reg(e, 0, 0xc1, T1, 5); /* shr */
-    emit_value(e, PAGE_SHIFT, 1);
-}
-
 static void page_of(struct emit *e)
 {
     emit_op_reg(e, EMIT_W, 0x81, T0, 4); /* and */
@@ -611,7 +587,7 @@ static void compare_index(struct emit *e)
  * meanwhile: then the sum has another index (tlb_invalid()), and the body does it. */
 static void emit_miss(struct jit *j, struct emit *e, unsigned context, bool write)
 {
-    struct emit_mem tag = table_at(context, tags_at(write), T1);
+    struct emit_mem tag = jit_tlb_at(context, jit_tags_at(write), T1);
 
     j->miss[context][write] = emit_here(e);
     emit_op_mem(e, EMIT_W, 0x03, &tag, T0);
@@ -626,7 +602,7 @@ static void emit_miss(struct jit *j, struct emit *e, unsigned context, bool writ
  * the page, T1: index. Returns jumps elsewhere. */
 static void find_stack(struct jit *j, struct emit *e, unsigned context, u8 *away[2])
 {
-    struct emit_mem address = VCPU(jit.target), read = table_at(context, tags_at(false), T1);
+    struct emit_mem address = VCPU(jit.target), read = jit_tlb_at(context, jit_tags_at(false), T1);
     struct emit_mem size = emit_at(T1, offsetof(struct jit_miss, size));
     struct emit_mem last = {.base = T0, .index = T1, .disp = -1};
 
@@ -638,7 +614,7 @@ static void find_stack(struct jit *j, struct emit *e, unsigned context, u8 *away
     emit_op_reg(e, EMIT_W, 0xf7, T1, 0);  /* test t1, -4096: whether it crosses its page */
     emit_value(e, (u64)-PAGE_SIZE, 4);
     away[0] = emit_jcc(e, CC_NE, 0);
-    index_of(e);
+    jit_index_of(e);
     page_of(e);
     emit_op_mem(e, EMIT_W, 0x3b, &read, T0); /* cmp */
     away[1] = emit_jcc(e, CC_NE, 0);
@@ -649,11 +625,11 @@ static void find_stack(struct jit *j, struct emit *e, unsigned context, u8 *away
  * the same afterwards. ZF: the write tag is there. */
 static void enter_stack(struct emit *e, unsigned context)
 {
-    struct emit_mem stack = table_at(context, offsetof(struct tlb_table, stack_tag), HOST_NONE);
+    struct emit_mem stack = jit_tlb_at(context, offsetof(struct tlb_table, stack_tag), HOST_NONE);
     struct emit_mem distance =
-        table_at(context, offsetof(struct tlb_table, stack_distance), HOST_NONE);
-    struct emit_mem page = table_at(context, offsetof(struct tlb_table, page), T1);
-    struct emit_mem write = table_at(context, tags_at(true), T1);
+        jit_tlb_at(context, offsetof(struct tlb_table, stack_distance), HOST_NONE);
+    struct emit_mem page = jit_tlb_at(context, offsetof(struct tlb_table, page), T1);
+    struct emit_mem write = jit_tlb_at(context, jit_tags_at(true), T1);
     struct emit_mem address = VCPU(jit.target);
 
     emit_load(e, T1, &page, 8);
@@ -661,7 +637,7 @@ static void enter_stack(struct emit *e, unsigned context)
     emit_store(e, &distance, T1, 8);
     emit_op_mem(e, EMIT_W, 0x87, &stack, T0); /* xchg: all vCPUs see the page before what follows */
     emit_load(e, T0, &address, 8);
-    index_of(e);
+    jit_index_of(e);
     page_of(e);
     emit_op_mem(e, EMIT_W, 0x3b, &write, T0); /* cmp */
 }
@@ -670,9 +646,9 @@ static void enter_stack(struct emit *e, unsigned context)
  * stack. Else there is none, as the code behind the check puts another distance there. */
 static void emit_miss_stack(struct jit *j, struct emit *e, unsigned context, bool write)
 {
-    struct emit_mem stack = table_at(context, offsetof(struct tlb_table, stack_tag), HOST_NONE);
-    struct emit_mem none = table_at(context, offsetof(struct tlb_table, no_stack), HOST_NONE);
-    struct emit_mem page = table_at(context, offsetof(struct tlb_table, page), T1);
+    struct emit_mem stack = jit_tlb_at(context, offsetof(struct tlb_table, stack_tag), HOST_NONE);
+    struct emit_mem none = jit_tlb_at(context, offsetof(struct tlb_table, no_stack), HOST_NONE);
+    struct emit_mem page = jit_tlb_at(context, offsetof(struct tlb_table, page), T1);
     struct emit_mem address = VCPU(jit.target);
     u8 *away[3];
 

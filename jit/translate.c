@@ -52,10 +52,9 @@ static void emit_leave(struct translator *t, u8 *const from[], unsigned count, c
  * returned. Flags are saved. Uses T0. */
 static u8 *emit_mapped(struct translator *t, u64 page, const u8 *hva)
 {
-    unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
     struct emit_mem place =
-        emit_gs((i32)(offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table) +
-                      offsetof(struct tlb_table, exec_place) + 8 * tlb_index(page)));
+        jit_tlb_at(jit_context(t->block->mode),
+                   offsetof(struct tlb_table, exec_place) + 8 * tlb_index(page), HOST_NONE);
 
     emit_mov_imm(t->e, T0, tlb_exec_place(page, (u64)hva));
     emit_op_mem(t->e, EMIT_W, 0x3b, &place, T0); /* cmp */

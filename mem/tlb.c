@@ -37,7 +37,7 @@ enum status tlb_create(struct tlb *tlb, struct physmap *map, struct error *err)
 {
     enum status status;
 
-    memset((u8 *)tlb + sizeof(tlb->tables), 0,
+    memset((u8 *)tlb + offsetof(struct tlb, second), 0,
            offsetof(struct tlb, use) - offsetof(struct tlb, second));
     tlb->map = map;
     tlb->ram = physmap_ram(map);

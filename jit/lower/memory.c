@@ -131,26 +131,10 @@ void lower_address_in(struct translator *t, const struct mem_ref *ref, i64 by, u
 
 /* -- checks -- */
 
-static size_t tlb_table_at(const struct translator *t)
+/* A member of the TLB table of the block's context; index: HOST_NONE or T1. */
+static struct emit_mem tlb_at(const struct translator *t, size_t member, unsigned index)
 {
-    unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
-
-    return offsetof(struct vcpu, tlb.tables) + context * sizeof(struct tlb_table);
-}
-
-/* The tags for one kind of access, or the host pages, indexed by T1. */
-static struct emit_mem tlb_array(const struct translator *t, size_t member)
-{
-    return (struct emit_mem){.base = HOST_NONE,
-                             .index = T1,
-                             .scale = 3,
-                             .gs = true,
-                             .disp = (i32)(tlb_table_at(t) + member)};
-}
-
-static size_t tags_at(bool write)
-{
-    return write ? offsetof(struct tlb_table, write_tag) : offsetof(struct tlb_table, read_tag);
+    return jit_tlb_at(jit_context(t->block->mode), member, index);
 }
 
 /* What the out-of-line half of the next check needs. */
@@ -188,19 +172,16 @@ static void check_offset(struct translator *t, struct miss_site *site, const str
 /* T0: address; then T0 -= tag, T1 is its index. */
 static void check_by_index(struct translator *t, struct miss_site *site)
 {
-    struct emit_mem tags = tlb_array(t, tags_at(site->write));
-    struct emit *e = t->e;
+    struct emit_mem tags = tlb_at(t, jit_tags_at(site->write), T1);
 
-    emit_mov32(e, T1, T0);
-    emit_op_reg(e, 0, 0xc1, T1, 5); /* shr t1d, 12 */
-    emit_value(e, PAGE_SHIFT, 1);
+    jit_index_of(t->e);
     check_offset(t, site, &tags);
 }
 
 struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, unsigned size,
                               bool write)
 {
-    struct emit_mem pages = tlb_array(t, offsetof(struct tlb_table, page));
+    struct emit_mem pages = tlb_at(t, offsetof(struct tlb_table, page), T1);
     struct miss_site *site = new_site(t, ji, size, write);
 
     check_by_index(t, site);
@@ -217,7 +198,7 @@ bool lower_has_distance(const struct mem_ref *ref)
 
 struct emit_mem lower_stack_distance(const struct translator *t)
 {
-    return emit_gs((i32)(tlb_table_at(t) + offsetof(struct tlb_table, stack_distance)));
+    return tlb_at(t, offsetof(struct tlb_table, stack_distance), HOST_NONE);
 }
 
 /* T0: host address; then less the linear one. Not by the tag, which may have gone meanwhile. Uses
@@ -232,8 +213,8 @@ static void subtract_address(struct translator *t, const struct mem_ref *ref, i6
 struct miss_site *lower_check_distance(struct translator *t, const struct jit_insn *ji,
                                        const struct mem_ref *ref, i64 by, unsigned size, bool write)
 {
-    struct emit_mem pages = tlb_array(t, offsetof(struct tlb_table, page));
-    struct emit_mem stack = emit_gs((i32)(tlb_table_at(t) + offsetof(struct tlb_table, stack_tag)));
+    struct emit_mem pages = tlb_at(t, offsetof(struct tlb_table, page), T1);
+    struct emit_mem stack = tlb_at(t, offsetof(struct tlb_table, stack_tag), HOST_NONE);
     struct emit_mem distance = lower_stack_distance(t);
     struct miss_site *site = new_site(t, ji, size, write);
 
@@ -258,9 +239,8 @@ struct miss_site *lower_check_page(struct translator *t, const struct jit_insn *
                                    const struct mem_ref *ref, i64 by, unsigned size, bool write)
 {
     u64 address = absolute(ref, ref->disp + by), index = tlb_index(address);
-    struct emit_mem tag = emit_gs((i32)(tlb_table_at(t) + tags_at(write) + 8 * index));
-    struct emit_mem page =
-        emit_gs((i32)(tlb_table_at(t) + offsetof(struct tlb_table, page) + 8 * index));
+    struct emit_mem tag = tlb_at(t, jit_tags_at(write) + 8 * index, HOST_NONE);
+    struct emit_mem page = tlb_at(t, offsetof(struct tlb_table, page) + 8 * index, HOST_NONE);
     struct miss_site *site = new_site(t, ji, size, write);
     struct emit *e = t->e;
 
@@ -338,7 +318,7 @@ static void go_on(struct translator *t, const struct miss_site *site)
 
 static u64 stub_of(const struct translator *t, const struct miss_site *site)
 {
-    unsigned context = (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT;
+    unsigned context = jit_context(t->block->mode);
 
     if (site->result == CHECK_PAGE)
         return t->j->fill[site->write];

@@ -54,8 +54,7 @@ enum stack_kind {
 /* PUSHF in virtual-8086 mode depends on IOPL. */
 static bool virtual_8086(const struct translator *t)
 {
-    return !(t->block->mode & MODE_PROTECTED) &&
-           (t->block->mode & MODE_CONTEXT) >> MODE_CONTEXT_SHIFT == TLB_USER;
+    return !(t->block->mode & MODE_PROTECTED) && jit_context(t->block->mode) == TLB_USER;
 }
 
 /* Frames, and addresses from the popped stack pointer, are inline where all has one width. */

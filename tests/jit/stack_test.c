@@ -116,7 +116,7 @@ START_TEST(pages_that_are_only_read)
 }
 END_TEST
 
-/* mov eax, [rsp]; mov [rip - ...], no: by RSI, the entry: mov [rsi], rdx; invlpg [rsp]; NEAR. */
+/* mov eax, [rsp]; then the page's entry: mov [rsi], rdx; invlpg [rsp]; NEAR. */
 START_TEST(a_page_is_mapped_elsewhere)
 {
     for (unsigned turn = 0; turn < 4; turn++) {
