@@ -198,17 +198,18 @@ struct vcpu {
     /* -- for translated code (jit/), which finds all of this at fixed distances -- */
     struct {
         struct vcpu *self;
-        u64 entry;           /* a scratch word that survives a TLB refill */
-        u64 target;          /* where translated code is entered; a scratch word inside it */
-        void *left;          /* the block that a shared check made leave, or NULL */
-        void *link;          /* why it was left: the jump that wants its block, or NULL */
-        u64 budget;          /* counted: instructions that may still retire */
-        u64 end;             /* counted: icount where the budget is used up */
-        u64 slot[JIT_SLOTS]; /* host address - guest address of pages that were checked */
-        void *cache;         /* targets of indirect jumps */
-        u32 seen;            /* the events that need no attention now */
-        u32 mode;            /* of the block that was entered */
-        u32 attention;       /* set by vcpu_signal(): translated code leaves at its next look */
+        u64 entry;                  /* a scratch word that survives a TLB refill */
+        u64 target;                 /* where translated code is entered; a scratch word inside it */
+        struct tlb_site *site_over; /* whose misses have to be judged, or NULL */
+        void *left;                 /* the block that a shared check made leave, or NULL */
+        void *link;                 /* why it was left: the jump that wants its block, or NULL */
+        u64 budget;                 /* counted: instructions that may still retire */
+        u64 end;                    /* counted: icount where the budget is used up */
+        u64 slot[JIT_SLOTS];        /* host address - guest address of pages that were checked */
+        void *cache;                /* targets of indirect jumps */
+        u32 seen;                   /* the events that need no attention now */
+        u32 mode;                   /* of the block that was entered */
+        u32 attention; /* set by vcpu_signal(): translated code leaves at its next look */
         /* Translated code runs on a stack of its own, which holds return addresses: where that is
          * now, its outermost entry, how deep its low 16 bits may get before a call leaves (all
          * ones: attention is set), and where the host's own stack is. */

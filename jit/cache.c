@@ -15,7 +15,9 @@ static enum status map_views(struct jit *j, struct error *err)
 {
     struct code_memory m;
 
-    if (!code_memory_create(&m, "lockstep-code", j->code_size)) {
+    size_t sites = j->site_count * sizeof(*j->sites);
+
+    if (!code_memory_create(&m, "lockstep-code", j->code_size + sites)) {
         if (errno != EACCES && errno != EPERM)
             return error_set(err, ST_NO_MEMORY,
                              "No memory for translated code (%m); free some memory or choose "
@@ -29,7 +31,17 @@ static enum status map_views(struct jit *j, struct error *err)
     }
     j->code = m.write;
     j->delta = (u64)m.exec - (u64)m.write;
+    j->sites = mmap(m.exec + j->code_size, sites, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (j->sites == MAP_FAILED)
+        return error_set(err, ST_NO_MEMORY, "No address space for the translator; free some.");
     return ST_OK;
+}
+
+/* In place of the end of the executable view, so that code reaches them. */
+static size_t sites_size(size_t code_size)
+{
+    return align_up(code_size / 4, PAGE_SIZE);
 }
 
 /* Code takes up a little less room than what describes it (ARCHITECTURE.md, Measurements). */
@@ -42,7 +54,9 @@ static size_t arena_size(size_t code_size)
 
 enum status jit_cache_create(struct jit *j, struct error *err)
 {
-    j->code_size = j->options.cache_size ? j->options.cache_size : JIT_CACHE_DEFAULT;
+    j->code_size =
+        align_up(j->options.cache_size ? j->options.cache_size : JIT_CACHE_DEFAULT, PAGE_SIZE);
+    j->site_count = sites_size(j->code_size) / sizeof(*j->sites);
     j->arena_size = arena_size(j->code_size);
     j->arena = mmap(NULL, j->arena_size, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -55,8 +69,10 @@ enum status jit_cache_create(struct jit *j, struct error *err)
 
 void jit_cache_destroy(struct jit *j)
 {
-    struct code_memory m = {j->code, j->code + j->delta, j->code_size};
+    struct code_memory m = {j->code, j->code + j->delta,
+                            j->code_size + j->site_count * sizeof(*j->sites)};
 
+    tlb_forget_sites(&j->v->tlb);
     if (j->arena)
         munmap(j->arena, j->arena_size);
     if (j->code)
@@ -74,6 +90,8 @@ void jit_cache_use(struct jit *j, unsigned n)
     j->emit.overflow = false;
     j->arena_used = n * share;
     j->arena_end = j->arena_used + share;
+    j->site_used = n * (j->site_count / REGIONS);
+    j->site_end = j->site_used + j->site_count / REGIONS;
 }
 
 static void evict(struct jit *j, unsigned n)
@@ -84,6 +102,8 @@ static void evict(struct jit *j, unsigned n)
             jit_link_cut(j, link);
     }
     jit_returns_forget(j);
+    tlb_forget_sites(&j->v->tlb);
+    j->restless_block = NULL;
     if (j->region_blocks[n])
         j->stats.evictions++;
     j->region_blocks[n] = NULL;

@@ -54,6 +54,9 @@ enum {
     DEAD_VERSIONS = 4,    /* of a block that are kept to be found again */
     JUMP_CACHE = 1 << 15, /* entries */
     JUMP_CACHES = 8,      /* modes with a jump cache of their own */
+    RESTLESS_BITS = 14,   /* places whose accesses meet too many pages */
+    SITE_MISSES = 256,    /* of one site; if any had as many less than ... */
+    SITE_APART = 400000,  /* ... TSC cycles ago, it is one of those */
     BLOCK_INSNS = 64,
     SAMPLES = 64,
     JIT_LEAVE = 1, /* jit_exec_one(), jit_lookup(): translated code is to be left */
@@ -209,7 +212,12 @@ struct jit {
     struct emit emit; /* in the region in use */
     u8 *arena;        /* blocks, links, instructions */
     size_t arena_size, arena_used, arena_end;
-    unsigned region; /* in use */
+    struct tlb_site *sites; /* within 2 GiB of the code's executable view */
+    size_t site_count, site_used, site_end;
+    u64 restless[1 << RESTLESS_BITS]; /* instructions, as byte offsets in RAM + 1 */
+    u64 site_time;                    /* TSC when one had its number of misses */
+    struct jit_block *restless_block; /* to be made anew, or NULL */
+    unsigned region;                  /* in use */
     struct jit_block *region_blocks[REGIONS];
 
     struct jit_block *buckets[BLOCK_BUCKETS];
@@ -240,6 +248,7 @@ struct jit {
      * host address, code goes on MISS_JUMP bytes behind the call. */
     u64 miss[TLB_CONTEXTS][2];
     u64 miss_stack[TLB_CONTEXTS][2]; /* the same; T0: address - stack_tag */
+    u64 miss_site[2];                /* the same in user mode; T0: address - tag, T1: site */
     u64 fill[2];                     /* the same; T0: address */
     u64 unfilled;                    /* as if there were no host address */
     /* The same if no refill can help; flags in JF, or in the host's flags. */
@@ -304,6 +313,20 @@ static inline void jit_index_of(struct emit *e)
     emit_value(e, PAGE_SHIFT, 1);
 }
 
+/* T0: the page of the address in it. */
+static inline void jit_page_of(struct emit *e)
+{
+    emit_op_reg(e, EMIT_W, 0x81, T0, 4); /* and */
+    emit_value(e, (u64)-PAGE_SIZE, 4);
+}
+
+/* RET, and what was pushed before the CALL goes. */
+static inline void jit_return_and_pop(struct emit *e)
+{
+    emit_value(e, 0xc2, 1);
+    emit_value(e, 8, 2);
+}
+
 static inline struct jit *jit_of(const struct vcpu *v)
 {
     return v->jit.owner;
@@ -337,6 +360,20 @@ void jit_cache_advance(struct jit *j);
 void jit_cache_flush(struct jit *j);
 /* Memory that lives as long as the region in use; NULL: that is full. */
 void *jit_arena(struct jit *j, size_t size);
+
+/* -- site.c -- */
+/* A site of the block of that instruction for accesses of size bytes, of the region in use. NULL:
+ * there is none, or its place is restless. */
+struct tlb_site *jit_site(struct jit *j, const struct jit_block *block, const struct jit_insn *ji,
+                          unsigned size);
+/* Kills the block of a site that was found to be restless. Not while translated code is on the
+ * stack. */
+void jit_sites_settle(struct jit *j);
+/* Called by what translated code calls, without its vectors being saved: v->jit.site_over has had
+ * its number of misses, or there was no room to note it. */
+void jit_judge_site(struct vcpu *v, const struct jit_miss *miss);
+/* The stub jit.miss_site[write]. */
+void jit_emit_miss_site(struct jit *j, struct emit *e, bool write);
 
 /* -- blocks.c -- */
 struct jit_block *jit_block_find(struct jit *j, u64 key, u64 rip, u32 mode);

@@ -69,6 +69,7 @@ struct jit_stats {
     u64 interpreted; /* calls of a body from translated code */
     u64 misses;      /* of the inline TLB check */
     u64 probes;      /* of these, found in the second level at once */
+    u64 sites;       /* accesses that are to ask the TLB, as they met too many pages */
     u64 stays;       /* next blocks found by what translated code calls */
     u64 lookups;     /* leaving translated code to find the next block */
     u64 checked;     /* stretches compared by -engine check */

@@ -18,8 +18,12 @@ static u64 probe(struct vcpu *v, u64 gla, unsigned size, enum access_kind kind)
 u64 jit_probe(struct vcpu *v, u64 gla, u64 miss, u64 write)
 {
     struct jit *j = jit_of(v);
-    u64 host = probe(v, gla, jit_miss_at(j, miss)->size, write ? ACCESS_WRITE : ACCESS_READ);
+    const struct jit_miss *m = jit_miss_at(j, miss);
+    u64 host;
 
+    if (unlikely(v->jit.site_over))
+        jit_judge_site(v, m);
+    host = probe(v, gla, m->size, write ? ACCESS_WRITE : ACCESS_READ);
     if (host) {
         j->stats.misses++;
         j->stats.probes++;

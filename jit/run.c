@@ -480,6 +480,8 @@ u64 jit_fill(struct vcpu *v, u64 gla, u64 miss, u64 write)
     u64 host;
 
     jit_of(v)->stats.misses++;
+    if (unlikely(v->jit.site_over))
+        jit_judge_site(v, m);
     if (write && (jit_of(v)->options.optimisations & JIT_MIXED)) {
         host = (u64)tlb_mixed_ptr(&v->tlb, context, gla, (unsigned)size, &code);
         if (host || code)
@@ -587,6 +589,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         }
         j->stats.lookups++;
         jit_follow_hits(j);
+        jit_sites_settle(j);
         block = block_here(j, v, mode);
         jit_follow_hits(j);
         if (unlikely(block && block->dead))

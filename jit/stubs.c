@@ -411,13 +411,6 @@ static const bool jit_probe_usable = false;
 static const bool jit_probe_usable = true;
 #endif
 
-/* RET, and what was pushed before the CALL goes. */
-static void return_and_pop(struct emit *e)
-{
-    emit_value(e, 0xc2, 1);
-    emit_value(e, 8, 2);
-}
-
 /* The short way: only general registers are used. */
 static void emit_probe(struct emit *e, bool write)
 {
@@ -435,7 +428,7 @@ static void emit_probe(struct emit *e, bool write)
     emit_mov(e, T0, HOST_RAX);
     volatile_registers(e, false);
     to_return_stack(e);
-    return_and_pop(e);
+    jit_return_and_pop(e);
     emit_patch(miss, e->delta, emit_here(e));
     volatile_registers(e, false);
     emit_load(e, T0, &address, 8);
@@ -487,7 +480,7 @@ static void emit_after_miss(struct jit *j, struct emit *e)
     over = unless(e, MISS_HOST_FLAGS);
     jit_take_from_jf(e);
     emit_patch(over, e->delta, emit_here(e));
-    return_and_pop(e);
+    jit_return_and_pop(e);
 }
 
 static void emit_miss_exec(struct jit *j, struct emit *e)
@@ -522,14 +515,14 @@ static void emit_filled(struct jit *j, struct emit *e)
 
     emit_op_reg(e, EMIT_W, 0x85, T0, T0);
     none = emit_jcc(e, CC_E, 0);
-    return_and_pop(e);
+    jit_return_and_pop(e);
     emit_patch(none, e->delta, emit_here(e));
     j->unfilled = emit_here(e);
     find_miss(j, e);
     saved = unless(e, MISS_FLAGS);
     emit_op_mem(e, EMIT_W, 0x83, &returns_to, 0); /* add */
     emit_value(e, MISS_JUMP, 1);
-    return_and_pop(e);
+    jit_return_and_pop(e);
     emit_patch(saved, e->delta, emit_here(e));
     emit_jmp(e, j->miss_exec);
 }
@@ -564,12 +557,6 @@ static u64 emit_fill(struct jit *j, struct emit *e, bool write)
     to_return_stack(e);
     emit_filled(j, e);
     return start;
-}
-
-static void page_of(struct emit *e)
-{
-    emit_op_reg(e, EMIT_W, 0x81, T0, 4); /* and */
-    emit_value(e, (u64)-PAGE_SIZE, 4);
 }
 
 /* ZF unless T1 is the index of the address in T0. */
@@ -615,7 +602,7 @@ static void find_stack(struct jit *j, struct emit *e, unsigned context, u8 *away
     emit_value(e, (u64)-PAGE_SIZE, 4);
     away[0] = emit_jcc(e, CC_NE, 0);
     jit_index_of(e);
-    page_of(e);
+    jit_page_of(e);
     emit_op_mem(e, EMIT_W, 0x3b, &read, T0); /* cmp */
     away[1] = emit_jcc(e, CC_NE, 0);
 }
@@ -638,7 +625,7 @@ static void enter_stack(struct emit *e, unsigned context)
     emit_op_mem(e, EMIT_W, 0x87, &stack, T0); /* xchg: all vCPUs see the page before what follows */
     emit_load(e, T0, &address, 8);
     jit_index_of(e);
-    page_of(e);
+    jit_page_of(e);
     emit_op_mem(e, EMIT_W, 0x3b, &write, T0); /* cmp */
 }
 
@@ -661,7 +648,7 @@ static void emit_miss_stack(struct jit *j, struct emit *e, unsigned context, boo
     emit_op_reg(e, EMIT_W, 0xf7, T0, 3);        /* neg */
     emit_op_mem(e, EMIT_W, 0x03, &page, T0);    /* add t0, page */
     emit_op_mem(e, EMIT_W, 0x03, &address, T0); /* add t0, address */
-    return_and_pop(e);
+    jit_return_and_pop(e);
     for (unsigned n = 0; n < ARRAY_SIZE(away); n++)
         emit_patch(away[n], e->delta, emit_here(e));
     emit_load(e, T0, &none, 8);
@@ -675,6 +662,8 @@ static void emit_misses(struct jit *j, struct emit *e)
     emit_miss_exec(j, e);
     for (unsigned write = 0; write < 2; write++)
         j->fill[write] = emit_fill(j, e, write);
+    for (unsigned write = 0; write < 2; write++)
+        jit_emit_miss_site(j, e, write);
     for (unsigned context = 0; context < TLB_CONTEXTS; context++)
         for (unsigned write = 0; write < 2; write++) {
             emit_miss(j, e, context, write);

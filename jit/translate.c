@@ -335,7 +335,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
                                    const struct jit_path *path)
 {
     struct translator t;
-    const size_t arena_used = j->arena_used;
+    const size_t arena_used = j->arena_used, site_used = j->site_used;
     u8 *const start = j->emit.at;
     struct jit_insn *insns;
 
@@ -356,6 +356,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
             return t.block;
     }
     j->arena_used = arena_used;
+    j->site_used = site_used;
     j->emit.at = start;
     j->emit.overflow = false;
     return NULL;

@@ -511,6 +511,7 @@ void machine_jit_report(struct machine *m, FILE *out)
         fprintf(out, "  %14lu next blocks found by what instructions call\n", s.stays);
         fprintf(out, "  %14lu misses of the inline TLB\n", s.misses);
         fprintf(out, "  %14lu of them found in the second level at once\n", s.probes);
+        fprintf(out, "  %14lu accesses found to meet too many pages\n", s.sites);
         if (m->config.engine == ENGINE_CHECK)
             fprintf(out, "  %14lu stretches compared with the interpreter\n", s.checked);
         fprintf(out, "  %14lu instructions by a call of the interpreter:\n", s.interpreted);

@@ -395,6 +395,8 @@ bool tlb_drop_write(struct tlb *tlb, const u8 *page_hva)
         for (; left; left &= left - 1)
             had |= drop_write_group(tlb, context, (unsigned)__builtin_ctzll(left), (u64)page_hva);
     }
+    if (had)
+        tlb_clear_sites(tlb);
     return had | __atomic_load_n(&tlb->write_lost, __ATOMIC_ACQUIRE);
 }
 

@@ -23,6 +23,7 @@
 /* As many slots as 32 bits of an address have pages: a shift of the lower half is the index. What
  * is not used takes no memory of the host. */
 enum { TLB_BITS = 32 - PAGE_SHIFT, TLB_ENTRIES = 1 << TLB_BITS, TLB_WORDS = TLB_ENTRIES / 64 };
+enum { TLB_SITES = 1 << 15 };
 enum { TLB_GIANTS = 1024, TLB_WRITERS = 1024, TLB_GROUP = TLB_ENTRIES / 64 };
 
 enum tlb_context { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_CONTEXTS };
@@ -37,6 +38,18 @@ struct tlb_table {
      * address, or no_stack, a tag that no access meets; host address - linear address there. */
     u64 stack_tag, stack_distance, no_stack;
 };
+
+/* The page that translated code met last at one of its accesses (user mode). The fast path there
+ * looks at no table: it subtracts the tag from the address. */
+struct tlb_site {
+    u64 tag;      /* the page's linear address, or no_stack of the user's table */
+    u64 page;     /* its host address */
+    u64 distance; /* host address - linear address */
+    i32 misses;   /* counted up to 0 */
+    u16 last;     /* from the first to the last byte of an access */
+    bool noted;   /* it is one of tlb.site */
+};
+static_assert(sizeof(struct tlb_site) == 32, "half a cache line");
 
 /* What is known of the slots of one context: a bit per slot. */
 struct tlb_use {
@@ -73,6 +86,9 @@ struct tlb {
     u64 watch_pages[4]; /* linear pages with data breakpoints: never entered for read or write */
     unsigned watch_count;
     bool watch_all; /* no page is entered for read or write: somebody looks at every access */
+    /* Sites that may have a page. Translated code appends the site before it stores the tag. */
+    u32 site_count;
+    struct tlb_site *site[TLB_SITES];
     struct tlb_use use[TLB_CONTEXTS];
     u64 giants[TLB_GIANTS / 64]; /* pages of 1 GiB that may have pieces there, by number */
     /* What a translation's flags (tlb2_entry.h) permit in a context under the control registers of
@@ -116,6 +132,9 @@ static inline void tlb_forget_stack(struct tlb_table *t)
 {
     __atomic_store_n(&t->stack_tag, t->no_stack, __ATOMIC_SEQ_CST);
 }
+
+/* All sites are to look at the table again. By the vCPU's thread, or while it stands still. */
+void tlb_forget_sites(struct tlb *tlb);
 
 /* Tells which host page a page is mapped to, for those of one slot: they are 4 GiB apart, so the
  * distance to the host is enough but for pages of RAM that are as far apart, and of those the low

@@ -43,6 +43,10 @@ static inline void slot_leave_stack(struct tlb_table *table, unsigned i)
         tlb_forget_stack(table);
 }
 
+/* No site has a page afterwards that it had before, or a write tag that was dropped before. Any
+ * thread may do this. */
+void tlb_clear_sites(struct tlb *tlb);
+
 static inline void slot_empty(struct tlb_table *table, unsigned i)
 {
     tag_store(&table->read_tag[i], tlb_invalid(i));
@@ -54,6 +58,10 @@ static inline void slot_empty(struct tlb_table *table, unsigned i)
 /* The order matters to tlb_drop_write(): it looks at the tag first, at write_lost last. */
 static inline void slot_clear(struct tlb *tlb, struct tlb_table *table, unsigned i)
 {
+    if (table == &tlb->tables[TLB_USER] && tlb->site_count &&
+        (tag_load(&table->read_tag[i]) != tlb_invalid(i) ||
+         tag_load(&table->write_tag[i]) != tlb_invalid(i)))
+        tlb_forget_sites(tlb);
     if (tag_load(&table->write_tag[i]) != tlb_invalid(i))
         __atomic_store_n(&tlb->write_lost, true, __ATOMIC_RELEASE);
     slot_empty(table, i);

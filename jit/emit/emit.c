@@ -73,14 +73,20 @@ static void put_opcode(struct emit *e, u32 opcode)
     put(e, opcode & 0xff);
 }
 
-/* ModRM, SIB and displacement. RSP and R12 as base need a SIB, RBP and R13 a displacement; without
- * a base in 64-bit code mod 0 with a SIB is an absolute disp32. */
+/* ModRM, SIB and displacement; relative to RIP it counts from behind itself. RSP and R12 as base
+ * need a SIB, RBP and R13 a displacement; without a base in 64-bit code mod 0 with a SIB is an
+ * absolute disp32. */
 static void put_mem(struct emit *e, const struct emit_mem *m, unsigned reg)
 {
     unsigned r = (reg & 7) << 3, index = m->index == HOST_NONE ? 4 : m->index & 7;
     bool sib = m->index != HOST_NONE || m->base == HOST_NONE || (m->base & 7) == HOST_RSP;
     unsigned mod = MOD_DISP32;
 
+    if (m->base == HOST_RIP) {
+        put(e, r | 5);
+        emit_value(e, (u32)m->disp - (u32)(emit_here(e) + 4), 4);
+        return;
+    }
     if (m->base == HOST_NONE) {
         put(e, r | 4);
         put(e, (unsigned)m->scale << 6 | index << 3 | 5);

@@ -27,6 +27,7 @@ enum host_reg {
     HOST_R13,
     HOST_R14,
     HOST_R15,
+    HOST_RIP = 0x80, /* as a base alone: emit_rip() */
     HOST_NONE = 0xff
 };
 
@@ -45,7 +46,8 @@ enum emit_map { EMIT_1B = 0, EMIT_0F = 1 << 8, EMIT_0F38 = 2 << 8, EMIT_0F3A = 3
 
 enum emit_cc { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC_NP };
 
-/* A memory operand: [gs: base + index << scale + disp]. */
+/* A memory operand: [gs: base + index << scale + disp]; with HOST_RIP as base disp is the lower
+ * half of its address. */
 struct emit_mem {
     u8 base, index, scale; /* HOST_NONE: absent */
     bool gs;
@@ -118,6 +120,11 @@ void emit_patch(u8 *rel32, u64 delta, u64 target);
 static inline struct emit_mem emit_at(unsigned base, i32 disp)
 {
     return (struct emit_mem){.base = (u8)base, .index = HOST_NONE, .disp = disp};
+}
+/* What lies within 2 GiB of the code, for instructions without an immediate operand. */
+static inline struct emit_mem emit_rip(u64 address)
+{
+    return (struct emit_mem){.base = HOST_RIP, .index = HOST_NONE, .disp = (i32)(u32)address};
 }
 static inline struct emit_mem emit_gs(i32 disp)
 {

@@ -192,6 +192,26 @@ static struct emit_mem slot_of(unsigned group)
     return emit_gs((i32)(offsetof(struct vcpu, jit.slot) + 8 * group));
 }
 
+/* Where the group's distance, or page, is. */
+static struct emit_mem distance_of(const struct translator *t, unsigned group)
+{
+    const struct mem_group *g = &t->group[group];
+
+    return g->stack  ? lower_stack_distance(t)
+           : g->site ? lower_site_distance(g->site)
+                     : slot_of(group);
+}
+
+/* The first check of a group has been made: with a site there is its distance, and the way back
+ * from a miss must see to that. */
+static void share(struct mem_group *g, struct miss_site *site, const struct mem_ref *ref, i64 by)
+{
+    g->site = site->site;
+    site->shared = site->site != NULL;
+    site->ref = *ref;
+    site->by = by;
+}
+
 /* T0 is the group's distance, or page, until it is used for something else. */
 static void hold(struct translator *t, unsigned group)
 {
@@ -202,7 +222,7 @@ static void hold(struct translator *t, unsigned group)
 /* Loads it if T0 is something else. */
 static void want(struct translator *t, unsigned group)
 {
-    struct emit_mem slot = t->group[group].stack ? lower_stack_distance(t) : slot_of(group);
+    struct emit_mem slot = distance_of(t, group);
 
     if (t->held == (int)group && !(t->e->named & BIT(T0)))
         return;
@@ -326,7 +346,7 @@ static struct emit_mem access_alone(struct translator *t, const struct jit_insn 
 static struct emit_mem access_head(struct translator *t, const struct jit_insn *ji,
                                    const struct mem_ref *ref, const struct mem_access *a)
 {
-    const struct mem_group *g = &t->group[a->group];
+    struct mem_group *g = &t->group[a->group];
     unsigned size = (unsigned)(g->hi - g->lo);
     i64 by = g->lo - (a->root + ref->disp); /* from this access to the start of the window */
     struct emit_mem slot = slot_of((unsigned)a->group), at;
@@ -345,13 +365,16 @@ static struct emit_mem access_head(struct translator *t, const struct jit_insn *
         at = in_page(ref);
     } else if (distance) {
         site = lower_check_distance(t, ji, ref, by, size, g->write);
-        if (!g->stack)
+        share(g, site, ref, by);
+        if (!g->stack && !g->site)
             emit_store(t->e, &slot, T0, 8);
         hold(t, (unsigned)a->group);
         at = by_distance(ref);
     } else {
         site = lower_check(t, ji, size, g->write);
-        fill_slot(t, ref, (unsigned)a->group, by);
+        share(g, site, ref, by);
+        if (!g->site)
+            fill_slot(t, ref, (unsigned)a->group, by);
         at = emit_at(T0, (i32)-by);
     }
     site->leaves = true;
@@ -363,7 +386,7 @@ static struct emit_mem access_member(struct translator *t, const struct mem_ref 
                                      const struct mem_access *a)
 {
     const struct mem_group *g = &t->group[a->group];
-    struct emit_mem slot = slot_of((unsigned)a->group), sum = emit_at(T0, 0);
+    struct emit_mem slot = distance_of(t, (unsigned)a->group), sum = emit_at(T0, 0);
 
     if (constant_in_page(t, ref, g->lo, (unsigned)(g->hi - g->lo))) {
         want(t, (unsigned)a->group);

@@ -69,6 +69,7 @@ struct mem_group {
     i8 residue; /* of aligned members' addresses modulo 16, relative to lo's zero; -1: none */
     u8 uses;
     bool stack; /* checked by the page of the stack, whose distance is in the TLB */
+    const struct tlb_site *site; /* checked by this, which has the distance, or NULL */
     bool lasts; /* the same in each turn of the loop: its second copy needs no check */
 };
 
@@ -91,8 +92,10 @@ struct miss_site {
     u8 *rel32;  /* of the jump, to be patched to the out-of-line half */
     u64 resume; /* behind the check; 0: no refill can help */
     enum check_result result;
-    bool stack;         /* a look at the stack's page alone */
-    struct mem_ref ref; /* with another result than CHECK_HOST: its address, displaced by `by` */
+    bool stack;                  /* a look at the stack's page alone */
+    const struct tlb_site *site; /* a look at that alone, or NULL */
+    bool shared;                 /* others rely on the distance that the site has */
+    struct mem_ref ref;          /* shared or not CHECK_HOST: its address, displaced by `by` */
     i64 by;
     u64 after; /* behind the instruction */
     const struct jit_insn *insn;
@@ -247,6 +250,8 @@ struct miss_site *lower_check_distance(struct translator *t, const struct jit_in
                                        bool write);
 /* Where the distance is that the last check by the stack's page found. */
 struct emit_mem lower_stack_distance(const struct translator *t);
+/* Where a site has the distance. */
+struct emit_mem lower_site_distance(const struct tlb_site *site);
 /* Whether lower_check_distance() may be used. */
 bool lower_has_distance(const struct mem_ref *ref);
 /* For a constant address whose size bytes lie in one page; T0 is the host's page afterwards. */

@@ -151,7 +151,8 @@ static struct miss_site *new_site(struct translator *t, const struct jit_insn *j
     site->write = write;
     site->flags = t->flags;
     site->recipe = t->recipe;
-    site->leaves = site->if_dirty = site->stack = false;
+    site->leaves = site->if_dirty = site->stack = site->shared = false;
+    site->site = NULL;
     site->result = CHECK_HOST;
     site->after = 0;
     site->vectors_after = site->x87_after = false;
@@ -169,6 +170,30 @@ static void check_offset(struct translator *t, struct miss_site *site, const str
     site->rel32 = emit_jcc(e, CC_A, 0);
 }
 
+static struct emit_mem site_at(const struct tlb_site *site, size_t member)
+{
+    return emit_rip((u64)site + member);
+}
+
+struct emit_mem lower_site_distance(const struct tlb_site *site)
+{
+    return site_at(site, offsetof(struct tlb_site, distance));
+}
+
+/* T0: address; then T0 -= tag. true: by the page that this place met last; false: by index, and T1
+ * is that. */
+static bool check_by_site(struct translator *t, struct miss_site *site)
+{
+    struct emit_mem tag;
+
+    site->site = jit_site(t->j, t->block, site->insn, site->size);
+    if (!site->site)
+        return false;
+    tag = site_at(site->site, offsetof(struct tlb_site, tag));
+    check_offset(t, site, &tag);
+    return true;
+}
+
 /* T0: address; then T0 -= tag, T1 is its index. */
 static void check_by_index(struct translator *t, struct miss_site *site)
 {
@@ -184,7 +209,10 @@ struct miss_site *lower_check(struct translator *t, const struct jit_insn *ji, u
     struct emit_mem pages = tlb_at(t, offsetof(struct tlb_table, page), T1);
     struct miss_site *site = new_site(t, ji, size, write);
 
-    check_by_index(t, site);
+    if (check_by_site(t, site))
+        pages = site_at(site->site, offsetof(struct tlb_site, page));
+    else
+        check_by_index(t, site);
     emit_op_mem(t->e, EMIT_W, 0x03, &pages, T0); /* add t0, page */
     site->resume = emit_here(t->e);
     return site;
@@ -225,6 +253,9 @@ struct miss_site *lower_check_distance(struct translator *t, const struct jit_in
     if (ref->base == RSP && (t->j->options.optimisations & JIT_STACK)) {
         site->stack = true;
         check_offset(t, site, &stack);
+        emit_load(t->e, T0, &distance, 8);
+    } else if (check_by_site(t, site)) {
+        distance = lower_site_distance(site->site);
         emit_load(t->e, T0, &distance, 8);
     } else {
         check_by_index(t, site);
@@ -292,9 +323,14 @@ void lower_want_vectors(struct translator *t)
     t->vectors = true;
 }
 
-/* Calls a stub with the place of miss. */
-static void call_miss(struct translator *t, const struct jit_miss *miss, u64 stub)
+/* Calls a stub with the place of miss, and the site in T1 if there is one. */
+static void call_miss(struct translator *t, const struct jit_miss *miss,
+                      const struct tlb_site *site, u64 stub)
 {
+    struct emit_mem at = emit_rip((u64)site);
+
+    if (site)
+        emit_lea(t->e, T1, &at, 8);
     emit_value(t->e, 0x68, 1); /* push */
     emit_value(t->e, jit_offset(t->j, miss), 4);
     emit_call(t->e, stub);
@@ -305,11 +341,21 @@ static void go_on(struct translator *t, const struct miss_site *site)
 {
     i64 offset = (i64)(absolute(&site->ref, site->ref.disp + site->by) & ~PAGE_MASK);
     struct emit_mem page = emit_at(T0, (i32)-offset), stack = lower_stack_distance(t);
+    struct emit_mem distance = lower_site_distance(site->site), kept = emit_at(HOST_RSP, 0);
 
     if (site->result == CHECK_DISTANCE) {
         subtract_address(t, &site->ref, site->by);
         if (site->stack)
             emit_store(t->e, &stack, T0, 8);
+        else if (site->shared)
+            emit_store(t->e, &distance, T0, 8);
+    } else if (site->shared) {
+        emit_op_plus(t->e, 0, 0x50, T0); /* push */
+        lower_address_in(t, &site->ref, site->by, T1);
+        emit_op_reg(t->e, EMIT_W, 0xf7, T1, 3);     /* neg t1 */
+        emit_op_mem(t->e, EMIT_W, 0x03, &kept, T1); /* add */
+        emit_store(t->e, &distance, T1, 8);
+        emit_op_plus(t->e, 0, 0x58, T0); /* pop */
     } else if (site->result == CHECK_PAGE && offset) {
         emit_lea(t->e, T0, &page, 8);
     }
@@ -322,6 +368,8 @@ static u64 stub_of(const struct translator *t, const struct miss_site *site)
 
     if (site->result == CHECK_PAGE)
         return t->j->fill[site->write];
+    if (site->site)
+        return t->j->miss_site[site->write];
     return site->stack ? t->j->miss_stack[context][site->write] : t->j->miss[context][site->write];
 }
 
@@ -351,7 +399,7 @@ static void lower_miss(struct translator *t, const struct miss_site *site, struc
     if (site->resume) {
         if (site->result == CHECK_PAGE)
             emit_mov_imm(e, T0, absolute(&site->ref, site->ref.disp + site->by));
-        call_miss(t, miss, stub_of(t, site));
+        call_miss(t, miss, site->site, stub_of(t, site));
         if (!(miss->how & MISS_FLAGS)) {
             go_on(t, site);
             return;
@@ -362,8 +410,8 @@ static void lower_miss(struct translator *t, const struct miss_site *site, struc
     t->recipe = site->recipe;
     if (t->flags == FLAGS_RECIPE)
         lower_need_flags(t);
-    call_miss(t, miss, miss->how & MISS_FLAGS ? t->j->miss_exec_flags : t->j->miss_exec);
-    if (filled && site->result != CHECK_HOST) {
+    call_miss(t, miss, NULL, miss->how & MISS_FLAGS ? t->j->miss_exec_flags : t->j->miss_exec);
+    if (filled && (site->result != CHECK_HOST || site->shared)) {
         emit_patch(filled, e->delta, emit_here(e));
         go_on(t, site);
     }

@@ -6,10 +6,10 @@
  *   golden FILE...            compares; prints what differs
  *   golden --rebase FILE...   writes the files anew
  *
- * A line "== 64 HEX" (or 32, or "real", "prot16", "seg32": 32-bit code with segments that are not
- * flat) is a block of guest code; what follows it is what became of it. HEX may have a '|' where a
- * page begins. What varies between runs is named: addresses in the block (L+n), common code, places
- * in the vCPU.
+ * A line "== 64 HEX" (or 32, or "user", or "real", "prot16", "seg32": 32-bit code with segments
+ * that are not flat) is a block of guest code; what follows it is what became of it. HEX may have a
+ * '|' where a page begins. What varies between runs is named: addresses in the block (L+n), common
+ * code, places in the vCPU.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +68,7 @@ static const struct place places[] = {
     PLACE(jit.link, "link"),
     PLACE(jit.slot, "slot"),
     PLACE(jit.cache, "cache"),
+    PLACE(jit.seen, "seen"),
     PLACE(jit.attention, "attention"),
     PLACE(jit.return_limit, "return_limit"),
     PLACE(jit.vectors, "vectors"),
@@ -88,6 +89,12 @@ static const struct place places[] = {
     PLACE(tlb.tables[0].page, "tlb.page"),
     PLACE(tlb.tables[0].stack_tag, "tlb.stack"),
     PLACE(tlb.tables[0].stack_distance, "tlb.stack_distance"),
+    PLACE(tlb.tables[1].read_tag, "user.read"),
+    PLACE(tlb.tables[1].write_tag, "user.write"),
+    PLACE(tlb.tables[1].exec_place, "user.exec"),
+    PLACE(tlb.tables[1].page, "user.page"),
+    PLACE(tlb.tables[1].stack_tag, "user.stack"),
+    PLACE(tlb.tables[1].stack_distance, "user.stack_distance"),
 };
 
 static bool vcpu_name(u64 at, char *text)
@@ -127,6 +134,8 @@ static bool host_name(const struct golden *g, u64 value, char *text)
                   {j->miss[0][1], "miss_write"},
                   {j->miss_stack[0][0], "miss_stack_read"},
                   {j->miss_stack[0][1], "miss_stack_write"},
+                  {j->miss_site[0], "miss_site_read"},
+                  {j->miss_site[1], "miss_site_write"},
                   {j->fill[0], "fill_read"},
                   {j->fill[1], "fill_write"},
                   {j->miss_exec, "miss_exec"},
@@ -178,8 +187,18 @@ static bool put_offset(const struct golden *g, const char *text)
     return name && fprintf(g->out, "%.*s%s\n", to, text, name) > 0;
 }
 
-/* Copies a line of disassembly with names for numbers. */
-static void put_named(const struct golden *g, const char *text)
+/* What lies at an address relative to RIP: the member of a site. */
+static void put_site(const struct golden *g, u64 address)
+{
+    static const char *const members[] = {"tag", "page", "distance"};
+    u64 offset = address - (u64)g->j->sites;
+
+    fprintf(g->out, "site%lu.%s", offset / sizeof(*g->j->sites),
+            members[offset % sizeof(*g->j->sites) / 8]);
+}
+
+/* Copies a line of disassembly with names for numbers. end: where its instruction ends. */
+static void put_named(const struct golden *g, const char *text, u64 end_address)
 {
     bool gs = strstr(text, "gs:[") != NULL;
     char name[64];
@@ -190,6 +209,11 @@ static void put_named(const struct golden *g, const char *text)
         char *end;
         u64 value;
 
+        if (!strncmp(text, "rip + 0x", 8)) {
+            put_site(g, end_address + strtoull(text + 6, &end, 16));
+            text = end;
+            continue;
+        }
         if (strncmp(text, "0x", 2)) {
             fputc(*text++, g->out);
             continue;
@@ -220,8 +244,8 @@ static void put_host(const struct golden *g, u64 from, u64 to)
             snprintf(text, sizeof(text), "db %02x", *(const u8 *)(from - g->j->delta));
         }
         fprintf(g->out, "  %4lu  ", from - g->block->code);
-        put_named(g, text);
         from += length;
+        put_named(g, text, from);
     }
 }
 
@@ -244,7 +268,7 @@ static void put_block(const struct golden *g, unsigned code_size)
     put_host(g, b->code + b->inline_size, b->code + b->code_size);
 }
 
-/* What a block is translated for: supervisor mode with everything switched on. */
+/* What a block is translated for, with everything switched on. */
 static const struct kind {
     const char *name;
     enum machine_mode start;
@@ -252,6 +276,7 @@ static const struct kind {
     u32 mode;
 } kinds[] = {
     {"64", MACHINE_LONG, 8, MODE_PROTECTED | MODE_CODE64},
+    {"user", MACHINE_USER64, 8, MODE_PROTECTED | MODE_CODE64 | TLB_USER << MODE_CONTEXT_SHIFT},
     {"32", MACHINE_PROT32, 4, MODE_PROTECTED},
     {"real", MACHINE_REAL, 2, MODE_CODE16 | MODE_STACK16 | MODE_SEGMENTED},
     {"prot16", MACHINE_PROT16, 2, MODE_PROTECTED | MODE_CODE16 | MODE_STACK16 | MODE_SEGMENTED},

@@ -3,52 +3,15 @@
  * Accesses by RSP, which look at the page that the stack was found in last, and by constant
  * addresses: what they rely on must end when the mapping does.
  */
-#include "tests/jit/pair.h"
+#include "tests/jit/pages.h"
 #include "tests/suite.h"
 
-enum {
-    LINEAR = 4 << 21, /* 64 pages of 4 KiB */
-    TABLE = 0x60000,
-    PHYSICAL = 0x80000,
-    PAGES = 64,
-    P = 1,
-    W = 2,
-    U = 4,
-    A = 0x20,
-    D = 0x40
-};
-
 static struct pair p;
-
-static void map(unsigned page, unsigned to, u64 bits)
-{
-    u8 entry[8];
-
-    store_le(entry, (u64)(PHYSICAL + to * PAGE_SIZE) | bits, 8);
-    pair_put(&p, TABLE + page * 8, entry, 8);
-}
-
-static void start(enum machine_mode mode)
-{
-    u8 entry[8], word[8];
-
-    pair_start(&p, mode);
-    store_le(entry, TABLE | P | W | U, 8);
-    pair_put(&p, MACHINE_PML4 + 0x2000 + 4 * 8, entry, 8);
-    for (unsigned n = 0; n < PAGES; n++)
-        map(n, n, P | W | U | A | D);
-    for (unsigned n = 0; n < PAGES * PAGE_SIZE; n += 8) {
-        store_le(word, 0x100000001ull * n, 8);
-        pair_put(&p, PHYSICAL + n, word, 8);
-    }
-    pair_set(&p, RBX, 0x1122334455667788);
-    pair_set(&p, RDI, LINEAR);
-}
 
 static void setup(void)
 {
     pair_create(&p, &pair_counted);
-    start(MACHINE_LONG);
+    pages_start(&p, MACHINE_LONG);
 }
 
 static void teardown(void)
@@ -104,8 +67,8 @@ START_TEST(pages_that_are_only_read)
     static const u64 bits[] = {P | U | A | D, P | W | U | A, P | W | U, P | U};
 
     for (unsigned n = 0; n < ARRAY_SIZE(bits); n++) {
-        start(MACHINE_LONG);
-        map(5, 9, bits[n]);
+        pages_start(&p, MACHINE_LONG);
+        pages_map(&p, 5, 9, bits[n]);
         for (unsigned turn = 0; turn < 3; turn++) {
             rsp(LINEAR + 0x3100);
             RUN(NEAR);
@@ -148,13 +111,13 @@ START_TEST(rights_that_go_are_missed)
     struct vcpu *both[] = {p.interp.v, p.jit.v};
 
     for (unsigned n = 0; n < ARRAY_SIZE(bits); n++) {
-        start(MACHINE_USER64);
+        pages_start(&p, MACHINE_USER64);
         rsp(LINEAR + 0x7100);
         ck_assert_int_eq(PAIR_EXECUTE(&p, NEAR), 13);
         for (unsigned v = 0; v < 2; v++)
             tlb_flush_page(&both[v]->tlb, 0, LINEAR + 0x7000);
-        start(MACHINE_USER64);
-        map(7, 7, bits[n]);
+        pages_start(&p, MACHINE_USER64);
+        pages_map(&p, 7, 7, bits[n]);
         rsp(LINEAR + 0x7100);
         ck_assert_int_eq(PAIR_EXECUTE(&p, 0x53, 0x5a), 14);
     }
@@ -198,7 +161,7 @@ START_TEST(addresses_that_are_not_canonical)
     rsp(LINEAR + 0x2100);
     RUN(NEAR);
     for (unsigned n = 0; n < ARRAY_SIZE(at); n++) {
-        start(MACHINE_USER64); /* with a stack of its own for the handler */
+        pages_start(&p, MACHINE_USER64); /* with a stack of its own for the handler */
         rsp(at[n]);
         ck_assert_int_eq(PAIR_EXECUTE(&p, NEAR), 12);
     }
