@@ -29,14 +29,25 @@ void jit_take_from_jf(struct emit *e)
 
 /* -- recipes -- */
 
-/* op t1, by: 0 adds, 5 subtracts. */
-static void group1(struct emit *e, u32 w, unsigned op, i32 by)
+/* T1 += or -= what the recipe's instruction added or subtracted. */
+static void move_t1(struct translator *t, u32 w, bool add)
 {
-    emit_op_reg(e, w, 0x81, T1, op);
-    emit_value(e, (u32)by, 4);
+    const struct flags_recipe *r = &t->recipe;
+    u32 opcode = add ? 0x03 : 0x2b;
+    struct emit_mem slot;
+
+    if (r->other == REG_NONE) {
+        emit_op_reg(t->e, w, 0x81, T1, add ? 0 : 5);
+        emit_value(t->e, (u32)r->by, 4);
+    } else if (host_of(r->other) == HOST_NONE) {
+        slot = gpr_slot(r->other);
+        emit_op_mem(t->e, w, opcode, &slot, T1);
+    } else {
+        emit_op_reg(t->e, w, opcode, host_of(r->other), T1);
+    }
 }
 
-/* Makes the flags of the recipe in the host's. */
+/* Makes the flags of the recipe in the host's. Uses T1; T0 may hold an address. */
 static void follow_recipe(struct translator *t)
 {
     const struct flags_recipe *r = &t->recipe;
@@ -54,8 +65,8 @@ static void follow_recipe(struct translator *t)
     }
     if (host != T1)
         emit_op_reg(t->e, w, 0x8b, host, T1);
-    group1(t->e, w, r->kind == RECIPE_ADD ? 5 : 0, r->by);
-    group1(t->e, w, r->kind == RECIPE_ADD ? 0 : 5, r->by);
+    move_t1(t, w, r->kind == RECIPE_SUB);
+    move_t1(t, w, r->kind == RECIPE_ADD);
 }
 
 static u32 register_bit(unsigned guest)
@@ -63,13 +74,30 @@ static u32 register_bit(unsigned guest)
     return guest == REG_NONE ? 0 : guest & REG_HIGH ? (u32)BIT(guest & 3) : (u32)BIT(guest);
 }
 
-static bool find_recipe(const struct jit_insn *ji, struct flags_recipe *r)
+/* Whether the instruction can be repeated without T0. */
+static bool repeats(const struct translator *t, unsigned rm)
+{
+    return (rm & REG_HIGH) || host_of(rm) != HOST_NONE ||
+           (t->j->options.optimisations & JIT_IN_PLACE);
+}
+
+/* reg += or -= other. false: the sum does not tell what was added. */
+static bool by_register(struct flags_recipe *r, enum recipe_kind kind, unsigned reg, unsigned other)
+{
+    r->kind = (u8)kind;
+    r->reg = (u8)reg;
+    r->other = (u8)other;
+    r->registers = register_bit(reg) | register_bit(other);
+    return reg != other && r->osz != 2;
+}
+
+static bool find_recipe(const struct translator *t, const struct jit_insn *ji,
+                        struct flags_recipe *r)
 {
     const struct insn *i = &ji->insn;
 
-    *r = (struct flags_recipe){.reg = i->rm, .osz = i->osz, .insn = ji};
-    /* T0 may hold an address when the recipe is followed: r/m must have a register of its own. */
-    if ((i->flags & I_MEM) || (!(i->rm & REG_HIGH) && host_of(i->rm) == HOST_NONE))
+    *r = (struct flags_recipe){.reg = i->rm, .other = REG_NONE, .osz = i->osz, .insn = ji};
+    if (i->flags & I_MEM)
         return false;
     switch (i->id) {
     case INSN_CMP_EbGb:
@@ -80,7 +108,7 @@ static bool find_recipe(const struct jit_insn *ji, struct flags_recipe *r)
     case INSN_TEST_EvGv:
         r->kind = RECIPE_REPEAT;
         r->registers = register_bit(i->reg) | register_bit(i->rm);
-        return true;
+        return repeats(t, i->rm);
     case INSN_CMP_EbIb:
     case INSN_CMP_EvIz:
     case INSN_CMP_EvIbs:
@@ -88,7 +116,7 @@ static bool find_recipe(const struct jit_insn *ji, struct flags_recipe *r)
     case INSN_TEST_EvIz:
         r->kind = RECIPE_REPEAT;
         r->registers = register_bit(i->rm);
-        return true;
+        return repeats(t, i->rm);
     case INSN_CMP_ALIb:
     case INSN_CMP_rAXIz:
     case INSN_TEST_ALIb:
@@ -108,10 +136,22 @@ static bool find_recipe(const struct jit_insn *ji, struct flags_recipe *r)
     case INSN_AND_EvIbs:
     case INSN_OR_EvIbs:
     case INSN_XOR_EvIbs: break;
+    case INSN_AND_rAXIz:
+    case INSN_OR_rAXIz:
+    case INSN_XOR_rAXIz: r->reg = RAX; break;
+    case INSN_ADD_rAXIz:
+    case INSN_SUB_rAXIz:
+        r->reg = RAX;
+        r->kind = i->id == INSN_ADD_rAXIz ? RECIPE_ADD : RECIPE_SUB;
+        break;
     case INSN_ADD_EvIz:
     case INSN_ADD_EvIbs: r->kind = RECIPE_ADD; break;
     case INSN_SUB_EvIz:
     case INSN_SUB_EvIbs: r->kind = RECIPE_SUB; break;
+    case INSN_ADD_EvGv: return by_register(r, RECIPE_ADD, i->rm, i->reg);
+    case INSN_ADD_GvEv: return by_register(r, RECIPE_ADD, i->reg, i->rm);
+    case INSN_SUB_EvGv: return by_register(r, RECIPE_SUB, i->rm, i->reg);
+    case INSN_SUB_GvEv: return by_register(r, RECIPE_SUB, i->reg, i->rm);
     default: return false;
     }
     r->registers = register_bit(r->reg);
@@ -125,7 +165,7 @@ void lower_note_recipe(struct translator *t, const struct jit_insn *ji)
 {
     if (!(insn_row(&ji->insn)->flags_written & F_OSZAPC))
         return;
-    if (!(t->j->options.optimisations & JIT_RECIPE) || !find_recipe(ji, &t->recipe))
+    if (!(t->j->options.optimisations & JIT_RECIPE) || !find_recipe(t, ji, &t->recipe))
         t->recipe.kind = RECIPE_NONE;
 }
 

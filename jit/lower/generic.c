@@ -517,6 +517,11 @@ static void find_adjustment(const struct translator *t, const struct insn *i,
     if (i->osz != (t->block->mode & MODE_CODE64 ? 8 : 4))
         return;
     switch (i->id) {
+    case INSN_ADD_rAXIz:
+    case INSN_SUB_rAXIz:
+        reg = RAX;
+        by = i->id == INSN_ADD_rAXIz ? i->imm : -i->imm;
+        break;
     case INSN_ADD_EvIz:
     case INSN_ADD_EvIbs: by = i->imm; break;
     case INSN_SUB_EvIz:

@@ -24,13 +24,14 @@ enum recipe_kind {
     RECIPE_NONE,
     RECIPE_REPEAT, /* CMP or TEST of registers or immediates: the instruction itself */
     RECIPE_TEST,   /* the result of AND, OR, XOR: TEST it with itself */
-    RECIPE_ADD,    /* the result of adding `by`: subtract it, add it again */
-    RECIPE_SUB,    /* the result of subtracting `by` */
+    RECIPE_ADD,    /* the result of adding `other` or `by`: subtract it, add it again */
+    RECIPE_SUB,    /* the result of subtracting that */
 };
 
 struct flags_recipe {
-    u8 kind; /* enum recipe_kind */
-    u8 reg;  /* guest register of the result */
+    u8 kind;  /* enum recipe_kind */
+    u8 reg;   /* guest register of the result */
+    u8 other; /* ... and of what was added to it, or REG_NONE: `by` was */
     u8 osz;
     i32 by;
     u32 registers; /* bit per guest register it reads */
