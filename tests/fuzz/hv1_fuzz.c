@@ -10,9 +10,13 @@
  * - reference time never goes back, resets included;
  * - a refused WRMSR changes nothing that RDMSR shows;
  * - a hypercall keeps all registers but its result, which says nothing impossible.
+ *
+ * There is one board for each profile, put back to its beginning after each input; what the guest
+ * saw in one of REPLAY_EVERY inputs is compared with what it sees on a board that was just made.
  */
-#include "hv1/internal.h"
-#include "tests/fuzz/board.h"
+#include <xxhash.h>
+
+#include "tests/fuzz/rewind.h"
 
 enum op {
     OP_WRMSR,
@@ -38,6 +42,9 @@ enum {
     PAGES = 8,
     INPUT_AT = PAGES_AT + 2 * PAGE_SIZE,
     TESTDEV = 0x3000,
+    CHECK_EVERY = 16, /* operations between looks at all pages */
+    REPLAY_EVERY = 4096,
+    RESETS_MAX = 2, /* of the machine in an input: they cost as much as a hundred others */
 };
 
 /* Of a call's control word: fast, up to 3 words of variable header, 15 repetitions. */
@@ -58,16 +65,24 @@ static const u16 codes[] = {0x02, 0x03, 0x08, 0x0b, 0x13, 0x14,   0x15,
                             0x46, 0x50, 0x5c, 0x5d, 0x69, 0x8001, 0xffff};
 
 struct target {
-    struct board b;
-    u64 time;                   /* reference time, when it was last looked at */
-    u8 under[PAGES][PAGE_SIZE]; /* RAM of the pages */
+    struct rewind *kept;
+    struct machine *m;
+    u64 time;                    /* reference time, when it was last looked at */
+    unsigned resets;             /* so far */
+    u64 seen;                    /* all that the guest has seen, folded */
+    u8 under[PAGES * PAGE_SIZE]; /* RAM of the pages */
     u8 hypercall_page[PAGE_SIZE];
-    bool has_hypercall_page;
 };
+
+static void see(struct target *t, u64 value)
+{
+    t->seen = (t->seen ^ value) * 0x9e3779b97f4a7c15ull;
+    t->seen ^= t->seen >> 32;
+}
 
 static struct vcpu *vcpu_of(struct target *t, unsigned which)
 {
-    struct machine *m = t->b.m;
+    struct machine *m = t->m;
 
     m->running = which % m->processor_count;
     return m->processors[m->running].vcpu;
@@ -82,38 +97,42 @@ static u32 msr_of(unsigned where)
 
 /* -- invariants -- */
 
-static const u8 *ram_page(struct target *t, unsigned n)
+static u8 *ram_page(const struct target *t, unsigned n)
 {
-    return t->b.m->ram.hva + PAGES_AT + n * PAGE_SIZE;
+    return t->m->ram.hva + PAGES_AT + n * PAGE_SIZE;
 }
 
-static void remember_ram(struct target *t)
+static void check_pages(const struct target *t)
 {
-    memcpy(t->under, ram_page(t, 0), sizeof(t->under));
+    const struct hv1 *h = t->m->hv1;
+
+    check(!memcmp(t->under, ram_page(t, 0), sizeof(t->under)), "RAM changed by itself");
+    check(!h || !memcmp(t->hypercall_page, h->hypercall_page.hva, PAGE_SIZE),
+          "the hypercall page changed");
 }
 
-static void check_invariants(struct target *t, enum op op)
+static void check_time(struct target *t)
 {
-    struct hv1 *h = t->b.m->hv1;
+    struct hv1 *h = t->m->hv1;
+    u64 now;
 
-    if (op != OP_STORE && op != OP_INPUT)
-        check(!memcmp(t->under, ram_page(t, 0), sizeof(t->under)), "RAM changed by %d", op);
-    remember_ram(t);
-    if (!h)
+    if (!h || !hv1_has(h, HV1_TIME))
         return;
-    if (hv1_has(h, HV1_TIME)) {
-        u64 now = hv1_time(h);
+    now = hv1_time(h);
+    check(now >= t->time, "reference time went back from %lu to %lu", t->time, now);
+    t->time = now;
+}
 
-        check(now >= t->time, "reference time went back from %lu to %lu", t->time, now);
-        t->time = now;
-    }
-    if (h->hypercall & HV_PAGE_ENABLE) {
-        if (!t->has_hypercall_page)
-            memcpy(t->hypercall_page, h->hypercall_page.hva, PAGE_SIZE);
-        t->has_hypercall_page = true;
-        check(!memcmp(t->hypercall_page, h->hypercall_page.hva, PAGE_SIZE),
-              "the hypercall page changed");
-    }
+/* A store of the guest to 8 bytes of the pages, or to what hides them. */
+static void store(struct target *t, u64 gpa, u64 value)
+{
+    u64 at = gpa - PAGES_AT;
+    u8 *under = &t->under[at];
+    const u8 *now = ram_page(t, 0) + at;
+
+    check(!memcmp(under, now, 8), "RAM at %lx changed by itself", gpa);
+    physmap_write_uint(t->m->map, gpa, value, 8);
+    memcpy(under, now, 8);
 }
 
 /* -- operations -- */
@@ -125,7 +144,7 @@ static bool steady(u32 msr)
            msr != HV_X64_MSR_GUEST_IDLE;
 }
 
-static void write_msr(struct target *t, struct vcpu *v, u32 msr, u64 value)
+static void write_msr(struct vcpu *v, u32 msr, u64 value)
 {
     u64 before = 0, after = 0;
     bool readable = steady(msr) && msr_read(v, msr, &before);
@@ -134,7 +153,14 @@ static void write_msr(struct target *t, struct vcpu *v, u32 msr, u64 value)
         return;
     check(!readable || (msr_read(v, msr, &after) && after == before),
           "a refused WRMSR %x of %lx changed it from %lx to %lx", msr, value, before, after);
-    (void)t;
+}
+
+static void read_msr(struct target *t, struct vcpu *v, u32 msr)
+{
+    u64 value = 0;
+
+    see(t, msr_read(v, msr, &value));
+    see(t, value);
 }
 
 /* In one of the pages, or where there is no RAM at all. */
@@ -173,7 +199,7 @@ static void check_result(const struct vcpu *v, u64 control, u64 result)
 
 static void call(struct target *t, struct vcpu *v, unsigned where, u64 value)
 {
-    struct hv1 *h = t->b.m->hv1;
+    struct hv1 *h = t->m->hv1;
     bool wide;
     u64 before[16], control = codes[where % ARRAY_SIZE(codes)];
     u64 input =
@@ -201,6 +227,7 @@ static void call(struct target *t, struct vcpu *v, unsigned where, u64 value)
         return;
     }
     result = wide ? v->gpr[RAX] : (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
+    see(t, result);
     check_result(v, control, result);
     before[RAX] = v->gpr[RAX];
     if (!wide)
@@ -210,11 +237,20 @@ static void call(struct target *t, struct vcpu *v, unsigned where, u64 value)
 
 static void take_interrupt(struct target *t, struct vcpu *v, unsigned where)
 {
-    const struct vcpu_platform *p = &t->b.m->vcpu_platform;
+    const struct vcpu_platform *p = &t->m->vcpu_platform;
 
-    p->intr_acknowledge(p->opaque, v);
+    see(t, (u64)p->intr_acknowledge(p->opaque, v));
     if (where & 1)
         msr_write(v, where & 2 ? HV_X64_MSR_EOI : HV_X64_MSR_EOM, 0);
+}
+
+static void read_cpuid(struct target *t, const struct vcpu *v, u32 leaf)
+{
+    struct cpuid_result r;
+
+    cpuid_read(v, leaf, 0, &r);
+    see(t, r.eax | (u64)r.ebx << 32);
+    see(t, r.ecx | (u64)r.edx << 32);
 }
 
 static void do_op(struct target *t, struct fuzz_input *in)
@@ -223,51 +259,131 @@ static void do_op(struct target *t, struct fuzz_input *in)
     struct vcpu *v = vcpu_of(t, (unsigned)fuzz_uint(in, 1));
     unsigned where = (unsigned)fuzz_uint(in, 2);
     u64 value = fuzz_uint(in, 8);
-    struct machine *m = t->b.m;
-    struct cpuid_result cpuid;
+    struct machine *m = t->m;
 
     switch (op) {
-    case OP_WRMSR: write_msr(t, v, msr_of(where), value); break;
-    case OP_WRMSR_PAGE: write_msr(t, v, msr_of(where), page_address(value) | (value >> 52)); break;
-    case OP_RDMSR: msr_read(v, msr_of(where), &value); break;
+    case OP_WRMSR: write_msr(v, msr_of(where), value); break;
+    case OP_WRMSR_PAGE: write_msr(v, msr_of(where), page_address(value) | (value >> 52)); break;
+    case OP_RDMSR: read_msr(t, v, msr_of(where)); break;
     case OP_CALL: call(t, v, where, value); break;
-    case OP_INPUT: physmap_write_uint(m->map, INPUT_AT + (where & 0x3f8), value, 8); break;
-    case OP_STORE:
-        physmap_write_uint(m->map, PAGES_AT + where % (PAGES * PAGE_SIZE - 8), value, 8);
+    case OP_INPUT: store(t, INPUT_AT + (where & 0x3f8), value); break;
+    case OP_STORE: store(t, PAGES_AT + where % (PAGES * PAGE_SIZE - 8), value); break;
+    case OP_LOAD:
+        see(t, physmap_read_uint(m->map, page_address(where) + (value & 0xff8), 8));
         break;
-    case OP_LOAD: physmap_read_uint(m->map, page_address(where) + (value & 0xff8), 8); break;
     case OP_TIME:
         if (time_now(&m->time) < 1ull << 60)
-            board_advance(&t->b, (value & 0xffffffff) << (where & 15));
+            board_advance(&t->kept->b, (value & 0xffffffff) << (where & 15));
         break;
     case OP_TAKE: take_interrupt(t, v, where); break;
     case OP_CONNECT: pio_write(&m->pio, TESTDEV, (u32)value, 4); break;
     case OP_MODE: set_mode(v, where); break;
-    case OP_CPUID: cpuid_read(v, 0x40000000 + (where & 0x1ff), 0, &cpuid); break;
+    case OP_CPUID: read_cpuid(t, v, 0x40000000 + (where & 0x1ff)); break;
     case OP_VP_RESET:
         if (m->hv1)
             hv1_vp_reset(m->hv1, v);
         break;
-    case OP_RESET: machine_request(m, REQUEST_RESET); break;
+    case OP_RESET:
+        if (t->resets++ < RESETS_MAX)
+            machine_request(m, REQUEST_RESET);
+        break;
     case OP_COUNT: break;
     }
-    board_serve(&t->b);
-    check_invariants(t, op);
+    board_serve(&t->kept->b);
+    check_time(t);
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+/* -- boards -- */
+
+static void make(struct rewind *r, unsigned profile)
+{
+    board_create_hv(&r->b, profiles[profile]);
+    memset(r->b.m->ram.hva + PAGES_AT, 0xa5, PAGES * PAGE_SIZE);
+    rewind_keep(r, PAGES_AT, PAGES * PAGE_SIZE);
+}
+
+static void see_fields(struct target *t, const struct device_field *fields, const void *self)
+{
+    for (; fields->name; fields++)
+        see(t, XXH3_64bits((const u8 *)self + fields->offset, fields->size));
+}
+
+/* All that a guest could see at the end, and what a snapshot would carry. */
+static void see_all(struct target *t)
+{
+    struct machine *m = t->m;
+
+    for (unsigned n = 0; n < m->processor_count; n++) {
+        for (unsigned msr = 0; msr < ARRAY_SIZE(msrs); msr++)
+            read_msr(t, vcpu_of(t, n), msrs[msr]);
+        see_fields(t, lapic_type.save, m->processors[n].lapic);
+        see(t, m->processors[n].vcpu->events);
+        if (m->hv1)
+            see_fields(t, hv1_vp_fields, &m->hv1->vps[n]);
+    }
+    if (m->hv1)
+        see_fields(t, hv1_fields, m->hv1);
+    for (unsigned n = 0; n < PART_COUNT; n++)
+        if (m->parts[n].ready)
+            see_fields(t, m->parts[n].type->save, m->parts[n].self);
+    see(t, clock_next_deadline(&m->clock));
+    see(t, XXH3_64bits(m->ram.hva, m->ram.size));
+}
+
+/* What the guest saw. whole: to the last bit. */
+static u64 run(struct rewind *r, const u8 *data, size_t size, bool whole)
 {
     struct fuzz_input in = {data, size};
     static struct target t;
 
-    memset(&t, 0, sizeof(t));
-    board_create_hv(&t.b, profiles[fuzz_uint(&in, 1) % ARRAY_SIZE(profiles)]);
-    memset((u8 *)ram_page(&t, 0), 0xa5, sizeof(t.under));
-    remember_ram(&t);
-    for (unsigned n = 0; n < OPS_MAX && in.left; n++)
+    t.kept = r;
+    t.m = r->b.m;
+    t.time = t.seen = t.resets = 0;
+    memcpy(t.under, ram_page(&t, 0), sizeof(t.under));
+    if (t.m->hv1)
+        memcpy(t.hypercall_page, t.m->hv1->hypercall_page.hva, PAGE_SIZE);
+    for (unsigned n = 0; n < OPS_MAX && in.left; n++) {
         do_op(&t, &in);
-    board_advance(&t.b, NS_PER_SECOND);
-    board_destroy(&t.b);
+        if (n % CHECK_EVERY == 0)
+            check_pages(&t);
+    }
+    board_advance(&r->b, NS_PER_SECOND);
+    check_pages(&t);
+    if (whole)
+        see_all(&t);
+    return t.seen;
+}
+
+static void check_replay(unsigned profile, const u8 *data, size_t size, u64 seen)
+{
+    struct rewind fresh = {0};
+    u64 again;
+
+    make(&fresh, profile);
+    again = run(&fresh, data, size, true);
+    rewind_drop(&fresh);
+    check(seen == again, "the board remembers inputs before this one: %lx, alone %lx", seen, again);
+}
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+    static struct rewind kept[ARRAY_SIZE(profiles)];
+    static unsigned inputs;
+    unsigned profile = size ? data[0] % ARRAY_SIZE(profiles) : 0;
+    struct rewind *r = &kept[profile];
+    bool replay = inputs++ % REPLAY_EVERY == REPLAY_EVERY - 1;
+    u64 seen;
+
+    if (size) {
+        data++;
+        size--;
+    }
+    if (!r->b.m)
+        make(r, profile);
+    seen = run(r, data, size, replay);
+    rewind_restore(r);
+    if (replay)
+        check_replay(profile, data, size, seen);
     return 0;
 }
 
