@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Hv#1 under any sequence of synthetic MSRs, hypercalls, stores to its pages, interrupts, time and
- * resets, on two VPs of the whole PC.
+ * Hv#1 under any sequence of synthetic MSRs, hypercalls, stores to its pages, local APICs,
+ * interrupts, time, sleep and resets, on two VPs of the whole PC.
  *
  * An input is a byte that chooses the profile, then operations of OP_SIZE bytes each: what, which,
  * where, and a value. Checked besides memory errors:
@@ -31,8 +31,10 @@ enum op {
     OP_CONNECT,
     OP_MODE,
     OP_CPUID,
-    OP_VP_RESET,
+    OP_INIT, /* of one processor */
     OP_RESET,
+    OP_APIC, /* a register of the local APIC's page */
+    OP_SLEEP,
     OP_COUNT
 };
 enum { OP_SIZE = 12, OPS_MAX = 256 };
@@ -42,10 +44,14 @@ enum {
     PAGES = 8,
     INPUT_AT = PAGES_AT + 2 * PAGE_SIZE,
     TESTDEV = 0x3000,
+    APIC_SVR = 0xf0,
+    APIC_SVR_ENABLED = 0x1ff,
     CHECK_EVERY = 16, /* operations between looks at all pages */
     REPLAY_EVERY = 4096,
     RESETS_MAX = 2, /* of the machine in an input: they cost as much as a hundred others */
 };
+
+#define APIC_AT        0xfee00000ull
 
 /* Of a call's control word: fast, up to 3 words of variable header, 15 repetitions. */
 #define CONTROL_LIKELY 0x0003000f00070000ull
@@ -244,6 +250,32 @@ static void take_interrupt(struct target *t, struct vcpu *v, unsigned where)
         msr_write(v, where & 2 ? HV_X64_MSR_EOI : HV_X64_MSR_EOM, 0);
 }
 
+static void access_apic(struct target *t, unsigned where, u32 value)
+{
+    u64 gpa = APIC_AT + (where & 0x3f) * 16;
+
+    if (where & 0x40)
+        see(t, physmap_read_uint(t->m->map, gpa, 4));
+    else
+        physmap_write_uint(t->m->map, gpa, value, 4);
+}
+
+static void advance(struct target *t, unsigned where, u64 value)
+{
+    if (time_now(&t->m->time) < 1ull << 60)
+        board_advance(&t->kept->b, (value & 0xffffffff) << (where & 15));
+}
+
+/* As the thread of a processor does that has nothing to run. */
+static void go_to_sleep(struct target *t, struct vcpu *v, unsigned where, u64 value)
+{
+    if (!t->m->hv1)
+        return;
+    see(t, hv1_sleeps(t->m->hv1, v));
+    advance(t, where, value);
+    hv1_wakes(t->m->hv1, v);
+}
+
 static void read_cpuid(struct target *t, const struct vcpu *v, u32 leaf)
 {
     struct cpuid_result r;
@@ -271,22 +303,18 @@ static void do_op(struct target *t, struct fuzz_input *in)
     case OP_LOAD:
         see(t, physmap_read_uint(m->map, page_address(where) + (value & 0xff8), 8));
         break;
-    case OP_TIME:
-        if (time_now(&m->time) < 1ull << 60)
-            board_advance(&t->kept->b, (value & 0xffffffff) << (where & 15));
-        break;
+    case OP_TIME: advance(t, where, value); break;
     case OP_TAKE: take_interrupt(t, v, where); break;
     case OP_CONNECT: pio_write(&m->pio, TESTDEV, (u32)value, 4); break;
     case OP_MODE: set_mode(v, where); break;
     case OP_CPUID: read_cpuid(t, v, 0x40000000 + (where & 0x1ff)); break;
-    case OP_VP_RESET:
-        if (m->hv1)
-            hv1_vp_reset(m->hv1, v);
-        break;
+    case OP_INIT: vcpu_reset(v, true); break;
     case OP_RESET:
         if (t->resets++ < RESETS_MAX)
             machine_request(m, REQUEST_RESET);
         break;
+    case OP_APIC: access_apic(t, where, (u32)value); break;
+    case OP_SLEEP: go_to_sleep(t, v, where, value); break;
     case OP_COUNT: break;
     }
     board_serve(&t->kept->b);
@@ -295,10 +323,17 @@ static void do_op(struct target *t, struct fuzz_input *in)
 
 /* -- boards -- */
 
+/* Its local APICs take interrupts, as after a guest's start. */
 static void make(struct rewind *r, unsigned profile)
 {
+    struct machine *m;
+
     board_create_hv(&r->b, profiles[profile]);
-    memset(r->b.m->ram.hva + PAGES_AT, 0xa5, PAGES * PAGE_SIZE);
+    m = r->b.m;
+    memset(m->ram.hva + PAGES_AT, 0xa5, PAGES * PAGE_SIZE);
+    for (m->running = 0; m->running < m->processor_count; m->running++)
+        physmap_write_uint(m->map, APIC_AT + APIC_SVR, APIC_SVR_ENABLED, 4);
+    m->running = 0;
     rewind_keep(r, PAGES_AT, PAGES * PAGE_SIZE);
 }
 
@@ -406,13 +441,14 @@ static unsigned msr_number(u32 msr)
 }
 
 /* One seed for each hypercall in both widths: pages, a timer and a connection are made, an input is
- * laid out, the call is made on both VPs, and what it raised is taken. */
+ * laid out, the call is made on both VPs, and what it raised is taken. Interrupts end by the assist
+ * page, or by themselves. */
 size_t fuzz_seed(unsigned n, u8 *data, size_t capacity)
 {
     static const u64 words[] = {0x42, 3, 1, 0};
     size_t at = 1;
 
-    if (n >= 2 * ARRAY_SIZE(codes) || capacity < 1 + 32 * OP_SIZE)
+    if (n >= 2 * ARRAY_SIZE(codes) || capacity < 1 + 40 * OP_SIZE)
         return 0;
     data[0] = 0;
     for (unsigned vp = 0; vp < 2; vp++) {
@@ -421,7 +457,9 @@ size_t fuzz_seed(unsigned n, u8 *data, size_t capacity)
         at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_SIMP), (PAGES_AT + 0x3000) | 1);
         at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_SIEFP), (PAGES_AT + 0x4000) | 1);
         at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_SCONTROL), 1);
-        at = put_op(data, at, OP_WRMSR, vp, msr_number(0x40000092), 0x42);
+        at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_VP_ASSIST_PAGE),
+                    (PAGES_AT + 0x5000) | 1);
+        at = put_op(data, at, OP_WRMSR, vp, msr_number(0x40000092), n & 2 ? 0x42 : 0x20042);
         at = put_op(data, at, OP_WRMSR, vp, msr_number(0x400000b1), 1000);
         at = put_op(data, at, OP_WRMSR, vp, msr_number(0x400000b0), 0x20003);
         at = put_op(data, at, OP_MODE, vp, n & 1, 0);
@@ -435,6 +473,8 @@ size_t fuzz_seed(unsigned n, u8 *data, size_t capacity)
         at = put_op(data, at, OP_CALL, vp, n / 2, 1ull << 32);
         at = put_op(data, at, OP_TIME, vp, 8, 1000000);
         at = put_op(data, at, OP_TAKE, vp, vp + 1, 0);
+        at = put_op(data, at, OP_SLEEP, vp, 8, 1000000);
+        at = put_op(data, at, OP_TAKE, vp, 3, 0);
     }
     return at;
 }
