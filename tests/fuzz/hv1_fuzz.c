@@ -7,7 +7,7 @@
  * where, and a value. Checked besides memory errors:
  * - what lies under an overlay page is as it was left: only stores of the guest change RAM;
  * - the hypercall page never changes;
- * - reference time never goes back, resets included;
+ * - reference time never goes back, resets included, and the TSC page shows the same;
  * - a refused WRMSR changes nothing that RDMSR shows;
  * - a hypercall keeps all registers but its result, which says nothing impossible.
  *
@@ -19,7 +19,7 @@
 #include "tests/fuzz/rewind.h"
 
 enum op {
-    OP_WRMSR,
+    OP_WRMSR,      /* by one processor, or by all */
     OP_WRMSR_PAGE, /* with an address that can hold a page */
     OP_RDMSR,
     OP_CALL,
@@ -44,6 +44,7 @@ enum {
     PAGES = 8,
     INPUT_AT = PAGES_AT + 2 * PAGE_SIZE,
     TESTDEV = 0x3000,
+    TSC = 0x10, /* the MSR */
     APIC_SVR = 0xf0,
     APIC_SVR_ENABLED = 0x1ff,
     CHECK_EVERY = 16, /* operations between looks at all pages */
@@ -117,6 +118,21 @@ static void check_pages(const struct target *t)
           "the hypercall page changed");
 }
 
+/* While the TSC page is valid, it and any processor's TSC make the reference time. */
+static void check_tsc_page(const struct target *t, u64 time)
+{
+    const struct hv_reference_tsc *page = (const struct hv_reference_tsc *)t->m->hv1->tsc_page.hva;
+
+    for (unsigned n = 0; page->sequence && n < t->m->processor_count; n++) {
+        u64 tsc = 0, from_page;
+
+        msr_read(t->m->processors[n].vcpu, TSC, &tsc);
+        from_page = (u64)((u128)tsc * page->scale >> 64) + (u64)page->offset;
+        check(from_page == time, "time is %lu by the page on processor %u, and %lu", from_page, n,
+              time);
+    }
+}
+
 static void check_time(struct target *t)
 {
     struct hv1 *h = t->m->hv1;
@@ -127,6 +143,7 @@ static void check_time(struct target *t)
     now = hv1_time(h);
     check(now >= t->time, "reference time went back from %lu to %lu", t->time, now);
     t->time = now;
+    check_tsc_page(t, now);
 }
 
 /* A store of the guest to 8 bytes of the pages, or to what hides them. */
@@ -159,6 +176,14 @@ static void write_msr(struct vcpu *v, u32 msr, u64 value)
         return;
     check(!readable || (msr_read(v, msr, &after) && after == before),
           "a refused WRMSR %x of %lx changed it from %lx to %lx", msr, value, before, after);
+}
+
+static void write_msrs(const struct target *t, struct vcpu *v, bool all, u32 msr, u64 value)
+{
+    for (unsigned n = 0; all && n < t->m->processor_count; n++)
+        if (t->m->processors[n].vcpu != v)
+            write_msr(t->m->processors[n].vcpu, msr, value);
+    write_msr(v, msr, value);
 }
 
 static void read_msr(struct target *t, struct vcpu *v, u32 msr)
@@ -288,13 +313,14 @@ static void read_cpuid(struct target *t, const struct vcpu *v, u32 leaf)
 static void do_op(struct target *t, struct fuzz_input *in)
 {
     enum op op = fuzz_uint(in, 1) % OP_COUNT;
-    struct vcpu *v = vcpu_of(t, (unsigned)fuzz_uint(in, 1));
+    unsigned which = (unsigned)fuzz_uint(in, 1);
+    struct vcpu *v = vcpu_of(t, which);
     unsigned where = (unsigned)fuzz_uint(in, 2);
     u64 value = fuzz_uint(in, 8);
     struct machine *m = t->m;
 
     switch (op) {
-    case OP_WRMSR: write_msr(v, msr_of(where), value); break;
+    case OP_WRMSR: write_msrs(t, v, which & 0x80, msr_of(where), value); break;
     case OP_WRMSR_PAGE: write_msr(v, msr_of(where), page_address(value) | (value >> 52)); break;
     case OP_RDMSR: read_msr(t, v, msr_of(where)); break;
     case OP_CALL: call(t, v, where, value); break;
@@ -442,7 +468,7 @@ static unsigned msr_number(u32 msr)
 
 /* One seed for each hypercall in both widths: pages, a timer and a connection are made, an input is
  * laid out, the call is made on both VPs, and what it raised is taken. Interrupts end by the assist
- * page, or by themselves. */
+ * page, or by themselves. Last comes a reset, by which the TSCs go back. */
 size_t fuzz_seed(unsigned n, u8 *data, size_t capacity)
 {
     static const u64 words[] = {0x42, 3, 1, 0};
@@ -464,6 +490,7 @@ size_t fuzz_seed(unsigned n, u8 *data, size_t capacity)
         at = put_op(data, at, OP_WRMSR, vp, msr_number(0x400000b0), 0x20003);
         at = put_op(data, at, OP_MODE, vp, n & 1, 0);
     }
+    at = put_op(data, at, OP_WRMSR, 0x80, msr_number(TSC), n << 20);
     at =
         put_op(data, at, OP_CONNECT, 0, 0, codes[n / 2] == HvSignalEvent ? 0x42060002 : 0x42040002);
     for (unsigned word = 0; word < 4; word++)
@@ -476,5 +503,5 @@ size_t fuzz_seed(unsigned n, u8 *data, size_t capacity)
         at = put_op(data, at, OP_SLEEP, vp, 8, 1000000);
         at = put_op(data, at, OP_TAKE, vp, 3, 0);
     }
-    return at;
+    return put_op(data, at, OP_RESET, 0, 0, 0);
 }
