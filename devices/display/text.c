@@ -44,6 +44,7 @@ enum { RETRACE_END_PROTECT = 0x80, OVERFLOW_LINE_COMPARE = 0x10, CURSOR_OFF = 0x
 
 /* Both shapes of video memory, as large as the largest window. */
 enum { MEMORY_SIZE = 0x20000, LEGACY_BASE = 0xa0000, TEXT_CELLS = MEMORY_SIZE / 2 };
+static_assert((MEMORY_SIZE & (MEMORY_SIZE - 1)) == 0, "a reset fills it by doubling");
 
 struct text_screen {
     struct device_env env;
@@ -529,10 +530,10 @@ static void text_reset(void *self)
 {
     struct text_screen *s = self;
 
-    for (unsigned i = 0; i < MEMORY_SIZE; i += 2) {
-        s->text[i] = ' ';
-        s->text[i + 1] = 0x07; /* light grey on black */
-    }
+    s->text[0] = ' ';
+    s->text[1] = 0x07; /* light grey on black */
+    for (unsigned size = 2; size < MEMORY_SIZE; size *= 2)
+        memcpy(s->text + size, s->text, size);
     memset(s->planar, 0, MEMORY_SIZE);
     memcpy(s->crtc, mode3_crtc, sizeof(s->crtc));
     memcpy(s->sequencer, mode3_sequencer, sizeof(s->sequencer));

@@ -192,12 +192,12 @@ reboot() {
 }
 third_time() { [ "$(grep -ac 'SELFCHECK PASSED' "$log")" -ge 3 ]; }
 
-# Debian's iPXE finds the interface, keeps time by its counter, and goes on.
+# ipxe OPTION...: Debian's iPXE finds the interface, keeps time by its counter, and goes on. The options make it say
+# what is expected here.
 ipxe() {
     local trace=$work/trace
     guest_deb ipxe ipxe || fail "iPXE is not to be had"
-    run 60 0 -no-reboot -m 64M -kernel "$GUESTS/ipxe/boot/ipxe.lkrn" \
-        -append 'echo iPXE begins && sleep 3 && echo iPXE has slept && sleep 1 && reboot' -d hv1 -D "$trace" "$@"
+    run 60 0 -no-reboot -kernel "$GUESTS/ipxe/boot/ipxe.lkrn" -d hv1 -D "$trace" "$@"
     expect 'iPXE initialising devices...ok'
     expect 'iPXE begins'
     expect 'iPXE has slept'
@@ -206,6 +206,12 @@ ipxe() {
         END { print n " reads of the reference time, from " first " to " last; exit n < 1000 }' "$trace" ||
         fail "iPXE does not keep time by it"
     ! grep -E -- '-> #GP|unknown' "$trace" || fail "iPXE uses something that is not there"
+}
+
+# By a script in its ramdisk, which with less memory it does not find, on other PCs neither.
+ipxe_initrd() {
+    printf '%s\n' '#!ipxe' 'echo iPXE begins' 'sleep 3' 'echo iPXE has slept' 'sleep 1' reboot >"$work/script"
+    ipxe -m 96M -initrd "$work/script"
 }
 
 # Two engines, from power-on to power-off: the same instructions, the same memory in the end.
@@ -324,7 +330,8 @@ cloud-idle) idle ;;
 cloud-idle-hv1-off) idle -hv off ;;
 cloud-kexec) kexec 2 ;;
 cloud-reboot) reboot 2 ;;
-ipxe) ipxe ;;
+ipxe) ipxe -m 64M -append 'echo iPXE begins && sleep 3 && echo iPXE has slept && sleep 1 && reboot' ;;
+ipxe-initrd) ipxe_initrd ;;
 cloud-direct) linux linux-image-cloud-amd64 200 -m 512M -bios none ;;
 # In counted time, which passes no faster than the code that is translated again and again.
 cloud-small-cache) linux linux-image-cloud-amd64 600 -m 512M -clock counted -jit cache=256K ;;

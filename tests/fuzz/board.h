@@ -101,15 +101,10 @@ static inline void board_advance(struct board *b, u64 ns)
 static inline void board_serve(struct board *b)
 {
     u32 requests = __atomic_exchange_n(&b->m->requests, 0, __ATOMIC_SEQ_CST);
-    struct error err = {""};
     u8 output[64];
 
     while (chardev_memory_take(b->serial, output, sizeof(output)))
         continue;
-    if (!(requests & REQUEST_RESET))
-        return;
-    physmap_set_a20(b->m->map, true);
-    pc_reset(b->m);
-    processors_reset(b->m);
-    check(!start_reset(b->m, &err), "%s", err.text);
+    if (requests & REQUEST_RESET)
+        machine_reset(b->m);
 }

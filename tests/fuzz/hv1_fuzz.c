@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * Hv#1 under any sequence of synthetic MSRs, hypercalls, stores to its pages, interrupts, time and
- * resets, on two VPs of the whole PC.
+ * Hv#1 under any sequence of synthetic MSRs, hypercalls, stores to its pages, local APICs,
+ * interrupts, time, sleep and resets, on two VPs of the whole PC.
  *
  * An input is a byte that chooses the profile, then operations of OP_SIZE bytes each: what, which,
  * where, and a value. Checked besides memory errors:
  * - what lies under an overlay page is as it was left: only stores of the guest change RAM;
  * - the hypercall page never changes;
- * - reference time never goes back, resets included;
+ * - reference time never goes back, resets included, and the TSC page shows the same;
  * - a refused WRMSR changes nothing that RDMSR shows;
  * - a hypercall keeps all registers but its result, which says nothing impossible.
+ *
+ * There is one board for each profile, put back to its beginning after each input; what the guest
+ * saw in one of REPLAY_EVERY inputs is compared with what it sees on a board that was just made.
  */
-#include "hv1/internal.h"
-#include "tests/fuzz/board.h"
+#include <xxhash.h>
+
+#include "tests/fuzz/rewind.h"
 
 enum op {
-    OP_WRMSR,
+    OP_WRMSR,      /* by one processor, or by all */
     OP_WRMSR_PAGE, /* with an address that can hold a page */
     OP_RDMSR,
     OP_CALL,
@@ -27,8 +31,10 @@ enum op {
     OP_CONNECT,
     OP_MODE,
     OP_CPUID,
-    OP_VP_RESET,
+    OP_INIT, /* of one processor */
     OP_RESET,
+    OP_APIC, /* a register of the local APIC's page */
+    OP_SLEEP,
     OP_COUNT
 };
 enum { OP_SIZE = 12, OPS_MAX = 256 };
@@ -38,7 +44,15 @@ enum {
     PAGES = 8,
     INPUT_AT = PAGES_AT + 2 * PAGE_SIZE,
     TESTDEV = 0x3000,
+    TSC = 0x10, /* the MSR */
+    APIC_SVR = 0xf0,
+    APIC_SVR_ENABLED = 0x1ff,
+    CHECK_EVERY = 16, /* operations between looks at all pages */
+    REPLAY_EVERY = 4096,
+    RESETS_MAX = 2, /* of the machine in an input: they cost as much as a hundred others */
 };
+
+#define APIC_AT        0xfee00000ull
 
 /* Of a call's control word: fast, up to 3 words of variable header, 15 repetitions. */
 #define CONTROL_LIKELY 0x0003000f00070000ull
@@ -58,16 +72,24 @@ static const u16 codes[] = {0x02, 0x03, 0x08, 0x0b, 0x13, 0x14,   0x15,
                             0x46, 0x50, 0x5c, 0x5d, 0x69, 0x8001, 0xffff};
 
 struct target {
-    struct board b;
-    u64 time;                   /* reference time, when it was last looked at */
-    u8 under[PAGES][PAGE_SIZE]; /* RAM of the pages */
+    struct rewind *kept;
+    struct machine *m;
+    u64 time;                    /* reference time, when it was last looked at */
+    unsigned resets;             /* so far */
+    u64 seen;                    /* all that the guest has seen, folded */
+    u8 under[PAGES * PAGE_SIZE]; /* RAM of the pages */
     u8 hypercall_page[PAGE_SIZE];
-    bool has_hypercall_page;
 };
+
+static void see(struct target *t, u64 value)
+{
+    t->seen = (t->seen ^ value) * 0x9e3779b97f4a7c15ull;
+    t->seen ^= t->seen >> 32;
+}
 
 static struct vcpu *vcpu_of(struct target *t, unsigned which)
 {
-    struct machine *m = t->b.m;
+    struct machine *m = t->m;
 
     m->running = which % m->processor_count;
     return m->processors[m->running].vcpu;
@@ -82,38 +104,58 @@ static u32 msr_of(unsigned where)
 
 /* -- invariants -- */
 
-static const u8 *ram_page(struct target *t, unsigned n)
+static u8 *ram_page(const struct target *t, unsigned n)
 {
-    return t->b.m->ram.hva + PAGES_AT + n * PAGE_SIZE;
+    return t->m->ram.hva + PAGES_AT + n * PAGE_SIZE;
 }
 
-static void remember_ram(struct target *t)
+static void check_pages(const struct target *t)
 {
-    memcpy(t->under, ram_page(t, 0), sizeof(t->under));
+    const struct hv1 *h = t->m->hv1;
+
+    check(!memcmp(t->under, ram_page(t, 0), sizeof(t->under)), "RAM changed by itself");
+    check(!h || !memcmp(t->hypercall_page, h->hypercall_page.hva, PAGE_SIZE),
+          "the hypercall page changed");
 }
 
-static void check_invariants(struct target *t, enum op op)
+/* While the TSC page is valid, it and any processor's TSC make the reference time. */
+static void check_tsc_page(const struct target *t, u64 time)
 {
-    struct hv1 *h = t->b.m->hv1;
+    const struct hv_reference_tsc *page = (const struct hv_reference_tsc *)t->m->hv1->tsc_page.hva;
 
-    if (op != OP_STORE && op != OP_INPUT)
-        check(!memcmp(t->under, ram_page(t, 0), sizeof(t->under)), "RAM changed by %d", op);
-    remember_ram(t);
-    if (!h)
+    for (unsigned n = 0; page->sequence && n < t->m->processor_count; n++) {
+        u64 tsc = 0, from_page;
+
+        msr_read(t->m->processors[n].vcpu, TSC, &tsc);
+        from_page = (u64)((u128)tsc * page->scale >> 64) + (u64)page->offset;
+        check(from_page == time, "time is %lu by the page on processor %u, and %lu", from_page, n,
+              time);
+    }
+}
+
+static void check_time(struct target *t)
+{
+    struct hv1 *h = t->m->hv1;
+    u64 now;
+
+    if (!h || !hv1_has(h, HV1_TIME))
         return;
-    if (hv1_has(h, HV1_TIME)) {
-        u64 now = hv1_time(h);
+    now = hv1_time(h);
+    check(now >= t->time, "reference time went back from %lu to %lu", t->time, now);
+    t->time = now;
+    check_tsc_page(t, now);
+}
 
-        check(now >= t->time, "reference time went back from %lu to %lu", t->time, now);
-        t->time = now;
-    }
-    if (h->hypercall & HV_PAGE_ENABLE) {
-        if (!t->has_hypercall_page)
-            memcpy(t->hypercall_page, h->hypercall_page.hva, PAGE_SIZE);
-        t->has_hypercall_page = true;
-        check(!memcmp(t->hypercall_page, h->hypercall_page.hva, PAGE_SIZE),
-              "the hypercall page changed");
-    }
+/* A store of the guest to 8 bytes of the pages, or to what hides them. */
+static void store(struct target *t, u64 gpa, u64 value)
+{
+    u64 at = gpa - PAGES_AT;
+    u8 *under = &t->under[at];
+    const u8 *now = ram_page(t, 0) + at;
+
+    check(!memcmp(under, now, 8), "RAM at %lx changed by itself", gpa);
+    physmap_write_uint(t->m->map, gpa, value, 8);
+    memcpy(under, now, 8);
 }
 
 /* -- operations -- */
@@ -125,7 +167,7 @@ static bool steady(u32 msr)
            msr != HV_X64_MSR_GUEST_IDLE;
 }
 
-static void write_msr(struct target *t, struct vcpu *v, u32 msr, u64 value)
+static void write_msr(struct vcpu *v, u32 msr, u64 value)
 {
     u64 before = 0, after = 0;
     bool readable = steady(msr) && msr_read(v, msr, &before);
@@ -134,7 +176,22 @@ static void write_msr(struct target *t, struct vcpu *v, u32 msr, u64 value)
         return;
     check(!readable || (msr_read(v, msr, &after) && after == before),
           "a refused WRMSR %x of %lx changed it from %lx to %lx", msr, value, before, after);
-    (void)t;
+}
+
+static void write_msrs(const struct target *t, struct vcpu *v, bool all, u32 msr, u64 value)
+{
+    for (unsigned n = 0; all && n < t->m->processor_count; n++)
+        if (t->m->processors[n].vcpu != v)
+            write_msr(t->m->processors[n].vcpu, msr, value);
+    write_msr(v, msr, value);
+}
+
+static void read_msr(struct target *t, struct vcpu *v, u32 msr)
+{
+    u64 value = 0;
+
+    see(t, msr_read(v, msr, &value));
+    see(t, value);
 }
 
 /* In one of the pages, or where there is no RAM at all. */
@@ -173,7 +230,7 @@ static void check_result(const struct vcpu *v, u64 control, u64 result)
 
 static void call(struct target *t, struct vcpu *v, unsigned where, u64 value)
 {
-    struct hv1 *h = t->b.m->hv1;
+    struct hv1 *h = t->m->hv1;
     bool wide;
     u64 before[16], control = codes[where % ARRAY_SIZE(codes)];
     u64 input =
@@ -201,6 +258,7 @@ static void call(struct target *t, struct vcpu *v, unsigned where, u64 value)
         return;
     }
     result = wide ? v->gpr[RAX] : (u32)v->gpr[RAX] | v->gpr[RDX] << 32;
+    see(t, result);
     check_result(v, control, result);
     before[RAX] = v->gpr[RAX];
     if (!wide)
@@ -210,64 +268,183 @@ static void call(struct target *t, struct vcpu *v, unsigned where, u64 value)
 
 static void take_interrupt(struct target *t, struct vcpu *v, unsigned where)
 {
-    const struct vcpu_platform *p = &t->b.m->vcpu_platform;
+    const struct vcpu_platform *p = &t->m->vcpu_platform;
 
-    p->intr_acknowledge(p->opaque, v);
+    see(t, (u64)p->intr_acknowledge(p->opaque, v));
     if (where & 1)
         msr_write(v, where & 2 ? HV_X64_MSR_EOI : HV_X64_MSR_EOM, 0);
+}
+
+static void access_apic(struct target *t, unsigned where, u32 value)
+{
+    u64 gpa = APIC_AT + (where & 0x3f) * 16;
+
+    if (where & 0x40)
+        see(t, physmap_read_uint(t->m->map, gpa, 4));
+    else
+        physmap_write_uint(t->m->map, gpa, value, 4);
+}
+
+static void advance(struct target *t, unsigned where, u64 value)
+{
+    if (time_now(&t->m->time) < 1ull << 60)
+        board_advance(&t->kept->b, (value & 0xffffffff) << (where & 15));
+}
+
+/* As the thread of a processor does that has nothing to run. */
+static void go_to_sleep(struct target *t, struct vcpu *v, unsigned where, u64 value)
+{
+    if (!t->m->hv1)
+        return;
+    see(t, hv1_sleeps(t->m->hv1, v));
+    advance(t, where, value);
+    hv1_wakes(t->m->hv1, v);
+}
+
+static void read_cpuid(struct target *t, const struct vcpu *v, u32 leaf)
+{
+    struct cpuid_result r;
+
+    cpuid_read(v, leaf, 0, &r);
+    see(t, r.eax | (u64)r.ebx << 32);
+    see(t, r.ecx | (u64)r.edx << 32);
 }
 
 static void do_op(struct target *t, struct fuzz_input *in)
 {
     enum op op = fuzz_uint(in, 1) % OP_COUNT;
-    struct vcpu *v = vcpu_of(t, (unsigned)fuzz_uint(in, 1));
+    unsigned which = (unsigned)fuzz_uint(in, 1);
+    struct vcpu *v = vcpu_of(t, which);
     unsigned where = (unsigned)fuzz_uint(in, 2);
     u64 value = fuzz_uint(in, 8);
-    struct machine *m = t->b.m;
-    struct cpuid_result cpuid;
+    struct machine *m = t->m;
 
     switch (op) {
-    case OP_WRMSR: write_msr(t, v, msr_of(where), value); break;
-    case OP_WRMSR_PAGE: write_msr(t, v, msr_of(where), page_address(value) | (value >> 52)); break;
-    case OP_RDMSR: msr_read(v, msr_of(where), &value); break;
+    case OP_WRMSR: write_msrs(t, v, which & 0x80, msr_of(where), value); break;
+    case OP_WRMSR_PAGE: write_msr(v, msr_of(where), page_address(value) | (value >> 52)); break;
+    case OP_RDMSR: read_msr(t, v, msr_of(where)); break;
     case OP_CALL: call(t, v, where, value); break;
-    case OP_INPUT: physmap_write_uint(m->map, INPUT_AT + (where & 0x3f8), value, 8); break;
-    case OP_STORE:
-        physmap_write_uint(m->map, PAGES_AT + where % (PAGES * PAGE_SIZE - 8), value, 8);
+    case OP_INPUT: store(t, INPUT_AT + (where & 0x3f8), value); break;
+    case OP_STORE: store(t, PAGES_AT + where % (PAGES * PAGE_SIZE - 8), value); break;
+    case OP_LOAD:
+        see(t, physmap_read_uint(m->map, page_address(where) + (value & 0xff8), 8));
         break;
-    case OP_LOAD: physmap_read_uint(m->map, page_address(where) + (value & 0xff8), 8); break;
-    case OP_TIME:
-        if (time_now(&m->time) < 1ull << 60)
-            board_advance(&t->b, (value & 0xffffffff) << (where & 15));
-        break;
+    case OP_TIME: advance(t, where, value); break;
     case OP_TAKE: take_interrupt(t, v, where); break;
     case OP_CONNECT: pio_write(&m->pio, TESTDEV, (u32)value, 4); break;
     case OP_MODE: set_mode(v, where); break;
-    case OP_CPUID: cpuid_read(v, 0x40000000 + (where & 0x1ff), 0, &cpuid); break;
-    case OP_VP_RESET:
-        if (m->hv1)
-            hv1_vp_reset(m->hv1, v);
+    case OP_CPUID: read_cpuid(t, v, 0x40000000 + (where & 0x1ff)); break;
+    case OP_INIT: vcpu_reset(v, true); break;
+    case OP_RESET:
+        if (t->resets++ < RESETS_MAX)
+            machine_request(m, REQUEST_RESET);
         break;
-    case OP_RESET: machine_request(m, REQUEST_RESET); break;
+    case OP_APIC: access_apic(t, where, (u32)value); break;
+    case OP_SLEEP: go_to_sleep(t, v, where, value); break;
     case OP_COUNT: break;
     }
-    board_serve(&t->b);
-    check_invariants(t, op);
+    board_serve(&t->kept->b);
+    check_time(t);
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+/* -- boards -- */
+
+/* Its local APICs take interrupts, as after a guest's start. */
+static void make(struct rewind *r, unsigned profile)
+{
+    struct machine *m;
+
+    board_create_hv(&r->b, profiles[profile]);
+    m = r->b.m;
+    memset(m->ram.hva + PAGES_AT, 0xa5, PAGES * PAGE_SIZE);
+    for (m->running = 0; m->running < m->processor_count; m->running++)
+        physmap_write_uint(m->map, APIC_AT + APIC_SVR, APIC_SVR_ENABLED, 4);
+    m->running = 0;
+    rewind_keep(r, PAGES_AT, PAGES * PAGE_SIZE);
+}
+
+static void see_fields(struct target *t, const struct device_field *fields, const void *self)
+{
+    for (; fields->name; fields++)
+        see(t, XXH3_64bits((const u8 *)self + fields->offset, fields->size));
+}
+
+/* All that a guest could see at the end, and what a snapshot would carry. */
+static void see_all(struct target *t)
+{
+    struct machine *m = t->m;
+
+    for (unsigned n = 0; n < m->processor_count; n++) {
+        for (unsigned msr = 0; msr < ARRAY_SIZE(msrs); msr++)
+            read_msr(t, vcpu_of(t, n), msrs[msr]);
+        see_fields(t, lapic_type.save, m->processors[n].lapic);
+        see(t, m->processors[n].vcpu->events);
+        if (m->hv1)
+            see_fields(t, hv1_vp_fields, &m->hv1->vps[n]);
+    }
+    if (m->hv1)
+        see_fields(t, hv1_fields, m->hv1);
+    for (unsigned n = 0; n < PART_COUNT; n++)
+        if (m->parts[n].ready)
+            see_fields(t, m->parts[n].type->save, m->parts[n].self);
+    see(t, clock_next_deadline(&m->clock));
+    see(t, XXH3_64bits(m->ram.hva, m->ram.size));
+}
+
+/* What the guest saw. whole: to the last bit. */
+static u64 run(struct rewind *r, const u8 *data, size_t size, bool whole)
 {
     struct fuzz_input in = {data, size};
     static struct target t;
 
-    memset(&t, 0, sizeof(t));
-    board_create_hv(&t.b, profiles[fuzz_uint(&in, 1) % ARRAY_SIZE(profiles)]);
-    memset((u8 *)ram_page(&t, 0), 0xa5, sizeof(t.under));
-    remember_ram(&t);
-    for (unsigned n = 0; n < OPS_MAX && in.left; n++)
+    t.kept = r;
+    t.m = r->b.m;
+    t.time = t.seen = t.resets = 0;
+    memcpy(t.under, ram_page(&t, 0), sizeof(t.under));
+    if (t.m->hv1)
+        memcpy(t.hypercall_page, t.m->hv1->hypercall_page.hva, PAGE_SIZE);
+    for (unsigned n = 0; n < OPS_MAX && in.left; n++) {
         do_op(&t, &in);
-    board_advance(&t.b, NS_PER_SECOND);
-    board_destroy(&t.b);
+        if (n % CHECK_EVERY == 0)
+            check_pages(&t);
+    }
+    board_advance(&r->b, NS_PER_SECOND);
+    check_pages(&t);
+    if (whole)
+        see_all(&t);
+    return t.seen;
+}
+
+static void check_replay(unsigned profile, const u8 *data, size_t size, u64 seen)
+{
+    struct rewind fresh = {0};
+    u64 again;
+
+    make(&fresh, profile);
+    again = run(&fresh, data, size, true);
+    rewind_drop(&fresh);
+    check(seen == again, "the board remembers inputs before this one: %lx, alone %lx", seen, again);
+}
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+    static struct rewind kept[ARRAY_SIZE(profiles)];
+    static unsigned inputs;
+    unsigned profile = size ? data[0] % ARRAY_SIZE(profiles) : 0;
+    struct rewind *r = &kept[profile];
+    bool replay = inputs++ % REPLAY_EVERY == REPLAY_EVERY - 1;
+    u64 seen;
+
+    if (size) {
+        data++;
+        size--;
+    }
+    if (!r->b.m)
+        make(r, profile);
+    seen = run(r, data, size, replay);
+    rewind_restore(r);
+    if (replay)
+        check_replay(profile, data, size, seen);
     return 0;
 }
 
@@ -290,13 +467,14 @@ static unsigned msr_number(u32 msr)
 }
 
 /* One seed for each hypercall in both widths: pages, a timer and a connection are made, an input is
- * laid out, the call is made on both VPs, and what it raised is taken. */
+ * laid out, the call is made on both VPs, and what it raised is taken. Interrupts end by the assist
+ * page, or by themselves. Last comes a reset, by which the TSCs go back. */
 size_t fuzz_seed(unsigned n, u8 *data, size_t capacity)
 {
     static const u64 words[] = {0x42, 3, 1, 0};
     size_t at = 1;
 
-    if (n >= 2 * ARRAY_SIZE(codes) || capacity < 1 + 32 * OP_SIZE)
+    if (n >= 2 * ARRAY_SIZE(codes) || capacity < 1 + 40 * OP_SIZE)
         return 0;
     data[0] = 0;
     for (unsigned vp = 0; vp < 2; vp++) {
@@ -305,11 +483,14 @@ size_t fuzz_seed(unsigned n, u8 *data, size_t capacity)
         at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_SIMP), (PAGES_AT + 0x3000) | 1);
         at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_SIEFP), (PAGES_AT + 0x4000) | 1);
         at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_SCONTROL), 1);
-        at = put_op(data, at, OP_WRMSR, vp, msr_number(0x40000092), 0x42);
+        at = put_op(data, at, OP_WRMSR, vp, msr_number(HV_X64_MSR_VP_ASSIST_PAGE),
+                    (PAGES_AT + 0x5000) | 1);
+        at = put_op(data, at, OP_WRMSR, vp, msr_number(0x40000092), n & 2 ? 0x42 : 0x20042);
         at = put_op(data, at, OP_WRMSR, vp, msr_number(0x400000b1), 1000);
         at = put_op(data, at, OP_WRMSR, vp, msr_number(0x400000b0), 0x20003);
         at = put_op(data, at, OP_MODE, vp, n & 1, 0);
     }
+    at = put_op(data, at, OP_WRMSR, 0x80, msr_number(TSC), n << 20);
     at =
         put_op(data, at, OP_CONNECT, 0, 0, codes[n / 2] == HvSignalEvent ? 0x42060002 : 0x42040002);
     for (unsigned word = 0; word < 4; word++)
@@ -319,6 +500,8 @@ size_t fuzz_seed(unsigned n, u8 *data, size_t capacity)
         at = put_op(data, at, OP_CALL, vp, n / 2, 1ull << 32);
         at = put_op(data, at, OP_TIME, vp, 8, 1000000);
         at = put_op(data, at, OP_TAKE, vp, vp + 1, 0);
+        at = put_op(data, at, OP_SLEEP, vp, 8, 1000000);
+        at = put_op(data, at, OP_TAKE, vp, 3, 0);
     }
-    return at;
+    return put_op(data, at, OP_RESET, 0, 0, 0);
 }

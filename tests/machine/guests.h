@@ -43,7 +43,12 @@ enum guest {
     GUEST_MWAIT,
 };
 
-enum { GUEST_IMAGE_SIZE = 0x10000, GUEST_AT_SELECT = 0xffe0, GUEST_AT_PARAMETER = 0xffe4 };
+enum {
+    GUEST_OUTPUT_MAX = 0x4000,
+    GUEST_IMAGE_SIZE = 0x10000,
+    GUEST_AT_SELECT = 0xffe0,
+    GUEST_AT_PARAMETER = 0xffe4
+};
 
 struct guest_machine {
     struct log log;
@@ -77,7 +82,7 @@ static inline void guest_prepare(struct guest_machine *g, enum guest guest, u32 
     log_init(&g->log);
     g->image_fd = guest_image(guest, parameter);
     snprintf(g->image_path, sizeof(g->image_path), "/proc/self/fd/%d", g->image_fd);
-    ck_assert_int_eq(chardev_memory_create(&g->serial, 4096, &g->err), ST_OK);
+    ck_assert_int_eq(chardev_memory_create(&g->serial, GUEST_OUTPUT_MAX, &g->err), ST_OK);
     machine_config_defaults(&g->config);
     g->config.ram_size = MIB(4);
     g->config.bios = g->image_path;
