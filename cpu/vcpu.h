@@ -217,7 +217,7 @@ struct vcpu {
         u64 return_sp, return_top, host_sp;
         u32 host_mxcsr;
         bool vectors; /* the guest's vectors, opmasks and MXCSR are in the host's registers */
-        u16 flags;    /* AH after LAHF, AL after SETO */
+        u32 flags;    /* lower half: AH after LAHF, AL after SETO; or with bit 1 how to make them */
         /* x87: where it is (enum jit_x87), as the host saved it, and what its pointers follow
          * from: places of the last x87 instruction and of the last with an operand in memory in the
          * translator's arena, 0: as in fpu.fx; the offset of that operand. */

@@ -90,9 +90,22 @@ void jit_link_cut(struct jit *j, struct jit_link *link)
 void jit_link_to(struct jit *j, struct jit_link *link, struct jit_block *block)
 {
     u64 entry = link->saved ? block->entry_saved : block->entry_host;
+    bool deferred = block->quiet && !(link->registers & block->written);
+    bool other = false;
 
+    if (link->defers == DEFERS_JUMP) {
+        other = !deferred;
+        entry = deferred ? block->entry_saved : block->entry_host;
+    } else if (link->defers == DEFERS_TAKEN && deferred) {
+        other = block->entry_saved != block->entry_host; /* else they need not be saved */
+        entry = block->entry_saved;
+    }
+    if (link->guarded)
+        entry = block->entry_guarded;
     jit_link_cut(j, link);
-    emit_patch(link->rel32, j->delta, link->guarded ? block->entry_guarded : entry);
+    if (other)
+        emit_patch(link->other_rel32, j->delta, entry);
+    emit_patch(link->rel32, j->delta, other ? link->other_way : entry);
     link->next = block->incoming;
     if (link->next)
         link->next->back = &link->next;

@@ -12,7 +12,8 @@
  * (vcpu.jit.x87), but filling the TLB, which uses neither, leaves them where they are.
  *
  * Flags. Arithmetic flags are in the host's flags or, in the format of LAHF and SETO, in
- * vcpu.jit.flags (JF). A block has an entry for either. The other flags are always in vcpu.rflags.
+ * vcpu.jit.flags (JF), where a word may tell how to make them instead (deferred.c). A block has an
+ * entry for either. The other flags are always in vcpu.rflags.
  *
  * A block belongs to a place in RAM, the RIP it was reached by and a mode, so that addresses are
  * constants in it. It lives until a store hits one of the 64-byte granules its instructions lie in
@@ -156,6 +157,8 @@ struct jit_block {
     bool dead;       /* its bytes have changed */
     bool one_by_one; /* translated without shared checks, as they failed */
     bool path;       /* along a path, not as instructions follow each other */
+    bool quiet;      /* sets all flags before anything looks at them but bodies and faults ... */
+    u16 written;     /* ... and what it writes before that: a bit per guest register */
     u8 leaves;       /* how often a shared check made it leave */
     u8 span_count, beyond_size;
     u16 count;              /* of instructions */
@@ -178,11 +181,23 @@ struct jit_block {
     struct jit_block *next_of_page, *next_of_region;
 };
 
+/* What a jump does with flags that have a recipe. Its block takes them deferred if it is quiet and
+ * leaves their registers alone. */
+enum link_defers {
+    DEFERS_NOT,
+    DEFERS_JUMP,  /* JF tells how to make them; the other way makes them first */
+    DEFERS_TAKEN, /* a conditional jump, with them in the host's flags; the other way defers them */
+};
+
 /* A jump to a known RIP that goes to its block once that exists. */
 struct jit_link {
     u64 target;
     bool saved;               /* arrives with flags in JF */
     bool guarded;             /* comes from another page */
+    u8 defers;                /* enum link_defers */
+    u16 registers;            /* that deferred flags are made from */
+    u8 *other_rel32;          /* of the jump behind other_way */
+    u64 other_way;            /* code of the other kind of arrival: see link_defers */
     u8 *rel32;                /* of the jump */
     u64 stub;                 /* where it goes as long as it is not linked */
     struct jit_link *sibling; /* another exit of the block */
@@ -423,6 +438,10 @@ void jit_returns_use(struct jit *j, u32 mode, unsigned n);
 /* Called by translated code: the RET at arena offset v->jit.entry has popped v->rip, which the jump
  * cache does not know, or attention is wanted. Returns as jit_lookup(). */
 u64 jit_return(struct vcpu *v);
+
+/* -- deferred.c -- */
+/* Makes the flags that JF tells how to make, in v->rflags. Registers are in the vCPU. */
+void jit_make_flags(struct vcpu *v);
 
 /* -- lower/flags.c -- */
 /* Between the host's flags and JF. Both use T1. */

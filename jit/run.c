@@ -10,6 +10,7 @@
 #include "cpu/access.h"
 #include "cpu/cpuid.h"
 #include "jit/check.h"
+#include "jit/deferred.h"
 #include "jit/gs_base.h"
 #include "jit/internal.h"
 
@@ -179,12 +180,17 @@ static void flags_to_jf(struct vcpu *v)
 {
     u32 f = (u32)v->rflags;
 
-    v->jit.flags = (u16)((f & ah_flags) << 8 | (f & F_OF ? 1u : 0));
+    v->jit.flags = ((f & ah_flags) << 8 | (f & F_OF ? 1u : 0));
 }
 
 static void flags_from_jf(struct vcpu *v)
 {
     u32 jf = v->jit.flags;
+
+    if (jf & JF_DEFERRED) {
+        jit_make_flags(v);
+        return;
+    }
 
     v->rflags = (v->rflags & ~(u64)F_OSZAPC) | (jf >> 8 & ah_flags) | (jf & 1 ? F_OF : 0);
 }
@@ -364,6 +370,8 @@ u64 jit_lookup(struct vcpu *v)
 
     if (j->check || v->jit.left)
         return JIT_LEAVE;
+    flags_from_jf(v); /* the next block may want them made */
+    flags_to_jf(v);
     jit_x87_settle(v); /* the mode depends on it */
     mode = mode_to_go_on(j, v);
     block = mode == MODE_NONE ? NULL : block_known(j, v, mode);

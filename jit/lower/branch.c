@@ -109,16 +109,27 @@ u8 *lower_poll(struct translator *t)
 static void exit_jump(struct translator *t, struct exit_site *x)
 {
     u64 target = x->link->target;
+    struct emit_mem jf = VCPU_AT(jit.flags);
 
-    if (!same_page(t, target))
+    x->deferred = lower_deferred_flags(t);
+    if (x->deferred)
+        lower_release_flags(t);
+    else if (!same_page(t, target))
         lower_save_flags(t);
     if (x->polls) {
         x->flags = t->flags;
         x->recipe = t->recipe;
         x->attention_from = lower_poll(t);
     }
-    if (t->flags == FLAGS_RECIPE)
+    if (x->deferred) {
+        x->recipe = t->recipe;
+        x->link->defers = DEFERS_JUMP;
+        x->link->registers = (u16)t->recipe.registers;
+        emit_store_imm(t->e, &jf, (i32)x->deferred, 4);
+        t->flags = FLAGS_SAVED;
+    } else if (t->flags == FLAGS_RECIPE) {
         lower_need_flags(t);
+    }
     x->link->saved = t->flags == FLAGS_SAVED;
     x->rel32 = emit_jmp_patchable(t->e, 0);
 }
@@ -177,6 +188,23 @@ static void lower_exit_taken(struct translator *t, struct exit_site *x)
     lower_leave_at(t, x->link->target, t->j->exit_at);
 }
 
+/* Out of line: flags that were to be deferred are made, or others deferred. */
+static void lower_other_way(struct translator *t, const struct exit_site *x)
+{
+    struct emit_mem jf = VCPU_AT(jit.flags);
+
+    x->link->other_way = emit_here(t->e);
+    t->flags = FLAGS_RECIPE;
+    t->recipe = x->recipe;
+    if (x->link->defers == DEFERS_TAKEN)
+        emit_store_imm(t->e, &jf, (i32)x->deferred, 4);
+    else if (x->link->guarded)
+        lower_save_flags(t);
+    else
+        lower_need_flags(t);
+    x->link->other_rel32 = emit_jmp_patchable(t->e, x->link->stub);
+}
+
 /* Out of line: what an exit does until it is linked, and when attention is wanted. */
 static void lower_exit_stub(struct translator *t, struct exit_site *x)
 {
@@ -203,6 +231,8 @@ static void lower_exit_stub(struct translator *t, struct exit_site *x)
     emit_patch(x->rel32, e->delta, x->link->stub);
     t->flags = x->link->saved ? FLAGS_SAVED : FLAGS_HOST;
     lower_leave_at(t, jit_offset(t->j, x->link), t->j->exit_link);
+    if (x->link->defers != DEFERS_NOT)
+        lower_other_way(t, x);
 }
 
 void lower_exits(struct translator *t)
@@ -244,10 +274,16 @@ void lower_side_exit(struct translator *t, const struct jit_insn *ji)
     x->behind = ji->behind;
     x->link->saved = false;
     if (!back && same_page(t, target) && (t->j->options.optimisations & JIT_LINK) &&
-        !(t->j->options.counted && ji->behind))
+        !(t->j->options.counted && ji->behind)) {
+        x->deferred = lower_deferred_flags(t);
+        if (x->deferred) {
+            x->link->defers = DEFERS_TAKEN;
+            x->link->registers = (u16)t->recipe.registers;
+        }
         x->rel32 = emit_jcc(t->e, cc, 0);
-    else
+    } else {
         x->taken_from = emit_jcc(t->e, cc, 0);
+    }
 }
 
 static void jump_if(struct translator *t, const struct jit_insn *ji)

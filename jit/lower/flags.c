@@ -3,6 +3,7 @@
  * The guest's arithmetic flags between the host's flags and JF (LAHF in AH, SETO in AL), which
  * costs a few host instructions where PUSHF and POPF cost dozens of cycles.
  */
+#include "jit/deferred.h"
 #include "jit/lower/lower.h"
 
 static const struct emit_mem jf = {
@@ -184,6 +185,83 @@ void lower_keep_recipe(struct translator *t, const struct insn *i,
     if (t->flags == FLAGS_RECIPE)
         lower_save_flags(t);
     t->recipe.kind = RECIPE_NONE;
+}
+
+/* -- deferred -- */
+
+/* A CMP or TEST of registers and immediates. */
+static void compared(const struct insn *i, struct jf_word *w)
+{
+    const struct insn_row *row = insn_row(i);
+    bool byte =
+        row->operands[0] == OPND_Eb || row->operands[0] == OPND_Gb || row->operands[0] == OPND_AL;
+
+    w->size = byte ? 1 : i->osz;
+    w->imm = (i32)i->imm;
+    w->a = i->rm;
+    w->b = REG_NONE;
+    w->op = JF_COMPARISON;
+    switch (i->id) {
+    case INSN_TEST_EbGb:
+    case INSN_TEST_EvGv: w->op = JF_AND; /* fallthrough */
+    case INSN_CMP_EbGb:
+    case INSN_CMP_EvGv: w->b = i->reg; break;
+    case INSN_CMP_GbEb:
+    case INSN_CMP_GvEv:
+        w->a = i->reg;
+        w->b = i->rm;
+        break;
+    case INSN_TEST_EbIb:
+    case INSN_TEST_EvIz: w->op = JF_AND; break;
+    case INSN_TEST_ALIb:
+    case INSN_TEST_rAXIz: w->op = JF_AND; /* fallthrough */
+    case INSN_CMP_ALIb:
+    case INSN_CMP_rAXIz: w->a = RAX; break;
+    default: break; /* CMP of r/m with an immediate */
+    }
+}
+
+u32 lower_deferred_flags(const struct translator *t)
+{
+    const struct flags_recipe *r = &t->recipe;
+    const struct insn *i = r->insn ? &r->insn->insn : NULL;
+    struct jf_word w = {.a = r->reg, .b = r->other, .size = r->osz, .imm = r->by};
+
+    if (!(t->j->options.optimisations & JIT_DEFER) || r->kind == RECIPE_NONE ||
+        (t->flags != FLAGS_HOST && t->flags != FLAGS_RECIPE))
+        return 0;
+    switch (r->kind) {
+    case RECIPE_ADD: w.op = JF_SUM; break;
+    case RECIPE_SUB: w.op = JF_DIFFERENCE; break;
+    case RECIPE_TEST:
+        w.op = JF_AND;
+        w.b = w.a;
+        break;
+    default: compared(i, &w); break;
+    }
+    return jf_word(&w);
+}
+
+void lower_find_quiet(struct translator *t, const struct jit_insn *insns, unsigned count)
+{
+    u32 written = 0;
+
+    for (unsigned n = 0; n < count; n++) {
+        const struct insn *i = &insns[n].insn;
+        const struct reg_effects *effects = &t->described[n].effects;
+        enum flag_use use = lower_flag_use(i);
+
+        if ((insn_row(i)->traits & (T_ENDS | T_REP)) || use == FLAG_NEEDS)
+            return;
+        if (use == FLAG_SETS_ALL || effects->all) { /* a body has them made */
+            t->block->quiet = true;
+            t->block->written = (u16)written;
+            return;
+        }
+        written |= effects->written;
+        if (effects->adjusted != REG_NONE)
+            written |= (u32)BIT(effects->adjusted);
+    }
 }
 
 /* -- between the places -- */

@@ -121,7 +121,8 @@ struct exit_site {
     enum flags_at flags; /* where taken_from is; then where attention_from is */
     struct flags_recipe recipe;
     bool polls;
-    u32 behind; /* instructions of the block that are not executed */
+    u32 deferred; /* what JF tells of flags that are deferred, or 0 */
+    u32 behind;   /* instructions of the block that are not executed */
     /* A paired call: the jump where the return stack has no room, or attention is wanted; where
      * that looks again. */
     u8 *full_from;
@@ -215,6 +216,11 @@ void lower_keep_recipe(struct translator *t, const struct insn *i,
                        const struct reg_effects *effects);
 /* After it: the recipe for the flags it set, or none. */
 void lower_note_recipe(struct translator *t, const struct jit_insn *ji);
+/* The word for JF that tells how to make flags that have a recipe; 0: flags are saved, or cannot be
+ * told. */
+u32 lower_deferred_flags(const struct translator *t);
+/* After lower_group_accesses(): whether the block takes deferred flags. */
+void lower_find_quiet(struct translator *t, const struct jit_insn *insns, unsigned count);
 /* The instruction needs the guest's flags in the host's. Uses T1. */
 void lower_need_flags(struct translator *t);
 /* After BSF or BSR into a guest register: from ZF, all flags as cpu/ops/bits.c makes them. Uses T0,
