@@ -15,6 +15,7 @@
 #include "cpu/hooks.h"
 #include "cpu/span.h"
 #include "mem/base/pieces.h"
+#include "mem/table_update.h"
 
 /* -- translation -- */
 
@@ -268,8 +269,7 @@ static bool sys_change_bits(struct vcpu *v, u64 gla, u8 set, u8 clear, u8 *old)
         physmap_write_uint(v->map, s.page[0].gpa, (u8)((*old | set) & ~clear), 1);
         physmap_release(v->map);
     } else {
-        *old = set ? __atomic_fetch_or(s.page[0].hva, set, __ATOMIC_SEQ_CST)
-                   : __atomic_fetch_and(s.page[0].hva, (u8)~clear, __ATOMIC_SEQ_CST);
+        *old = table_update_bits(s.page[0].hva, set, clear);
         if (s.page[0].notify)
             ram_written(v->ram, s.page[0].hva, 1);
     }

@@ -107,6 +107,20 @@ static bool stores_probe(struct vcpu *v, const struct task_request *r, u32 new_b
 
 /* -- the stores -- */
 
+/* The new task becomes busy; for IRET it is so already (table 7-2). SDM 3A 8.1.2.1: the flag is
+ * tested and set under LOCK, so that two processors do not switch to the same task. The first of
+ * the stores, because it can still fail. */
+static bool claim_task(struct vcpu *v, const struct task_request *r)
+{
+    u8 old;
+
+    if (r->reason == TASK_IRET)
+        return true;
+    if (!sys_claim_bits(v, gdt_type_byte(v, r->selector), SYS_BUSY, &old))
+        return false;
+    return !(old & SYS_BUSY) || raise_fault_error(v, VEC_GP, selector_error(r->selector, r->ext));
+}
+
 static bool state_save(struct vcpu *v, const struct task_request *r)
 {
     const struct tss_layout *l = layout_of(v->tr.attr);
@@ -128,15 +142,16 @@ static bool state_save(struct vcpu *v, const struct task_request *r)
     return true;
 }
 
-/* Table 7-2: JMP and IRET free the old task, CALL and events leave it busy and link to it; the new
- * one becomes busy, or is so already for IRET. */
-static bool busy_and_link(struct vcpu *v, const struct task_request *r, u32 new_base)
+/* Table 7-2: JMP and IRET free the old task, CALL and events leave it busy and link to it. Who
+ * jumps to the own task, which the guest has freed, has just claimed it again. */
+static bool free_or_link(struct vcpu *v, const struct task_request *r, u32 new_base)
 {
-    if (leaves_task(v, r) && !sys_clear_bits(v, gdt_type_byte(v, v->tr.selector), SYS_BUSY))
+    u32 old = gdt_type_byte(v, v->tr.selector);
+    bool again = r->reason == TASK_JUMP && old == gdt_type_byte(v, r->selector);
+
+    if (leaves_task(v, r) && !again && !sys_clear_bits(v, old, SYS_BUSY))
         return false;
-    if (is_nested(r) && !sys_write(v, new_base, 2, v->tr.selector))
-        return false;
-    return r->reason == TASK_IRET || sys_set_bits(v, gdt_type_byte(v, r->selector), SYS_BUSY);
+    return !is_nested(r) || sys_write(v, new_base, 2, v->tr.selector);
 }
 
 /* -- after the commit point -- */
@@ -245,10 +260,10 @@ static bool switch_to(struct vcpu *v, const struct task_request *r, const struct
 
     if (descriptor_limit(tss) < l->limit)
         return raise_ts(v, selector_error(r->selector, r->ext));
-    if (!state_read(v, l, base, &s) || !stores_probe(v, r, base))
+    if (!state_read(v, l, base, &s) || !stores_probe(v, r, base) || !claim_task(v, r))
         return false;
     /* Saving comes before loading (7.3 steps 9 and 12), and both TSSs may share memory. */
-    if (!state_save(v, r) || !busy_and_link(v, r, base) || !state_read(v, l, base, &s))
+    if (!state_save(v, r) || !free_or_link(v, r, base) || !state_read(v, l, base, &s))
         return false;
     /* A 16-bit task runs in the address space of the one before (7.6). Bad PDPTEs are a fault of
      * step 12, which belongs to the old task's environment. */

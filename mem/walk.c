@@ -9,6 +9,8 @@
  */
 #include "mem/walk.h"
 
+#include "mem/table_update.h"
+
 enum entry_bits {
     ENTRY_P = 1u << 0,
     ENTRY_W = 1u << 1,
@@ -179,19 +181,6 @@ static enum walk_end walk_tables(struct walk *walk)
     return pdpte & ENTRY_P ? walk_levels(walk, pdpte & walk->frame_mask, 2) : WALK_NOT_PRESENT;
 }
 
-/* Stores the new value of an entry if it still has the old one. */
-static bool entry_exchange(const struct walk *walk, const struct entry *entry, u64 value)
-{
-    u64 old = entry->value;
-    u32 old32 = (u32)old;
-
-    if (walk->entry_size == 8)
-        return __atomic_compare_exchange_n((u64 *)entry->hva, &old, value, false, __ATOMIC_SEQ_CST,
-                                           __ATOMIC_SEQ_CST);
-    return __atomic_compare_exchange_n((u32 *)entry->hva, &old32, (u32)value, false,
-                                       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-}
-
 /* Whether a store to the entry's address changes the memory the entry was read from. */
 static bool entry_storable(const struct walk *walk, const struct entry *entry)
 {
@@ -215,7 +204,7 @@ static bool update_accessed(struct walk *walk, enum access_kind kind)
 
         if (value == entry->value || !entry_storable(walk, entry))
             continue;
-        if (!entry_exchange(walk, entry, value))
+        if (!table_update_exchange(entry->hva, walk->entry_size, entry->value, value))
             return false;
         if (ram_contains(ram, entry->hva))
             ram_written(ram, entry->hva, walk->entry_size);

@@ -425,6 +425,85 @@ START_TEST(page_fault_before_the_switch)
 }
 END_TEST
 
+/* -- another processor -- */
+
+/* A GDT in which another processor makes NEW busy after its type was read so many times. */
+struct contested_gdt {
+    u8 bytes[0x100];
+    unsigned reads_left;
+};
+
+static u64 gdt_read(void *self, u64 offset, unsigned size)
+{
+    struct contested_gdt *gdt = self;
+    u64 value = 0;
+
+    ck_assert(offset + size <= sizeof(gdt->bytes));
+    memcpy(&value, gdt->bytes + offset, size);
+    if (offset <= NEW + 5 && offset + size > NEW + 5 && gdt->reads_left && !--gdt->reads_left)
+        gdt->bytes[NEW + 5] |= SYS_BUSY;
+    return value;
+}
+
+static void gdt_write(void *self, u64 offset, u64 value, unsigned size)
+{
+    struct contested_gdt *gdt = self;
+
+    ck_assert(offset + size <= sizeof(gdt->bytes));
+    memcpy(gdt->bytes + offset, &value, size);
+}
+
+static const struct io_ops gdt_ops = {gdt_read, gdt_write, SIZE_ANY};
+
+/* SDM 3A 8.1.2.1: the busy flag is tested and set under LOCK, so that two processors do not switch
+ * to the same task. Who comes second finds it busy: #GP (table 7-1), in the old task. */
+START_TEST(task_that_another_processor_takes)
+{
+    /* The type is read by JMP or CALL, and by the task switch. */
+    struct contested_gdt gdt = {.reads_left = 1 + (unsigned)_i / 2};
+    struct region region = {.name = "gdt",
+                            .kind = REGION_MMIO,
+                            .access = REGION_RW,
+                            .base = 0x10000000,
+                            .size = PAGE_SIZE,
+                            .priority = PRIO_MMIO,
+                            .ops = &gdt_ops,
+                            .self = &gdt};
+    bool call = _i % 2;
+    unsigned id;
+
+    start();
+    for (unsigned n = 0; n < sizeof(gdt.bytes); n++)
+        gdt.bytes[n] = (u8)machine_get(&machine, MACHINE_GDT + n, 1);
+    ck_assert_int_eq(physmap_add(machine.map, &region, &id), ST_OK);
+    v->gdtr.base = region.base;
+    v->gdtr.limit = sizeof(gdt.bytes) - 1;
+    expect_fault(call ? far_call(v, NEW, 0, 4) : far_jump(v, NEW, 0, 4), VEC_GP, NEW);
+    ck_assert_uint_eq(gdt.reads_left, 0);
+    ck_assert_uint_eq(v->tr.selector, OLD);
+    ck_assert(gdt.bytes[OLD + 5] & SYS_BUSY);
+    ck_assert(gdt.bytes[NEW + 5] & SYS_BUSY);
+    ck_assert_uint_eq(old(T_EIP), 0xeeeeeeee);
+    ck_assert_uint_eq(machine_get(&machine, NEW_TSS, 2), 0);
+    ck_assert_uint_eq(v->next_rip, 0x11223344);
+}
+END_TEST
+
+/* What the guest has marked available can be entered, and is busy then: 7.3 step 6 comes first. */
+START_TEST(jump_to_the_own_task)
+{
+    start();
+    machine_descriptor(&machine, OLD, OLD_TSS, 0x67, ATTR_P | SYS_TSS);
+    machine_put_uint(&machine, OLD_TSS + T_LDT, 0, 4);
+    for (unsigned n = T_ES; n <= T_GS; n += 4)
+        machine_put_uint(&machine, OLD_TSS + n, 0, 4);
+    expect_ok(far_jump(v, OLD, 0, 4));
+    ck_assert_uint_eq(v->tr.selector, OLD);
+    ck_assert_uint_eq(v->rip, 0x11223344);
+    ck_assert(busy(OLD));
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cpu/task");
@@ -449,6 +528,8 @@ int main(void)
     tcase_add_test(t, task_that_links_to_itself);
     tcase_add_test(t, reserved_bits_in_pdptes_of_the_new_task);
     tcase_add_test(t, page_fault_before_the_switch);
+    tcase_add_loop_test(t, task_that_another_processor_takes, 0, 4);
+    tcase_add_test(t, jump_to_the_own_task);
     suite_add_tcase(s, t);
     return suite_run(s);
 }

@@ -18,6 +18,7 @@ enum {
     ACCESS_BYTE = 5, /* of a descriptor */
     BUSY = 2,
     BASE = 16,     /* bits 39:16 of a descriptor */
+    DPL = 45,      /* bits 46:45 */
     AVAILABLE = 9, /* bits 11:9 of a page-table entry, and without protection keys 62:52 */
     IGNORED = 52,
 };
@@ -115,7 +116,7 @@ static void busy_bit(void)
 /* -- bits beside what others store -- */
 
 /* Processor 2 stores the byte at bit `plain`, but changes only the three bits from there on. The
- * others toggle a bit of their own, from bit `locked` on, LOCKed. All stay as they were left. */
+ * others toggle bit `locked`, each its own, LOCKed. All stay as they were left. */
 static void store_beside(volatile u64 *entry, u32 cpu, u32 n, u32 plain, u32 locked)
 {
     volatile u8 *at = (volatile u8 *)entry + plain / 8;
@@ -127,22 +128,21 @@ static void store_beside(volatile u64 *entry, u32 cpu, u32 n, u32 plain, u32 loc
         bad_if(*at != value);
         return;
     }
-    asm volatile("lock btcq %2, %1"
-                 : "=@ccc"(was), "+m"(*entry)
-                 : "r"((ulong)(locked + cpu))
-                 : "memory");
+    asm volatile("lock btcq %2, %1" : "=@ccc"(was), "+m"(*entry) : "r"((ulong)locked) : "memory");
     bad_if(was != (n & 1));
 }
 
+/* The DPL is in the byte of the accessed bit, and may be anything at CPL 0. */
 static void load_segments(u32 cpu)
 {
     volatile u64 *entry = &gdt[FREE_DATA / 8];
     volatile u8 *access = access_byte(FREE_DATA);
+    u32 locked = cpu == 1 ? DPL : cpu == 3 ? DPL + 1 : BASE + 8 + cpu;
 
     team_barrier(cpus);
     for (u32 n = 0; go_on(cpu, n); n++) {
         if (cpu) {
-            store_beside(entry, cpu, n, BASE, BASE + 8);
+            store_beside(entry, cpu, n, BASE, locked);
             continue;
         }
         asm volatile("lock andb $~1, %0" : "+m"(*access)::"cc");
@@ -169,7 +169,7 @@ static void touch_page(u32 cpu)
         u64 dirty = n & 1 ? PTE_D : 0;
 
         if (cpu) {
-            store_beside(entry_of_page, cpu, n, AVAILABLE, IGNORED);
+            store_beside(entry_of_page, cpu, n, AVAILABLE, IGNORED + cpu);
             continue;
         }
         asm volatile("lock andq %1, %0" : "+m"(*entry_of_page) : "r"(~(u64)(PTE_A | PTE_D)) : "cc");
