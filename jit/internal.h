@@ -56,8 +56,8 @@ enum {
     JUMP_CACHE = 1 << 15, /* entries */
     JUMP_CACHES = 8,      /* modes with a jump cache of their own */
     RESTLESS_BITS = 14,   /* places whose accesses meet too many pages */
-    SITE_MISSES = 256,    /* of one site; if any had as many less than ... */
-    SITE_APART = 400000,  /* ... TSC cycles ago, it is one of those */
+    SITE_MISSES = 2048,   /* of one site cost what a translation does; if any had as many ... */
+    SITE_APART = 3200000, /* ... less than that many TSC cycles ago, it is one of those */
     BLOCK_INSNS = 64,
     SAMPLES = 64,
     JIT_LEAVE = 1, /* jit_exec_one(), jit_lookup(): translated code is to be left */
@@ -157,6 +157,7 @@ struct jit_block {
     bool dead;       /* its bytes have changed */
     bool one_by_one; /* translated without shared checks, as they failed */
     bool path;       /* along a path, not as instructions follow each other */
+    bool hot;        /* translated anew as it is in use often, though it is no loop */
     bool quiet;      /* sets all flags before anything looks at them but bodies and faults ... */
     u16 written;     /* ... and what it writes before that: a bit per guest register */
     u8 leaves;       /* how often a shared check made it leave */
@@ -461,6 +462,9 @@ void jit_emit_stubs(struct jit *j);
 struct jit_block *jit_translate(struct jit *j, u64 key, u32 mode);
 /* Replaces a block whose shared checks fail by one without. */
 void jit_retranslate(struct jit *j, struct jit_block *block);
+
+/* Replaces a block that is in use often by one that may cost more to come into use. */
+void jit_translate_hot(struct jit *j, struct jit_block *old);
 
 /* Translates a path that begins where old does, and puts it into its place. false: it holds what
  * paths cannot. */

@@ -4,7 +4,8 @@
  * and most loops jump about. Whenever translated code is interrupted, which happens at the heads of
  * loops, that place is noted; one that is seen again and again is hot. The interpreter then
  * executes one turn, and if that ends where it began, its way becomes the block: jumps that were
- * taken turn round, and the rest of the translator works as on any other block.
+ * taken turn round, and the rest of the translator works as on any other block. If not, the block
+ * is translated anew as it was, for code that is in use often.
  */
 #include "jit/internal.h"
 
@@ -54,10 +55,16 @@ bool jit_follow_path(struct jit *j, struct jit_block *block, u64 end, enum vcpu_
     const u64 *epoch = &j->v->ram->code_epoch;
     u64 before = __atomic_load_n(epoch, __ATOMIC_ACQUIRE);
     struct jit_path path;
+    bool closed;
 
     j->hot = HOT_NONE;
-    if (watch(j->v, &path, end, why) && !j->v->careful && jit_mode(j->v) == block->mode &&
-        __atomic_load_n(epoch, __ATOMIC_ACQUIRE) == before)
-        jit_translate_path(j, block, &path);
-    return *why != EXIT_BUDGET;
+    closed = watch(j->v, &path, end, why);
+    if (*why != EXIT_BUDGET)
+        return true;
+    if (j->v->careful || jit_mode(j->v) != block->mode ||
+        __atomic_load_n(epoch, __ATOMIC_ACQUIRE) != before)
+        return false;
+    if (!(closed && jit_translate_path(j, block, &path)) && !block->hot)
+        jit_translate_hot(j, block);
+    return false;
 }

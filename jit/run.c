@@ -577,7 +577,8 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         tlb_settle(&v->tlb);
         jit_returns_limit(v);
         attention = __atomic_exchange_n(&v->jit.attention, 0, __ATOMIC_SEQ_CST);
-        if ((attention || j->options.eager) && (j->options.optimisations & JIT_PATH))
+        if ((attention || j->options.eager) && (j->options.optimisations & JIT_PATH) &&
+            !j->restless_block) /* whoever wants that killed comes for it at once */
             jit_sample(j, v->jit.mode);
         if ((__atomic_load_n(&v->events, __ATOMIC_RELAXED) | v->activity) &&
             !vcpu_take_events(v, &why))

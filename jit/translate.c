@@ -429,6 +429,19 @@ void jit_retranslate(struct jit *j, struct jit_block *old)
     translate_somehow(j, &like);
 }
 
+void jit_translate_hot(struct jit *j, struct jit_block *old)
+{
+    struct jit_block like = {.key = old->key,
+                             .rip = old->rip,
+                             .mode = old->mode,
+                             .cs = old->cs,
+                             .one_by_one = old->one_by_one,
+                             .hot = true};
+
+    jit_block_kill(j, old, false);
+    translate_somehow(j, &like);
+}
+
 bool jit_translate_path(struct jit *j, struct jit_block *old, const struct jit_path *path)
 {
     struct jit_block like = {.key = old->key,

@@ -181,11 +181,14 @@ struct emit_mem lower_site_distance(const struct tlb_site *site)
 }
 
 /* T0: address; then T0 -= tag. true: by the page that this place met last; false: by index, and T1
- * is that. */
+ * is that. In code that is not in use often most sites would miss: each costs what is out of line,
+ * which nobody had in a cache. */
 static bool check_by_site(struct translator *t, struct miss_site *site)
 {
     struct emit_mem tag;
 
+    if (!t->loop.on && !t->block->path && !t->block->hot)
+        return false;
     site->site = jit_site(t->j, t->block, site->insn, site->size);
     if (!site->site)
         return false;

@@ -44,13 +44,13 @@ START_TEST(from_page_to_page)
 }
 END_TEST
 
-/* A loop that meets another page each time: mov edx, 60; outer: mov rsi, rdi; mov ecx, 63; inner:
+/* A loop that meets another page each time: mov edx, 500; outer: mov rsi, rdi; mov ecx, 63; inner:
  * mov eax, [rsi + 8]; add rsi, 1000h; dec ecx; jnz inner; dec edx; jnz outer. */
 START_TEST(what_meets_too_many_pages_asks_the_tlb)
 {
     for (unsigned turn = 0; turn < 20 && !pair_stats(&p).sites; turn++)
-        RUN(0xba, 60, 0, 0, 0, 0x48, 0x89, 0xfe, 0xb9, 63, 0, 0, 0, 0x8b, 0x46, 8, 0x48, 0x81, 0xc6,
-            0, 0x10, 0, 0, 0xff, 0xc9, 0x75, 0xf2, 0xff, 0xca, 0x75, 0xe6);
+        RUN(0xba, 0xf4, 1, 0, 0, 0x48, 0x89, 0xfe, 0xb9, 63, 0, 0, 0, 0x8b, 0x46, 8, 0x48, 0x81,
+            0xc6, 0, 0x10, 0, 0, 0xff, 0xc9, 0x75, 0xf2, 0xff, 0xca, 0x75, 0xe6);
     ck_assert_uint_gt(pair_stats(&p).sites, 0);
     for (unsigned turn = 0; turn < 3; turn++)
         RUN(WALK);
