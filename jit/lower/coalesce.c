@@ -329,7 +329,8 @@ static struct emit_mem by_distance(const struct mem_ref *ref)
 static struct emit_mem access_alone(struct translator *t, const struct jit_insn *ji,
                                     const struct mem_ref *ref, bool may_use_stack)
 {
-    if (constant_in_page(t, ref, ref->disp, ref->size) && !(ref->aligned && ref->disp % 16)) {
+    if (constant_in_page(t, ref, ref->disp, ref->size) &&
+        !(ref->aligned && ref->disp % ref->size)) {
         lower_release_flags(t);
         lower_check_page(t, ji, ref, 0, ref->size, ref->write);
         return in_page(ref);

@@ -185,7 +185,11 @@ START_TEST(constant_addresses)
         RUN(0x0f, 0x28, 0x04, 0x25, 0x10, 0xb0, 0x80, 0, 0x0f, 0x28, 0x0c, 0x25, 0x20, 0xb0, 0x80,
             0);
     }
-    /* movaps xmm0, [80b018h]: misaligned */
+    /* vmovdqa ymm0, [80b010h]: aligned for half of it; movaps xmm0, [80b018h]: misaligned */
+    p.interp.v->xcr0 = p.jit.v->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+    pair_again(&p);
+    ck_assert_int_eq(PAIR_EXECUTE(&p, 0xc5, 0xfd, 0x6f, 0x04, 0x25, 0x10, 0xb0, 0x80, 0), 13);
+    pages_start(&p, MACHINE_LONG);
     pair_again(&p);
     ck_assert_int_eq(PAIR_EXECUTE(&p, 0x0f, 0x28, 0x04, 0x25, 0x18, 0xb0, 0x80, 0), 13);
 }
