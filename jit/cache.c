@@ -14,7 +14,6 @@
 static enum status map_views(struct jit *j, struct error *err)
 {
     struct code_memory m;
-
     size_t sites = j->site_count * sizeof(*j->sites);
 
     if (!code_memory_create(&m, "lockstep-code", j->code_size + sites)) {

@@ -180,7 +180,7 @@ static void flags_to_jf(struct vcpu *v)
 {
     u32 f = (u32)v->rflags;
 
-    v->jit.flags = ((f & ah_flags) << 8 | (f & F_OF ? 1u : 0));
+    v->jit.flags = (f & ah_flags) << 8 | (f & F_OF ? 1u : 0);
 }
 
 static void flags_from_jf(struct vcpu *v)
@@ -191,7 +191,6 @@ static void flags_from_jf(struct vcpu *v)
         jit_make_flags(v);
         return;
     }
-
     v->rflags = (v->rflags & ~(u64)F_OSZAPC) | (jf >> 8 & ah_flags) | (jf & 1 ? F_OF : 0);
 }
 
@@ -370,8 +369,10 @@ u64 jit_lookup(struct vcpu *v)
 
     if (j->check || v->jit.left)
         return JIT_LEAVE;
-    flags_from_jf(v); /* the next block may want them made */
-    flags_to_jf(v);
+    if (v->jit.flags & JF_DEFERRED) { /* the next block may want them made */
+        jit_make_flags(v);
+        flags_to_jf(v);
+    }
     jit_x87_settle(v); /* the mode depends on it */
     mode = mode_to_go_on(j, v);
     block = mode == MODE_NONE ? NULL : block_known(j, v, mode);

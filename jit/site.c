@@ -138,7 +138,7 @@ static u8 *emit_enter(struct emit *e, bool write)
 }
 
 /* An access meets another page than the last time. If the TLB has its tag, the site gets the page;
- * else it has none. After so many misses it is judged (site.c). */
+ * else it has none. After so many misses it is judged. */
 void jit_emit_miss_site(struct jit *j, struct emit *e, bool write)
 {
     struct emit_mem tag_at_t1 = emit_at(T1, offsetof(struct tlb_site, tag));

@@ -420,39 +420,41 @@ struct jit_block *jit_translate(struct jit *j, u64 key, u32 mode)
     return translate_somehow(j, &like);
 }
 
+/* What a block in the place of old begins with. */
+static struct jit_block in_place_of(const struct jit_block *old)
+{
+    return (struct jit_block){.key = old->key,
+                              .rip = old->rip,
+                              .mode = old->mode,
+                              .cs = old->cs,
+                              .one_by_one = old->one_by_one};
+}
+
 void jit_retranslate(struct jit *j, struct jit_block *old)
 {
-    struct jit_block like = {
-        .key = old->key, .rip = old->rip, .mode = old->mode, .cs = old->cs, .one_by_one = true};
+    struct jit_block like = in_place_of(old);
 
+    like.one_by_one = true;
     jit_block_kill(j, old, false);
     translate_somehow(j, &like);
 }
 
 void jit_translate_hot(struct jit *j, struct jit_block *old)
 {
-    struct jit_block like = {.key = old->key,
-                             .rip = old->rip,
-                             .mode = old->mode,
-                             .cs = old->cs,
-                             .one_by_one = old->one_by_one,
-                             .hot = true};
+    struct jit_block like = in_place_of(old);
 
+    like.hot = true;
     jit_block_kill(j, old, false);
     translate_somehow(j, &like);
 }
 
 bool jit_translate_path(struct jit *j, struct jit_block *old, const struct jit_path *path)
 {
-    struct jit_block like = {.key = old->key,
-                             .rip = old->rip,
-                             .mode = old->mode,
-                             .cs = old->cs,
-                             .one_by_one = old->one_by_one,
-                             .path = true};
+    struct jit_block like = in_place_of(old);
     const struct decode_run *run = decode_cache_lookup(j->v, old->rip);
     struct jit_block *block;
 
+    like.path = true;
     if (!run) {
         j->v->fault.pending = false;
         return false;
