@@ -127,6 +127,7 @@ enum miss_how {
     MISS_HOST_FLAGS = 1u << 3,
     MISS_VECTORS = 1u << 4,
     MISS_X87 = 1u << 5,
+    MISS_EARLY = 1u << 6, /* the access may never come: a refill must not mark the page accessed */
 };
 
 /* The way that a loop was seen to go (path.c). */
@@ -531,6 +532,8 @@ void jit_enter(struct jit *j, const struct jit_block *block, u64 end);
 /* Called by translated code, without its vectors being saved: the host address of size bytes at gla
  * by a refill from the second level of the TLB, or 0: jit_fill() must see. */
 u64 jit_probe(struct vcpu *v, u64 gla, u64 miss, u64 write);
+/* The same without counting it as a refill of translated code. */
+u64 jit_known(struct vcpu *v, u64 gla, unsigned size, enum access_kind kind);
 /* The same for an instruction's first byte, not from translated code. NULL: fetch it. */
 const u8 *jit_probe_fetch(struct vcpu *v, u64 gla);
 

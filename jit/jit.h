@@ -24,7 +24,7 @@ enum jit_optimisation {
 #define OPTIMISATION(id, name, what) JIT_##id = 1u << JIT_INDEX_##id,
 #include "jit/optimisation.def"
 #undef OPTIMISATION
-    JIT_ALL = (1u << JIT_OPTIMISATIONS) - 1
+    JIT_ALL = (u32)((1ull << JIT_OPTIMISATIONS) - 1)
 };
 
 /* What -jit help says of each, by index. */

@@ -6,7 +6,7 @@
 
 #include "jit/internal.h"
 
-static u64 probe(struct vcpu *v, u64 gla, unsigned size, enum access_kind kind)
+u64 jit_known(struct vcpu *v, u64 gla, unsigned size, enum access_kind kind)
 {
     enum tlb_context context = (enum tlb_context)(v->tlb_now - v->tlb.tables);
 
@@ -23,7 +23,7 @@ u64 jit_probe(struct vcpu *v, u64 gla, u64 miss, u64 write)
 
     if (unlikely(v->jit.site_over))
         jit_judge_site(v, m);
-    host = probe(v, gla, m->size, write ? ACCESS_WRITE : ACCESS_READ);
+    host = jit_known(v, gla, m->size, write ? ACCESS_WRITE : ACCESS_READ);
     if (host) {
         j->stats.misses++;
         j->stats.probes++;
@@ -35,5 +35,5 @@ const u8 *jit_probe_fetch(struct vcpu *v, u64 gla)
 {
     if (!(jit_of(v)->options.optimisations & JIT_PROBE))
         return NULL;
-    return (const u8 *)probe(v, gla, 1, ACCESS_EXEC);
+    return (const u8 *)jit_known(v, gla, 1, ACCESS_EXEC);
 }

@@ -491,6 +491,8 @@ u64 jit_fill(struct vcpu *v, u64 gla, u64 miss, u64 write)
     jit_of(v)->stats.misses++;
     if (unlikely(v->jit.site_over))
         jit_judge_site(v, m);
+    if ((m->how & MISS_EARLY) && (v->cr0 & CR0_PG))
+        return jit_known(v, gla, m->size, write ? ACCESS_WRITE : ACCESS_READ);
     if (write && (jit_of(v)->options.optimisations & JIT_MIXED)) {
         host = (u64)tlb_mixed_ptr(&v->tlb, context, gla, (unsigned)size, &code);
         if (host || code)

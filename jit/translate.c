@@ -286,6 +286,7 @@ static bool emit_block(struct translator *t, struct jit_insn *insns)
     if (!block->beyond) /* the check is due in each turn */
         lower_loop_find(t, insns, block->count);
     lower_group_accesses(t, insns, block->count);
+    lower_hoist(t, insns, block->count);
     lower_find_quiet(t, insns, block->count);
     emit_entries(t, insns, block->count, &unmapped);
     if (block->beyond)

@@ -383,6 +383,32 @@ static struct emit_mem access_head(struct translator *t, const struct jit_insn *
     return at;
 }
 
+void lower_check_early(struct translator *t, const struct jit_insn *ji, const struct mem_ref *ref,
+                       unsigned group, i64 root)
+{
+    struct mem_group *g = &t->group[group];
+    unsigned size = (unsigned)(g->hi - g->lo);
+    i64 by = g->lo - (root + ref->disp);
+    struct emit_mem slot = slot_of(group);
+    struct miss_site *site;
+
+    lower_release_flags(t);
+    if (g->stack) {
+        site = lower_check_distance(t, ji, ref, by, size, g->write);
+    } else {
+        if (constant_in_page(t, ref, g->lo, size)) {
+            site = lower_check_page(t, ji, ref, by, size, g->write);
+        } else {
+            lower_address(t, ref, by);
+            site = lower_check(t, ji, size, g->write);
+        }
+        emit_store(t->e, &slot, T0, 8);
+    }
+    site->leaves = true;
+    site->early = true;
+    g->early = true;
+}
+
 static struct emit_mem access_member(struct translator *t, const struct mem_ref *ref,
                                      const struct mem_access *a)
 {
@@ -392,6 +418,10 @@ static struct emit_mem access_member(struct translator *t, const struct mem_ref 
     if (constant_in_page(t, ref, g->lo, (unsigned)(g->hi - g->lo))) {
         want(t, (unsigned)a->group);
         return in_page(ref);
+    }
+    if (g->early && !g->stack) {
+        want(t, (unsigned)a->group);
+        return emit_at(T0, (i32)(a->root + ref->disp - g->lo));
     }
     if (lower_has_distance(ref)) {
         want(t, (unsigned)a->group);
@@ -416,6 +446,9 @@ struct emit_mem lower_access(struct translator *t, const struct jit_insn *ji,
     const struct mem_access *a = &t->access[t->block->count - 1 - ji->behind];
     const struct mem_group *g = &t->group[a->group < 0 ? 0 : a->group];
 
+    lower_hoisted(t, ji);
+    if (g->early && a->group >= 0)
+        return access_member(t, ref, a);
     if (a->group < 0) /* groups rely on the stack's page that they saw */
         return access_alone(t, ji, ref, !t->group_count);
     if (g->uses < 2 && !g->lasts)

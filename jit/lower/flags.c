@@ -187,6 +187,35 @@ void lower_keep_recipe(struct translator *t, const struct insn *i,
     t->recipe.kind = RECIPE_NONE;
 }
 
+u64 lower_costly_checks(const struct translator *t, const struct jit_insn *insns, unsigned count,
+                        u64 checks)
+{
+    struct flags_recipe recipe = {.kind = RECIPE_NONE};
+    bool live = false; /* in the host's flags alone */
+    u64 costly = 0;
+
+    for (unsigned n = 0; n < count; n++) {
+        const struct reg_effects *effects = &t->described[n].effects;
+        enum flag_use use = lower_flag_use(&insns[n].insn);
+        u32 changed = effects->all ? ~0u : effects->written;
+
+        if (effects->adjusted != REG_NONE)
+            changed |= (u32)BIT(effects->adjusted);
+        if ((checks & BIT(n)) && live && recipe.kind == RECIPE_NONE)
+            costly |= BIT(n);
+        if ((checks & BIT(n)) || effects->all)
+            live = live && recipe.kind != RECIPE_NONE;
+        if (changed & recipe.registers)
+            recipe = (struct flags_recipe){.kind = RECIPE_NONE};
+        if (use == FLAG_NEUTRAL || !(insn_row(&insns[n].insn)->flags_written & F_OSZAPC))
+            continue;
+        live = !effects->all;
+        if (!(t->j->options.optimisations & JIT_RECIPE) || !find_recipe(t, &insns[n], &recipe))
+            recipe = (struct flags_recipe){.kind = RECIPE_NONE};
+    }
+    return costly;
+}
+
 /* -- deferred -- */
 
 /* A CMP or TEST of registers and immediates. */

@@ -43,7 +43,8 @@ enum {
     GROUP_WINDOW = 256,
     SITES_MAX = 2 * 6 * BLOCK_INSNS, /* REP MOVS has six; twice in a loop */
     EXITS_MAX = 2 * (BLOCK_INSNS + 2),
-    LOOP_EDGES = 8
+    LOOP_EDGES = 8,
+    HOISTS_MAX = 2
 };
 
 enum { REF_FLAT = 0xff };
@@ -72,6 +73,7 @@ struct mem_group {
     bool stack; /* checked by the page of the stack, whose distance is in the TLB */
     const struct tlb_site *site; /* checked by this, which has the distance, or NULL */
     bool lasts; /* the same in each turn of the loop: its second copy needs no check */
+    bool early; /* checked already, by the page of the stack, or the slot has its host address */
 };
 
 /* What coalescing decided for one instruction's access. */
@@ -79,6 +81,8 @@ struct mem_access {
     i8 group; /* index, or -1: a check of its own */
     bool head;
     i64 root; /* base register - its value at its version */
+    /* Instructions behind this one whose groups are checked before it. */
+    u8 hoists, hoisted[HOISTS_MAX];
 };
 
 /* What T0 is behind a check. */
@@ -103,6 +107,7 @@ struct miss_site {
     u16 size;
     bool write;
     bool if_dirty;
+    bool early;          /* the instruction that accesses comes later */
     enum flags_at flags; /* where they are at the check */
     struct flags_recipe recipe;
     enum flags_at flags_after; /* that the code behind the instruction expects */
@@ -221,6 +226,9 @@ void lower_note_recipe(struct translator *t, const struct jit_insn *ji);
 u32 lower_deferred_flags(const struct translator *t);
 /* After lower_group_accesses(): whether the block takes deferred flags. */
 void lower_find_quiet(struct translator *t, const struct jit_insn *insns, unsigned count);
+/* At which of the checks (a bit per instruction) flags would have to be saved, about. */
+u64 lower_costly_checks(const struct translator *t, const struct jit_insn *insns, unsigned count,
+                        u64 checks);
 /* The instruction needs the guest's flags in the host's. Uses T1. */
 void lower_need_flags(struct translator *t);
 /* After BSF or BSR into a guest register: from ZF, all flags as cpu/ops/bits.c makes them. Uses T0,
@@ -303,6 +311,15 @@ void lower_misses(struct translator *t);
 /* -- coalescing: coalesce.c -- */
 /* Fills t->described, then decides which accesses share a check. */
 void lower_group_accesses(struct translator *t, const struct jit_insn *insns, unsigned count);
+/* The check of a group, before instruction ji. ref: its first access; root: as in mem_access, now.
+ */
+void lower_check_early(struct translator *t, const struct jit_insn *ji, const struct mem_ref *ref,
+                       unsigned group, i64 root);
+/* -- hoist.c -- */
+/* After lower_group_accesses(): decides which checks are made early. */
+void lower_hoist(struct translator *t, const struct jit_insn *insns, unsigned count);
+/* Makes those that this instruction's check comes with. */
+void lower_hoisted(struct translator *t, const struct jit_insn *ji);
 /* The access and the effects of an instruction, as each file lowers it. false: not its own. */
 bool lower_generic_describe(const struct translator *t, const struct jit_insn *ji,
                             struct mem_ref *ref, struct reg_effects *effects);

@@ -151,7 +151,7 @@ static struct miss_site *new_site(struct translator *t, const struct jit_insn *j
     site->write = write;
     site->flags = t->flags;
     site->recipe = t->recipe;
-    site->leaves = site->if_dirty = site->stack = site->shared = false;
+    site->leaves = site->if_dirty = site->early = site->stack = site->shared = false;
     site->site = NULL;
     site->result = CHECK_HOST;
     site->after = 0;
@@ -381,8 +381,9 @@ static u8 how(const struct miss_site *site)
     bool host = site->flags_after == FLAGS_HOST || site->flags_after == FLAGS_BOTH;
     bool saved = site->flags == FLAGS_SAVED || site->flags == FLAGS_BOTH;
 
-    return (u8)((site->if_dirty ? MISS_IF_DIRTY : 0) | (saved ? 0 : MISS_FLAGS) |
-                (site->leaves ? MISS_LEAVES : 0) | (site->after && host ? MISS_HOST_FLAGS : 0) |
+    return (u8)((site->if_dirty ? MISS_IF_DIRTY : 0) | (site->early ? MISS_EARLY : 0) |
+                (saved ? 0 : MISS_FLAGS) | (site->leaves ? MISS_LEAVES : 0) |
+                (site->after && host ? MISS_HOST_FLAGS : 0) |
                 (site->vectors_after ? MISS_VECTORS : 0) | (site->x87_after ? MISS_X87 : 0));
 }
 

@@ -179,6 +179,9 @@ START_TEST(all_are_inline)
     start(MACHINE_LONG, &d);
     pair_set(&pair, RBX, STATE_DATA + 0x100);
     pair_set(&pair, RCX, 900);
+    PAIR_EXECUTE(&pair, 0x48, 0x83, 0x0b, 0, 0x48, 0x83, 0x8b, 0x70, 0, 0, 0, 0, 0x50,
+                 0x58); /* or qword [rbx], 0; or qword [rbx + 70h], 0; push rax; pop rax */
+    pair_again(&pair);
     before = pair_stats(&pair).interpreted;
     PAIR_EXECUTE(&pair, 0x48, 0x0f, 0xab, 0x0b, /* bts [rbx], rcx */
                  0x0f, 0xa3, 0x0b,              /* bt [rbx], ecx */
