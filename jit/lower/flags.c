@@ -162,22 +162,25 @@ static bool find_recipe(const struct translator *t, const struct jit_insn *ji,
     return i->osz != 2;
 }
 
-void lower_note_recipe(struct translator *t, const struct jit_insn *ji)
+/* The recipe behind an instruction, if it sets flags. */
+static void follow_flags(const struct translator *t, const struct jit_insn *ji,
+                         struct flags_recipe *r)
 {
     if (!(insn_row(&ji->insn)->flags_written & F_OSZAPC))
         return;
-    if (!(t->j->options.optimisations & JIT_RECIPE) || !find_recipe(t, ji, &t->recipe))
-        t->recipe.kind = RECIPE_NONE;
+    if (!(t->j->options.optimisations & JIT_RECIPE) || !find_recipe(t, ji, r))
+        r->kind = RECIPE_NONE;
+}
+
+void lower_note_recipe(struct translator *t, const struct jit_insn *ji)
+{
+    follow_flags(t, ji, &t->recipe);
 }
 
 void lower_keep_recipe(struct translator *t, const struct insn *i,
                        const struct reg_effects *effects)
 {
-    u32 changed = effects->all ? ~0u : effects->written;
-
-    if (effects->adjusted != REG_NONE)
-        changed |= (u32)BIT(effects->adjusted);
-    if (t->recipe.kind == RECIPE_NONE || !(changed & t->recipe.registers))
+    if (t->recipe.kind == RECIPE_NONE || !(lower_changed(effects) & t->recipe.registers))
         return;
     /* The flags that the recipe makes are gone with the instruction. */
     if (!effects->all && insn_row(i)->jit != CLASS_BRANCH && lower_flag_use(i) == FLAG_SETS_ALL)
@@ -196,22 +199,16 @@ u64 lower_costly_checks(const struct translator *t, const struct jit_insn *insns
 
     for (unsigned n = 0; n < count; n++) {
         const struct reg_effects *effects = &t->described[n].effects;
-        enum flag_use use = lower_flag_use(&insns[n].insn);
-        u32 changed = effects->all ? ~0u : effects->written;
 
-        if (effects->adjusted != REG_NONE)
-            changed |= (u32)BIT(effects->adjusted);
         if ((checks & BIT(n)) && live && recipe.kind == RECIPE_NONE)
             costly |= BIT(n);
         if ((checks & BIT(n)) || effects->all)
             live = live && recipe.kind != RECIPE_NONE;
-        if (changed & recipe.registers)
-            recipe = (struct flags_recipe){.kind = RECIPE_NONE};
-        if (use == FLAG_NEUTRAL || !(insn_row(&insns[n].insn)->flags_written & F_OSZAPC))
-            continue;
-        live = !effects->all;
-        if (!(t->j->options.optimisations & JIT_RECIPE) || !find_recipe(t, &insns[n], &recipe))
-            recipe = (struct flags_recipe){.kind = RECIPE_NONE};
+        if (lower_changed(effects) & recipe.registers)
+            recipe.kind = RECIPE_NONE;
+        if (insn_row(&insns[n].insn)->flags_written & F_OSZAPC)
+            live = !effects->all;
+        follow_flags(t, &insns[n], &recipe);
     }
     return costly;
 }
@@ -287,9 +284,7 @@ void lower_find_quiet(struct translator *t, const struct jit_insn *insns, unsign
             t->block->written = (u16)written;
             return;
         }
-        written |= effects->written;
-        if (effects->adjusted != REG_NONE)
-            written |= (u32)BIT(effects->adjusted);
+        written |= lower_changed(effects);
     }
 }
 

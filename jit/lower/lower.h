@@ -160,6 +160,14 @@ struct reg_effects {
     i32 by;
 };
 
+/* The guest registers that become others: a bit for each. */
+static inline u32 lower_changed(const struct reg_effects *effects)
+{
+    u32 adjusted = effects->adjusted == REG_NONE ? 0 : (u32)BIT(effects->adjusted);
+
+    return effects->all ? ~0u : effects->written | adjusted;
+}
+
 /* The access of an instruction (size 0: none) and what it does to registers. */
 struct insn_access {
     struct mem_ref ref;
