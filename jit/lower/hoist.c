@@ -23,10 +23,11 @@ static bool makes_check(const struct translator *t, unsigned n)
  * from; effects of [from, n) leave it known. */
 static i64 moved_since(const struct translator *t, unsigned from, unsigned n)
 {
+    unsigned base = t->described[n].ref.base;
     i64 moved = 0;
 
-    for (unsigned k = from; k < n; k++)
-        if (t->described[k].effects.adjusted == t->described[n].ref.base)
+    for (unsigned k = from; k < n && base != REG_NONE; k++)
+        if (t->described[k].effects.adjusted == base)
             moved += t->described[k].effects.by;
     return moved;
 }
