@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "cpu/control.h"
 #include "cpu/cpuid.h"
@@ -15,18 +16,23 @@
 #include "cpu/msr.h"
 #include "cpu/native.h"
 #include "mem/base/bits.h"
+#include "mem/window.h"
+
+/* A vCPU, and the address space behind it that translated code reaches (mem/window.h). */
+#define MEMORY_SIZE (WINDOW_GUARD_AT + WINDOW_GUARD_SIZE)
+static_assert(sizeof(struct vcpu) <= WINDOW_GUARD_AT, "the guard is behind it");
 
 enum status vcpu_create(struct vcpu **out, unsigned index, u32 apic_id, struct physmap *map,
                         const struct cpu_model *model, const struct vcpu_platform *platform,
                         struct log *log, struct error *err)
 {
     enum status st = ST_NO_MEMORY;
-    void *memory = calloc(1, sizeof(struct vcpu) + _Alignof(struct vcpu));
-    struct vcpu *v = (struct vcpu *)align_up((u64)memory, _Alignof(struct vcpu));
+    struct vcpu *v =
+        mmap(NULL, MEMORY_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    if (!memory)
+    if (v == MAP_FAILED || mprotect(v, sizeof(*v), PROT_READ | PROT_WRITE))
         return error_set(err, ST_NO_MEMORY, "No memory for a virtual processor; free some memory.");
-    v->memory = memory;
+    v->guard = (u8 *)v + WINDOW_GUARD_AT;
     v->index = index;
     v->apic_id = apic_id;
     v->bsp = index == 0;
@@ -61,7 +67,7 @@ fail_decode:
     tlb_requests_destroy(&v->requests);
     tlb_destroy(&v->tlb);
 fail_tlb:
-    free(memory);
+    munmap(v, MEMORY_SIZE);
     return st;
 }
 
@@ -74,7 +80,7 @@ void vcpu_destroy(struct vcpu *v)
     decode_cache_destroy(v->decode);
     tlb_requests_destroy(&v->requests);
     tlb_destroy(&v->tlb);
-    free(v->memory);
+    munmap(v, MEMORY_SIZE);
 }
 
 static void reset_segments(struct vcpu *v)

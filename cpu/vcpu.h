@@ -228,11 +228,13 @@ struct vcpu {
          * begin. */
         u64 bound[SEG_COUNT][2], low[SEG_COUNT];
         u8 x87_image[576] ALIGNED(64);
+        /* Where translated code met no page in the window; all ones: nowhere canonical. */
+        u64 window_address;
         struct jit *owner;
     } jit;
 
     /* -- wiring -- */
-    void *memory;   /* this is in it, aligned; fresh zeroes, most of which stay untouched (tlb) */
+    u8 *guard;      /* address space for the guard of the window, or NULL (mem/window.h) */
     unsigned index; /* 0 = boot processor */
     u32 apic_id;
     bool bsp;

@@ -102,6 +102,7 @@ static void evict(struct jit *j, unsigned n)
     }
     jit_returns_forget(j);
     tlb_forget_sites(&j->v->tlb);
+    j->window_used[n] = 0;
     j->restless_block = NULL;
     if (j->region_blocks[n])
         j->stats.evictions++;

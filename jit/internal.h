@@ -78,13 +78,15 @@ enum jit_mode_bits {
     MODE_CODE16 = 1u << 9,
     MODE_STACK16 = 1u << 10,
     MODE_EXPAND_DOWN = 1u << 11, /* a segment has a lower bound */
-    MODES = 1u << 12,
+    /* The address space has the window (mem/window.h), and RSP is in it. */
+    MODE_WINDOW = 1u << 12,
+    MODES = 1u << 13,
     /* Above them: the number of the code segment, 0 for a flat one. */
     CODE_SEGMENTS = 1 << 12
 };
 #define HOT_NONE           (~0ull) /* 0 is where many 16-bit programs begin */
 #define MODE_CONTEXT_SHIFT 1
-#define MODE_CODE_SHIFT    12
+#define MODE_CODE_SHIFT    13
 #define MODE_NONE          (~0u) /* the interpreter's */
 
 /* Base and limit of CS, which are constants of blocks. */
@@ -127,7 +129,15 @@ enum miss_how {
     MISS_HOST_FLAGS = 1u << 3,
     MISS_VECTORS = 1u << 4,
     MISS_X87 = 1u << 5,
-    MISS_EARLY = 1u << 6, /* the access may never come: a refill must not mark the page accessed */
+    MISS_EARLY = 1u << 6,  /* the access may never come: a refill must not mark the page accessed */
+    MISS_WINDOW = 1u << 7, /* it met no page in the window */
+};
+
+/* Code of an instruction that faults if it meets no page in the window, and where it goes on then;
+ * as offsets in the code cache. */
+struct jit_window_site {
+    u32 from; /* its first byte: it ends where another site begins */
+    u32 away;
 };
 
 /* The way that a loop was seen to go (path.c). */
@@ -154,14 +164,15 @@ struct jit_block {
     u64 key;                /* byte offset in RAM */
     u64 rip;
     u32 mode;
-    u32 generation;  /* of the page, when it was translated or found again */
-    bool dead;       /* its bytes have changed */
-    bool one_by_one; /* translated without shared checks, as they failed */
-    bool path;       /* along a path, not as instructions follow each other */
-    bool hot;        /* translated anew as it is in use often, though it is no loop */
-    bool quiet;      /* sets all flags before anything looks at them but bodies and faults ... */
-    u16 written;     /* ... and what it writes before that: a bit per guest register */
-    u8 leaves;       /* how often a shared check made it leave */
+    u32 generation;     /* of the page, when it was translated or found again */
+    bool dead;          /* its bytes have changed */
+    bool one_by_one;    /* translated without shared checks, as they failed */
+    bool path;          /* along a path, not as instructions follow each other */
+    bool arrives_saved; /* who came here first had flags in JF */
+    bool hot;           /* translated anew as it is in use often, though it is no loop */
+    bool quiet;         /* sets all flags before anything looks at them but bodies and faults ... */
+    u16 written;        /* ... and what it writes before that: a bit per guest register */
+    u8 leaves;          /* how often a shared check made it leave */
     u8 span_count, beyond_size;
     u16 count;              /* of instructions */
     u64 granules;           /* of the page that its instructions lie in */
@@ -234,6 +245,9 @@ struct jit {
     u64 restless[1 << RESTLESS_BITS]; /* instructions, as byte offsets in RAM + 1 */
     u64 site_time;                    /* TSC when one had its number of misses */
     struct jit_block *restless_block; /* to be made anew, or NULL */
+    struct window *window;            /* or NULL */
+    struct jit_window *windows;       /* window.c: what belongs to it */
+    u32 window_used[REGIONS];         /* sites */
     unsigned region;                  /* in use */
     struct jit_block *region_blocks[REGIONS];
 
@@ -391,6 +405,28 @@ void jit_sites_settle(struct jit *j);
 void jit_judge_site(struct vcpu *v, const struct jit_miss *miss);
 /* The stub jit.miss_site[write]. */
 void jit_emit_miss_site(struct jit *j, struct emit *e, bool write);
+
+/* Whether the access of that instruction is to ask the TLB. */
+bool jit_is_restless(struct jit *j, const struct jit_block *block, const struct jit_insn *ji);
+/* It is, from now on; its block is killed in jit_sites_settle(). */
+void jit_make_restless(struct jit *j, struct jit_block *block, const struct jit_insn *ji);
+
+/* -- window.c -- */
+/* Makes the window if options and host allow it. */
+MUST_USE enum status jit_window_create(struct jit *j, struct error *err);
+void jit_window_destroy(struct jit *j);
+/* The vCPU's thread, which runs translated code next, is this one. */
+void jit_window_use(struct jit *j);
+/* A number of sites, in increasing order of `from`, for the code that was written last.
+ * NULL: the region is full. */
+struct jit_window_site *jit_window_sites(struct jit *j, unsigned count);
+/* Translated code of the mode was interrupted: user mode's address space may get the window. */
+void jit_window_sample(struct jit *j, u32 mode);
+/* MODE_WINDOW or 0. */
+u32 jit_window_mode(const struct vcpu *v);
+/* An access met no page in the window, and its instruction has been executed otherwise, or
+ * faulted. */
+void jit_window_missed(struct vcpu *v, const struct jit_miss *miss);
 
 /* -- blocks.c -- */
 struct jit_block *jit_block_find(struct jit *j, u64 key, u64 rip, u32 mode);

@@ -21,10 +21,10 @@ enum jit_optimisation_index {
     JIT_OPTIMISATIONS
 };
 enum jit_optimisation {
-#define OPTIMISATION(id, name, what) JIT_##id = 1u << JIT_INDEX_##id,
+#define OPTIMISATION(id, name, what) JIT_##id = 1ull << JIT_INDEX_##id,
 #include "jit/optimisation.def"
 #undef OPTIMISATION
-    JIT_ALL = (u32)((1ull << JIT_OPTIMISATIONS) - 1)
+    JIT_ALL = (1ull << JIT_OPTIMISATIONS) - 1
 };
 
 /* What -jit help says of each, by index. */
@@ -38,8 +38,9 @@ typedef unsigned jit_disassemble_fn(unsigned code_size, const u8 *code, size_t s
                                     char *text, size_t text_size);
 
 struct jit_options {
-    u32 optimisations; /* enum jit_optimisation */
+    u64 optimisations; /* enum jit_optimisation */
     bool counted;      /* exact instruction counts: budgets end where they say */
+    bool sole;         /* the guest has no other vCPU */
     u64 cache_size;    /* bytes of code, 0: the default */
     bool listed;       /* for tests: all instructions of blocks are kept */
     bool eager;        /* for tests: each place that code is entered at counts as hot */
@@ -61,18 +62,21 @@ void jit_destroy(struct vcpu *v);
 engine_fn jit_run;
 
 struct jit_stats {
-    u64 blocks;      /* translated */
-    u64 code_bytes;  /* written */
-    u64 flushes;     /* of the whole cache */
-    u64 evictions;   /* of a region of it */
-    u64 revived;     /* blocks that were found again */
-    u64 interpreted; /* calls of a body from translated code */
-    u64 misses;      /* of the inline TLB check */
-    u64 probes;      /* of these, found in the second level at once */
-    u64 sites;       /* accesses that are to ask the TLB, as they met too many pages */
-    u64 stays;       /* next blocks found by what translated code calls */
-    u64 lookups;     /* leaving translated code to find the next block */
-    u64 checked;     /* stretches compared by -engine check */
+    u64 blocks;        /* translated */
+    u64 code_bytes;    /* written */
+    u64 flushes;       /* of the whole cache */
+    u64 evictions;     /* of a region of it */
+    u64 revived;       /* blocks that were found again */
+    u64 interpreted;   /* calls of a body from translated code */
+    u64 misses;        /* of the inline TLB check */
+    u64 probes;        /* of these, found in the second level at once */
+    u64 sites;         /* accesses that are to ask the TLB, as they met too many pages */
+    u64 window_misses; /* accesses that met no page in the window */
+    u64 window_fills;  /* mappings made there */
+    u64 window_drops;  /* times that all of them went */
+    u64 stays;         /* next blocks found by what translated code calls */
+    u64 lookups;       /* leaving translated code to find the next block */
+    u64 checked;       /* stretches compared by -engine check */
 };
 void jit_stats(const struct vcpu *v, struct jit_stats *stats);
 /* Which instructions went through a call, how often; most frequent first. */

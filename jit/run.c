@@ -13,6 +13,7 @@
 #include "jit/deferred.h"
 #include "jit/gs_base.h"
 #include "jit/internal.h"
+#include "mem/window.h"
 
 enum {
     INTERPRETED_SLICE = 1000,
@@ -100,10 +101,14 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
         return error_set(err, ST_NO_MEMORY, "No memory for the translator; free some memory.");
     j->v = v;
     j->options = *options;
+    find_absent(j);
     st = jit_cache_create(j, err);
     if (!st)
         st = jit_returns_create(j, err);
+    if (!st)
+        st = jit_window_create(j, err);
     if (st) {
+        jit_window_destroy(j);
         jit_returns_destroy(j);
         jit_cache_destroy(j);
         free(j);
@@ -117,7 +122,6 @@ enum status jit_create(struct vcpu *v, const struct jit_options *options, struct
     j->scan = (options->optimisations & JIT_SCAN) && host_scans_as_we_do();
     j->undefined = (options->optimisations & JIT_UNDEFINED) &&
                    (host_is_amd() || !(options->counted || options->check));
-    find_absent(j);
     j->hot = HOT_NONE;
     v->jit.host_mxcsr = 0x1f80;
     jit_forget_code_segments(j);
@@ -141,6 +145,7 @@ void jit_destroy(struct vcpu *v)
     if (!j)
         return;
     jit_check_destroy(j);
+    jit_window_destroy(j);
     jit_returns_destroy(j);
     jit_cache_destroy(j);
     free(j);
@@ -149,7 +154,13 @@ void jit_destroy(struct vcpu *v)
 
 void jit_stats(const struct vcpu *v, struct jit_stats *stats)
 {
-    *stats = jit_of(v)->stats;
+    const struct jit *j = jit_of(v);
+
+    *stats = j->stats;
+    if (j->window) {
+        stats->window_fills = j->window->filled;
+        stats->window_drops = j->window->dropped;
+    }
 }
 
 void jit_print_calls(const struct vcpu *v, FILE *out)
@@ -224,7 +235,7 @@ u32 jit_mode(const struct vcpu *v)
     if (v->align_check || (v->cr4 & CR4_LA57))
         return MODE_NONE;
     if (v->code_size == 8)
-        return context | MODE_CODE64 | MODE_PROTECTED;
+        return context | MODE_CODE64 | MODE_PROTECTED | jit_window_mode(v);
     return context | jit_segment_mode(jit_of(v), v); /* MODE_NONE has all bits */
 }
 
@@ -465,6 +476,8 @@ u64 jit_exec_miss(struct vcpu *v, u64 miss)
     const struct jit_insn *ji = (const struct jit_insn *)(j->arena + m->insn);
     u64 elsewhere = jit_exec_one(v, ji);
 
+    if (m->how & MISS_WINDOW)
+        jit_window_missed(v, m);
     if (elsewhere || (m->after && !(m->how & MISS_LEAVES)))
         return elsewhere;
     if (m->how & MISS_LEAVES) {
@@ -573,6 +586,7 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
     enum vcpu_exit why;
 
     jit_set_gs_base(v, !(j->options.optimisations & JIT_FSGSBASE));
+    jit_window_use(j);
     for (;;) {
         struct jit_block *block;
         u32 mode, attention;
@@ -583,6 +597,8 @@ enum vcpu_exit jit_run(struct vcpu *v, u64 budget)
         if ((attention || j->options.eager) && (j->options.optimisations & JIT_PATH) &&
             !j->restless_block) /* whoever wants that killed comes for it at once */
             jit_sample(j, v->jit.mode);
+        if (attention || j->options.eager)
+            jit_window_sample(j, v->jit.mode);
         if ((__atomic_load_n(&v->events, __ATOMIC_RELAXED) | v->activity) &&
             !vcpu_take_events(v, &why))
             return why == EXIT_STOP && vcpu_stalled(v) ? EXIT_STALLED : why;

@@ -18,15 +18,31 @@ static u64 *restless_at(struct jit *j, u64 place)
     return &j->restless[(place * 0x9e3779b97f4a7c15) >> (64 - RESTLESS_BITS)];
 }
 
+bool jit_is_restless(struct jit *j, const struct jit_block *block, const struct jit_insn *ji)
+{
+    u64 place = place_of(block, ji);
+
+    return *restless_at(j, place) == place;
+}
+
+void jit_make_restless(struct jit *j, struct jit_block *block, const struct jit_insn *ji)
+{
+    u64 place = place_of(block, ji);
+
+    *restless_at(j, place) = place;
+    j->stats.sites++;
+    j->restless_block = block;
+    vcpu_nudge(j->v);
+}
+
 struct tlb_site *jit_site(struct jit *j, const struct jit_block *block, const struct jit_insn *ji,
                           unsigned size)
 {
-    u64 place = place_of(block, ji);
     struct tlb_site *site = &j->sites[j->site_used];
 
     if (j->check || jit_context(block->mode) != TLB_USER ||
         !(j->options.optimisations & JIT_SITES) || j->site_used == j->site_end ||
-        *restless_at(j, place) == place)
+        jit_is_restless(j, block, ji))
         return NULL;
     j->site_used++;
     *site = (struct tlb_site){.tag = j->v->tlb.tables[TLB_USER].no_stack,
@@ -40,7 +56,7 @@ void jit_judge_site(struct vcpu *v, const struct jit_miss *miss)
     struct jit *j = jit_of(v);
     struct tlb_site *site = v->jit.site_over;
     struct jit_block *block = (struct jit_block *)(j->arena + miss->block);
-    u64 now = __builtin_ia32_rdtsc(), place;
+    u64 now = __builtin_ia32_rdtsc();
 
     v->jit.site_over = NULL;
     if (v->tlb.site_count == TLB_SITES)
@@ -48,13 +64,8 @@ void jit_judge_site(struct vcpu *v, const struct jit_miss *miss)
     if (site->misses < 0)
         return;
     site->misses = -SITE_MISSES;
-    if (now - j->site_time < SITE_APART) {
-        place = place_of(block, (const struct jit_insn *)(j->arena + miss->insn));
-        *restless_at(j, place) = place;
-        j->stats.sites++;
-        j->restless_block = block;
-        vcpu_nudge(v);
-    }
+    if (now - j->site_time < SITE_APART)
+        jit_make_restless(j, block, (const struct jit_insn *)(j->arena + miss->insn));
     j->site_time = now;
 }
 

@@ -118,6 +118,8 @@ static void emit_entries(struct translator *t, const struct jit_insn *insns, uns
         return;
     }
     block->entry_saved = emit_here(t->e);
+    if (use == FLAG_NEEDS)
+        block->quiet = false;
     if (use != FLAG_SETS_ALL) {
         t->flags = FLAGS_SAVED;
         lower_need_flags(t);
@@ -144,6 +146,8 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
 
     lower_keep_recipe(t, &ji->insn, &t->described[t->block->count - 1 - ji->behind].effects);
 
+    if (ends)
+        lower_window_settle(t, ji);
     if (ji->behind && ends &&
         (t->block->path || lower_continues(t->j, t->block, &ji->insn, ji->rip, &next))) {
         if (lower_masks_interrupts(t->j, &ji->insn))
@@ -163,6 +167,7 @@ static bool lower_one(struct translator *t, const struct jit_insn *ji)
         return true;
     }
     lower_note_recipe(t, ji);
+    lower_window_follow(t, ji);
     for (unsigned n = first; n < t->site_count; n++) {
         t->site[n].after = emit_here(t->e);
         t->site[n].flags_after = t->flags;
@@ -177,12 +182,14 @@ static void lower_all(struct translator *t, struct jit_insn *insns, unsigned cou
     const struct jit_insn *last = &insns[count - 1];
     u64 mask = jit_rip_mask(t->block->mode);
 
+    lower_window_begin(t);
     for (unsigned n = 0; n < count; n++) {
         if (!t->loop.second)
             insns[n].host = (u32)(emit_here(t->e) - t->block->code);
         if (lower_one(t, &insns[n]))
             return;
     }
+    lower_window_end(t, last, (last->rip + last->insn.len) & mask);
     lower_exit_to(t, (last->rip + last->insn.len) & mask, false);
 }
 
@@ -338,6 +345,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
 {
     struct translator t;
     const size_t arena_used = j->arena_used, site_used = j->site_used;
+    const u32 window_used = j->window_used[j->region];
     u8 *const start = j->emit.at;
     struct jit_insn *insns;
 
@@ -359,6 +367,7 @@ static struct jit_block *translate(struct jit *j, const struct decode_run *run,
     }
     j->arena_used = arena_used;
     j->site_used = site_used;
+    j->window_used[j->region] = window_used;
     j->emit.at = start;
     j->emit.overflow = false;
     return NULL;
@@ -417,6 +426,9 @@ struct jit_block *jit_translate(struct jit *j, u64 key, u32 mode)
 {
     struct jit_block like = {
         .key = key, .rip = j->v->rip, .mode = mode, .cs = j->code_segment[mode >> MODE_CODE_SHIFT]};
+    const struct jit_link *link = j->v->jit.link;
+
+    like.arrives_saved = !link || link->target != like.rip || link->saved;
 
     return translate_somehow(j, &like);
 }
@@ -428,6 +440,7 @@ static struct jit_block in_place_of(const struct jit_block *old)
                               .rip = old->rip,
                               .mode = old->mode,
                               .cs = old->cs,
+                              .arrives_saved = old->arrives_saved,
                               .one_by_one = old->one_by_one};
 }
 

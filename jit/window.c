@@ -29,15 +29,15 @@ static const bool window_possible = true;
 #endif
 
 enum {
-    SITE_BYTES = 16,      /* of code in a region for each site */
-    REFUSED = 4,          /* address spaces that are remembered to have lost the window */
-    IDLE_BITS = 10,       /* places that missed without a page being mapped */
-    IDLE_MAX = 16,        /* times that one may */
-    SAMPLES_TO_GET = 3,   /* interruptions */
+    SITE_BYTES = 16,         /* of code in a region for each site */
+    REFUSED = 4,             /* address spaces that are remembered to have lost the window */
+    IDLE_BITS = 10,          /* places that missed without a page being mapped */
+    IDLE_MAX = 16,           /* times that one may */
+    SAMPLES_TO_GET = 3,      /* interruptions */
     SAMPLES_APART = 1 << 20, /* TSC cycles between those that count */
-    MISS_CYCLES = 30000,  /* what a miss costs */
-    PERIOD = 1 << 28,     /* TSC cycles, after which that is judged */
-    UNSEEN = 1 << 27,     /* TSC cycles, after which another one may have the window */
+    MISS_CYCLES = 30000,     /* what a miss costs */
+    PERIOD = 1 << 28,        /* TSC cycles, after which that is judged */
+    UNSEEN = 1 << 27,        /* TSC cycles, after which another one may have the window */
 };
 static const u64 refusal = 5ull << 30; /* TSC cycles */
 
@@ -47,8 +47,8 @@ struct jit_window {
     u8 idle[1 << IDLE_BITS];
     u64 candidate; /* CR3 of the address space that was interrupted last */
     unsigned samples;
-    u64 sampled, seen;   /* TSC of the last sample that counted; of the owner's */
-    u64 since, misses;   /* TSC when its period began, and misses then */
+    u64 sampled, seen; /* TSC of the last sample that counted; of the owner's */
+    u64 since, misses; /* TSC when its period began, and misses then */
     struct {
         u64 cr3, until;
     } refused[REFUSED];
@@ -57,13 +57,13 @@ struct jit_window {
 
 /* -- faults -- */
 
-static _Thread_local struct jit *running;
-static struct sigaction previous_action[2]; /* SIGSEGV, SIGBUS; written once, under once */
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static _Thread_local struct jit *window_running;
+static struct sigaction window_previous[2]; /* SIGSEGV, SIGBUS; written once, under window_once */
+static pthread_once_t window_once = PTHREAD_ONCE_INIT;
 
 static void chain(int number, siginfo_t *info, void *context)
 {
-    const struct sigaction *before = &previous_action[number == SIGBUS];
+    const struct sigaction *before = &window_previous[number == SIGBUS];
 
     if (before->sa_flags & SA_SIGINFO)
         before->sa_sigaction(number, info, context);
@@ -99,7 +99,7 @@ static const struct jit_window_site *find_site(const struct jit *j, u64 at)
 static void on_fault(int number, siginfo_t *info, void *context)
 {
     ucontext_t *uc = context;
-    struct jit *j = running;
+    struct jit *j = window_running;
     u64 code = j ? (u64)j->code + j->delta : 0;
     u64 at = (u64)uc->uc_mcontext.gregs[REG_RIP] - code;
     const struct jit_window_site *site = j && at < j->code_size ? find_site(j, at) : NULL;
@@ -109,9 +109,8 @@ static void on_fault(int number, siginfo_t *info, void *context)
         return;
     }
     /* Of addresses that are not canonical nothing is told. */
-    j->v->jit.window_address = number == SIGSEGV && info->si_code != SI_KERNEL
-                                   ? (u64)info->si_addr
-                                   : ~0ull;
+    j->v->jit.window_address =
+        number == SIGSEGV && info->si_code != SI_KERNEL ? (u64)info->si_addr : ~0ull;
     uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(code + site->away);
 }
 
@@ -120,8 +119,8 @@ static void install(void)
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
     sigemptyset(&action.sa_mask);
-    sigaction(SIGSEGV, &action, &previous_action[0]);
-    sigaction(SIGBUS, &action, &previous_action[1]);
+    sigaction(SIGSEGV, &action, &window_previous[0]);
+    sigaction(SIGBUS, &action, &window_previous[1]);
 }
 
 /* -- life -- */
@@ -147,15 +146,15 @@ enum status jit_window_create(struct jit *j, struct error *err)
     w->share = (u32)(j->code_size / REGIONS / SITE_BYTES);
     w->candidate = WINDOW_NONE;
     size = (size_t)w->share * REGIONS * sizeof(*w->sites);
-    w->sites = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    w->sites = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                    -1, 0);
     if (w->sites == MAP_FAILED) {
         w->sites = NULL;
         return error_set(err, ST_NO_MEMORY, "No address space for the translator; free some.");
     }
     j->window = window_create(j->v->ram, j->v->guard);
     j->v->tlb.window = j->window;
-    pthread_once(&once, install);
+    pthread_once(&window_once, install);
     return ST_OK;
 }
 
@@ -163,8 +162,8 @@ void jit_window_destroy(struct jit *j)
 {
     struct jit_window *w = j->windows;
 
-    if (running == j)
-        running = NULL;
+    if (window_running == j)
+        window_running = NULL;
     j->v->tlb.window = NULL;
     window_destroy(j->window);
     if (w && w->sites)
@@ -174,7 +173,7 @@ void jit_window_destroy(struct jit *j)
 
 void jit_window_use(struct jit *j)
 {
-    running = j->window ? j : NULL;
+    window_running = j->window ? j : NULL;
 }
 
 struct jit_window_site *jit_window_sites(struct jit *j, unsigned count)
@@ -287,8 +286,8 @@ void jit_window_missed(struct vcpu *v, const struct jit_miss *miss)
     u8 *idle = idle_at(j->windows, miss);
 
     j->stats.window_misses++;
-    if (v->cpl != 3 || v->fault.pending || !jit_window_mode(v) ||
-        serve(j, v->jit.window_address) || ++*idle < IDLE_MAX)
+    if (v->cpl != 3 || v->fault.pending || !jit_window_mode(v) || serve(j, v->jit.window_address) ||
+        ++*idle < IDLE_MAX)
         return;
     *idle = 0;
     jit_make_restless(j, (struct jit_block *)(j->arena + miss->block),

@@ -39,7 +39,7 @@ struct machine_config {
     bool hv_testdev; /* the hyperv-testdev device */
     enum engine_kind engine;
     bool exact;     /* instructions are counted in real time, too: budgets and reports need it */
-    u32 jit_off;    /* enum jit_optimisation: what the translator is to leave out */
+    u64 jit_off;    /* enum jit_optimisation: what the translator is to leave out */
     bool jit_stats; /* prints what the translator did when the machine ends */
     u64 jit_cache;  /* bytes of translated code; 0: the default */
     enum time_kind time;

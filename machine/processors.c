@@ -339,10 +339,11 @@ static u64 cache_share(const struct machine *m)
 static enum status translator_create(struct machine *m, struct vcpu *v, struct error *err)
 {
     /* Stores beside code are not waited for by who marks more of their page (tlb_mixed_ptr()). */
-    const u32 unsafe = m->threaded && m->processor_count > 1 ? JIT_MIXED : 0;
+    const u64 unsafe = m->threaded && m->processor_count > 1 ? JIT_MIXED : 0;
     const struct jit_options options = {
         .optimisations = JIT_ALL & ~(m->config.jit_off | unsafe),
         .counted = m->config.time == TIME_COUNTED || m->config.exact,
+        .sole = m->processor_count == 1,
         .cache_size = m->config.jit_cache ? m->config.jit_cache : cache_share(m),
         .check = m->config.engine == ENGINE_CHECK,
         .disassemble = machine_disassemble,
@@ -510,6 +511,8 @@ void machine_jit_report(struct machine *m, FILE *out)
         fprintf(out, "  %14lu lookups of a block outside of code\n", s.lookups);
         fprintf(out, "  %14lu next blocks found by what instructions call\n", s.stays);
         fprintf(out, "  %14lu misses of the inline TLB\n", s.misses);
+        fprintf(out, "  %14lu misses of the window, %lu mappings, %lu times all gone\n",
+                s.window_misses, s.window_fills, s.window_drops);
         fprintf(out, "  %14lu of them found in the second level at once\n", s.probes);
         fprintf(out, "  %14lu accesses found to meet too many pages\n", s.sites);
         if (m->config.engine == ENGINE_CHECK)

@@ -21,6 +21,7 @@
 #include "mem/physmap_view.h"
 #include "mem/tlb2_entry.h"
 #include "mem/tlb_slot.h"
+#include "mem/window.h"
 
 /* Bits 62 and 63 differ, so no access in this page succeeds (SDM 1 3.3.7.1). Translated code would
  * not notice, so the rest is drawn at random: a guest that knew it could use it. The kernel gives
@@ -265,8 +266,16 @@ void tlb_switch(struct tlb *tlb)
     first_level_flush(tlb, false);
 }
 
+/* All of the window, or if it belongs to another PCID none. */
+static void window_flush(struct tlb *tlb, int pcid)
+{
+    if (tlb->window && (pcid < 0 || tlb->window->pcid == pcid))
+        window_drop_all(tlb->window);
+}
+
 void tlb_permissions_changed(struct tlb *tlb)
 {
+    window_flush(tlb, -1);
     first_level_flush(tlb, true);
     for (unsigned context = 0; context < TLB_CONTEXTS; context++)
         for (unsigned n = 0; n < TLB_WRITERS; n++)
@@ -285,12 +294,14 @@ void tlb_flush_all(struct tlb *tlb)
 void tlb_flush_non_global(struct tlb *tlb)
 {
     tlb2_flush_non_global(tlb->second);
+    window_flush(tlb, -1);
     tlb_switch(tlb);
 }
 
 void tlb_flush_pcid(struct tlb *tlb, u16 pcid)
 {
     tlb2_flush_pcid(tlb->second, pcid);
+    window_flush(tlb, pcid);
     tlb_switch(tlb);
 }
 
@@ -328,12 +339,16 @@ static void first_level_drop(struct tlb *tlb, u64 gla)
     unsigned i = tlb_index(gla), slots = 1u << (widest - PAGE_SHIFT);
 
     tlb->changes++;
+    if (tlb->window)
+        window_drop(tlb->window, gla);
     for (unsigned context = 0; context < TLB_CONTEXTS; context++)
         if (tlb->use[context].filled[i / 64] & BIT(i % 64))
             drop_slots(tlb, context, i / 64, BIT(i % 64));
     drop_pieces(tlb, gla, widest, (i & ~(slots - 1)) / 64, slots / 64);
-    if (tlb->giants[(gla >> 30) % TLB_GIANTS / 64] & BIT((gla >> 30) % 64))
+    if (tlb->giants[(gla >> 30) % TLB_GIANTS / 64] & BIT((gla >> 30) % 64)) {
         drop_pieces(tlb, gla, 30, 0, TLB_WORDS);
+        window_flush(tlb, -1);
+    }
 }
 
 void tlb_flush_page(struct tlb *tlb, u16 pcid, u64 gla)
@@ -388,6 +403,8 @@ bool tlb_drop_write(struct tlb *tlb, const u8 *page_hva)
 {
     bool had = false;
 
+    if (tlb->window)
+        window_drop_writer(tlb->window, page_hva);
     for (unsigned context = 0; context < TLB_CONTEXTS; context++) {
         u64 left =
             __atomic_load_n(slot_writers(&tlb->use[context], (u64)page_hva), __ATOMIC_ACQUIRE);

@@ -63,6 +63,7 @@ struct tlb_use {
 };
 
 struct tlb2; /* second level, opaque */
+struct window;
 
 /* Told of every translation for a store: the host page, or NULL for what is no memory. */
 typedef void tlb_store_fn(void *opaque, const u8 *page_hva);
@@ -86,6 +87,8 @@ struct tlb {
     u64 watch_pages[4]; /* linear pages with data breakpoints: never entered for read or write */
     unsigned watch_count;
     bool watch_all; /* no page is entered for read or write: somebody looks at every access */
+    /* What is mapped for translated code (window.h): no longer than this may keep it. Or NULL. */
+    struct window *window;
     /* Sites that may have a page. Translated code appends the site before it stores the tag. */
     u32 site_count;
     struct tlb_site *site[TLB_SITES];

@@ -27,7 +27,7 @@ enum {
 };
 static const u64 unit_size = BIT(WINDOW_UNIT_SHIFT), large_size = BIT(LARGE_SHIFT);
 static const u64 user_end = BIT(47) - PAGE_SIZE; /* what the kernel gives to processes */
-static const u64 growth = GIB(16); /* of the emulator's mappings, or of its heap */
+static const u64 growth = GIB(16);               /* of the emulator's mappings, or of its heap */
 
 /* -- life -- */
 
@@ -84,7 +84,8 @@ static bool is_open(const struct window *w, u64 gla)
 static bool reaches(const char *line, u64 first, u64 end, u64 start)
 {
     bool fixed = strstr(line, "[stack]") || strstr(line, "[v");
-    u64 below = fixed ? WINDOW_REACH : growth, above = strstr(line, "[heap]") ? growth : WINDOW_REACH;
+    u64 below = fixed ? WINDOW_REACH : growth,
+        above = strstr(line, "[heap]") ? growth : WINDOW_REACH;
 
     return first - (first < below ? first : below) < start + unit_size && end + above > start;
 }
@@ -135,8 +136,7 @@ struct place {
 
 static struct place place_of(const struct window *w, u64 gla)
 {
-    return (struct place){w->number[unit_of(gla)] - 1u,
-                          (unsigned)(gla >> PAGE_SHIFT) % UNIT_PAGES};
+    return (struct place){w->number[unit_of(gla)] - 1u, (unsigned)(gla >> PAGE_SHIFT) % UNIT_PAGES};
 }
 
 static bool is_mapped(const struct window *w, u64 gla)
@@ -212,7 +212,9 @@ void window_drop_all(struct window *w)
 
         if (!w->pages[n])
             continue;
-        check(!munmap((void *)start, (start + unit_size < user_end ? start + unit_size : user_end) - start), "munmap %lx", start);
+        check(!munmap((void *)start,
+                      (start + unit_size < user_end ? start + unit_size : user_end) - start),
+              "munmap %lx", start);
         memset(w->bits[n], 0, BITS_SIZE);
         w->pages[n] = 0;
     }
@@ -285,7 +287,8 @@ static bool fill_large(struct window *w, u64 page, const u8 *host, bool write)
     u64 offset = page & (large_size - 1);
     const u8 *first = host - offset;
 
-    return page - offset >= LEAST && ram_contains(w->ram, first) && ram_contains(w->ram, first + large_size - 1) &&
+    return page - offset >= LEAST && ram_contains(w->ram, first) &&
+           ram_contains(w->ram, first + large_size - 1) &&
            (!write || writers(w, first, large_size)) &&
            map(w, page - offset, first, large_size, write);
 }
@@ -312,8 +315,8 @@ bool window_fill(struct window *w, const struct tlb *tlb, u64 gla)
     unsigned i = tlb_index(gla), kinds = kinds_of(table, page);
     bool piece = tlb->use[TLB_USER].piece[i / 64] & BIT(i % 64);
 
-    if (page < LEAST || !(kinds & TLB_READ) || !window_open(w, gla) || !ram_contains(w->ram, (u8 *)host) ||
-        (is_mapped(w, gla) && !(kinds & TLB_WRITE)))
+    if (page < LEAST || !(kinds & TLB_READ) || !window_open(w, gla) ||
+        !ram_contains(w->ram, (u8 *)host) || (is_mapped(w, gla) && !(kinds & TLB_WRITE)))
         return false;
     if (w->mappings >= MAPPINGS_MAX)
         window_drop_all(w);

@@ -23,7 +23,7 @@ enum {
     WINDOW_UNIT_SHIFT = 28,
     WINDOW_UNITS = 1 << (47 - WINDOW_UNIT_SHIFT),
     WINDOW_GUARD_SHIFT = 16, /* an address shifted by this is where its byte of the guard is */
-    WINDOW_REACH = 32 << 20,   /* from a proved address on, either way, no byte of the emulator is */
+    WINDOW_REACH = 32 << 20, /* from a proved address on, either way, no byte of the emulator is */
     WINDOW_OPEN_MAX = 256,
     WINDOW_GUARD_AT = 256 << 20, /* where the guard is, from the vCPU on */
 };
@@ -34,9 +34,9 @@ struct tlb;
 
 struct window {
     const struct ram *ram;
-    u8 *guard; /* WINDOW_GUARD_SIZE bytes of address space */
-    u64 owner; /* CR3 of the address space, or WINDOW_NONE */
-    u16 pcid;  /* ... and its PCID */
+    u8 *guard;           /* WINDOW_GUARD_SIZE bytes of address space */
+    u64 owner;           /* CR3 of the address space, or WINDOW_NONE */
+    u16 pcid;            /* ... and its PCID */
     u64 filled, dropped; /* mappings made; times that all were dropped */
     u32 mappings;        /* made since then */
     u32 open_count, open[WINDOW_OPEN_MAX];

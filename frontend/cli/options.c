@@ -370,7 +370,7 @@ static enum status jit_item(struct cli_options *o, const char *item, const char 
     }
     for (size_t n = 0; n < JIT_OPTIMISATIONS && !value && !strncmp(item, "no-", 3); n++)
         if (!strcmp(item + 3, jit_optimisation_info[n].name)) {
-            o->machine.jit_off |= 1u << n;
+            o->machine.jit_off |= 1ull << n;
             return ST_OK;
         }
     return error_set(err, ST_INVALID, "-jit %s is not known; -jit help lists what is.", item);

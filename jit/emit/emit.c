@@ -117,6 +117,8 @@ void emit_op_reg(struct emit *e, u32 prefixes, u32 opcode, unsigned rm, unsigned
 void emit_op_mem(struct emit *e, u32 prefixes, u32 opcode, const struct emit_mem *m, unsigned reg)
 {
     name(e, reg);
+    if (m->cut)
+        put(e, 0x67);
     put_prefixes(e, prefixes, m->gs);
     put_rex(e, prefixes, reg, m->index, m->base);
     put_opcode(e, opcode);

@@ -51,6 +51,7 @@ enum emit_cc { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, 
 struct emit_mem {
     u8 base, index, scale; /* HOST_NONE: absent */
     bool gs;
+    bool cut; /* the sum is cut to 32 bits before the base of GS is added */
     i32 disp;
 };
 

@@ -21,13 +21,11 @@ void jit_find_in_jump_cache(struct emit *e)
     struct emit_mem cache = VCPU_AT(jit.cache), tag = emit_at(T1, 0);
 
     emit_mov32(e, T1, T0);
-    emit_op_reg(e, 0, 0xc1, T1, 5); /* shr t1d, 4 */
+    emit_op_reg(e, 0, 0xc1, T1, 4); /* shl t1d, 4: the size of an entry */
     emit_value(e, 4, 1);
     emit_op_reg(e, 0, 0x33, T0, T1); /* xor t1d, t0d */
     emit_op_reg(e, 0, 0x81, T1, 4);  /* and */
-    emit_value(e, JUMP_CACHE - 1, 4);
-    emit_op_reg(e, 0, 0xc1, T1, 4); /* shl t1d, 4 */
-    emit_value(e, 4, 1);
+    emit_value(e, (JUMP_CACHE - 1) << 4, 4);
     emit_op_mem(e, EMIT_W, 0x03, &cache, T1);
     emit_op_mem(e, EMIT_W, 0x3b, &tag, T0); /* cmp t0, [t1] */
 }

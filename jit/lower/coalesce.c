@@ -159,7 +159,8 @@ static void find_lasting(struct translator *t, const struct jit_insn *insns, uns
 void lower_group_accesses(struct translator *t, const struct jit_insn *insns, unsigned count)
 {
     struct values values = {.next = 17};
-    bool enabled = (t->j->options.optimisations & JIT_COALESCE) && !t->block->one_by_one;
+    bool enabled = (t->j->options.optimisations & JIT_COALESCE) && !t->block->one_by_one &&
+                   !(t->block->mode & MODE_WINDOW);
 
     for (unsigned r = 0; r < 16; r++)
         values.version[r] = r + 1;
@@ -294,6 +295,10 @@ static void check_alignment(struct translator *t, const struct jit_insn *ji, uns
 struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *ji,
                                    const struct mem_ref *ref)
 {
+    struct emit_mem at;
+
+    if (lower_by_window(t, ji, ref, &at))
+        return at;
     lower_release_flags(t);
     if (lower_bounded(t, ref))
         lower_bounded_address(t, ji, ref);
@@ -329,6 +334,10 @@ static struct emit_mem by_distance(const struct mem_ref *ref)
 static struct emit_mem access_alone(struct translator *t, const struct jit_insn *ji,
                                     const struct mem_ref *ref, bool may_use_stack)
 {
+    struct emit_mem at;
+
+    if (lower_by_window(t, ji, ref, &at))
+        return at;
     if (constant_in_page(t, ref, ref->disp, ref->size) &&
         !(ref->aligned && ref->disp % ref->size)) {
         lower_release_flags(t);

@@ -578,8 +578,11 @@ enum flag_use lower_first_use(const struct translator *t, const struct insn *i)
             return FLAG_NEEDS;
         return FLAG_DESTROYS;
     }
-    if (!make_plan(t, i, &p) || p.memory || p.native)
+    if (!make_plan(t, i, &p) || p.native)
         return FLAG_DESTROYS;
+    if (p.memory) /* a fault must find them */
+        return t->block->mode & MODE_WINDOW && !t->block->arrives_saved ? FLAG_NEEDS
+                                                                        : FLAG_DESTROYS;
     return lower_flag_use(i);
 }
 

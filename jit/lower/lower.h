@@ -94,8 +94,12 @@ enum check_result {
 
 /* A memory check that jumped away: what its out-of-line half needs. */
 struct miss_site {
-    u8 *rel32;  /* of the jump, to be patched to the out-of-line half */
-    u64 resume; /* behind the check; 0: no refill can help */
+    u8 *rel32;     /* of the jump, to be patched to the out-of-line half */
+    u64 resume;    /* behind the check; 0: no refill can help */
+    bool leave;    /* ... and the block is left there for leave_rip, before the last leave_behind */
+    u64 leave_rip; /* of its instructions */
+    u32 leave_behind;
+    u64 window_from; /* where the code that may miss in the window begins; 0: a check */
     enum check_result result;
     bool stack;                  /* a look at the stack's page alone */
     const struct tlb_site *site; /* a look at that alone, or NULL */
@@ -183,6 +187,10 @@ struct translator {
     struct flags_recipe recipe;
     bool vectors; /* the guest's vectors are in the host's registers for sure */
     bool x87;     /* and x87 */
+    u32 proved;   /* a bit per guest register that is no address near the emulator (window.c) */
+    u32 small;    /* a bit per guest register that needs no proof as an index */
+    bool moved;   /* RSP is proved, but has moved since the last access there */
+    bool touched; /* this instruction has accessed the stack by the window */
     int held;     /* T0 is the distance of this group if it was not named since; -1: of none */
     unsigned group_count, side_exits, site_count, exit_count;
     struct self_loop loop;
@@ -290,6 +298,19 @@ struct emit_mem lower_access_alone(struct translator *t, const struct jit_insn *
 /* The same for the last access of a block. */
 struct emit_mem lower_access_last(struct translator *t, const struct jit_insn *ji,
                                   const struct mem_ref *ref);
+/* The operand by the window, which keeps flags. false: that has not the access, or must not. Else
+ * as lower_access(). */
+bool lower_by_window(struct translator *t, const struct jit_insn *ji, const struct mem_ref *ref,
+                     struct emit_mem *at); /* window.c */
+/* At the start of a block, or of its second copy: only RSP is proved. */
+void lower_window_begin(struct translator *t);
+/* After an instruction: which registers stay proved. */
+void lower_window_follow(struct translator *t, const struct jit_insn *ji);
+/* RSP is proved, or will be, where this instruction leaves the block for another. Uses T0; keeps
+ * flags. */
+void lower_window_settle(struct translator *t, const struct jit_insn *ji);
+/* The same where the block goes on at next behind its last instruction. */
+void lower_window_end(struct translator *t, const struct jit_insn *last, u64 next);
 /* What an access by a segment register needs: itself, or REF_FLAT where it has no base. */
 u8 lower_segment_of(const struct translator *t, unsigned seg);
 /* Outside 64-bit mode that also is a look at the segment (segment.c). Flags are saved. */

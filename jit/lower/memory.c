@@ -154,6 +154,8 @@ static struct miss_site *new_site(struct translator *t, const struct jit_insn *j
     site->leaves = site->if_dirty = site->early = site->stack = site->shared = false;
     site->site = NULL;
     site->result = CHECK_HOST;
+    site->window_from = 0;
+    site->leave = false;
     site->after = 0;
     site->vectors_after = site->x87_after = false;
     return site;
@@ -384,7 +386,8 @@ static u8 how(const struct miss_site *site)
     return (u8)((site->if_dirty ? MISS_IF_DIRTY : 0) | (site->early ? MISS_EARLY : 0) |
                 (saved ? 0 : MISS_FLAGS) | (site->leaves ? MISS_LEAVES : 0) |
                 (site->after && host ? MISS_HOST_FLAGS : 0) |
-                (site->vectors_after ? MISS_VECTORS : 0) | (site->x87_after ? MISS_X87 : 0));
+                (site->window_from ? MISS_WINDOW : 0) | (site->vectors_after ? MISS_VECTORS : 0) |
+                (site->x87_after ? MISS_X87 : 0));
 }
 
 /* Refills the TLB and goes on; if that does not help, executes the instruction and goes on behind
@@ -399,7 +402,8 @@ static void lower_miss(struct translator *t, const struct miss_site *site, struc
                               .block = jit_offset(t->j, t->block),
                               .size = site->size,
                               .how = how(site)};
-    emit_patch(site->rel32, e->delta, emit_here(e));
+    if (site->rel32)
+        emit_patch(site->rel32, e->delta, emit_here(e));
     if (site->resume) {
         if (site->result == CHECK_PAGE)
             emit_mov_imm(e, T0, absolute(&site->ref, site->ref.disp + site->by));
@@ -421,14 +425,42 @@ static void lower_miss(struct translator *t, const struct miss_site *site, struc
     }
 }
 
+/* The block is left where RSP could not be proved. */
+static void leave(struct translator *t, const struct miss_site *site)
+{
+    t->flags = site->flags;
+    t->recipe = site->recipe;
+    lower_give_back(t, site->leave_behind);
+    lower_leave_at(t, site->leave_rip, t->j->exit_at);
+}
+
+/* Room for those by the window. false: there is none. */
+static bool window_sites(struct translator *t, struct jit_window_site **next)
+{
+    unsigned count = 0;
+
+    for (unsigned n = 0; n < t->site_count; n++)
+        count += t->site[n].window_from != 0;
+    *next = count ? jit_window_sites(t->j, count) : NULL;
+    return !count || *next;
+}
+
 void lower_misses(struct translator *t)
 {
     struct jit_miss *miss = jit_arena(t->j, t->site_count * sizeof(*miss));
+    struct jit_window_site *next;
 
-    if (!miss) {
+    if (!miss || !window_sites(t, &next)) {
         t->failed = true;
         return;
     }
-    for (unsigned n = 0; n < t->site_count; n++)
-        lower_miss(t, &t->site[n], &miss[n]);
+    for (unsigned n = 0; n < t->site_count; n++) {
+        if (t->site[n].window_from)
+            *next++ = (struct jit_window_site){jit_code_offset(t->j, t->site[n].window_from),
+                                               jit_code_offset(t->j, emit_here(t->e))};
+        if (t->site[n].leave)
+            leave(t, &t->site[n]);
+        else
+            lower_miss(t, &t->site[n], &miss[n]);
+    }
 }

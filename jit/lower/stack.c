@@ -176,11 +176,17 @@ static void push_segment(struct translator *t, const struct insn *i, const struc
     lower_stack_move(t, -(i32)i->osz);
 }
 
-/* POP RSP: the value, not its sum. */
+/* The last access of an instruction: nothing can go wrong behind it. POP RSP: the value, not its
+ * sum. */
 static void pop(struct translator *t, const struct jit_insn *ji, const struct emit_mem *slot)
 {
     unsigned host = host_of(ji->insn.rm), size = ji->insn.osz;
 
+    if (size == 8 && host != HOST_NONE && host != HOST_GUEST_RSP) {
+        emit_load(t->e, host, slot, 8);
+        lower_stack_move(t, 8);
+        return;
+    }
     emit_load(t->e, T1, slot, size);
     lower_stack_move(t, (i32)size);
     if (host == HOST_NONE)
@@ -192,8 +198,14 @@ static void pop(struct translator *t, const struct jit_insn *ji, const struct em
 static void leave(struct translator *t, const struct emit_mem *slot)
 {
     unsigned size = lower_stack_bytes(t);
+    struct emit_mem above = emit_at(HOST_RBP, 8);
 
     emit_load(t->e, T1, slot, size);
+    if (size == 8) {
+        emit_lea(t->e, HOST_GUEST_RSP, &above, 8);
+        emit_mov(t->e, HOST_RBP, T1);
+        return;
+    }
     move(t, HOST_GUEST_RSP, HOST_RBP, size);
     lower_stack_move(t, (i32)size);
     move(t, HOST_RBP, T1, size);

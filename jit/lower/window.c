@@ -6,7 +6,8 @@
  * something else.
  *
  * A fault at the proof or the access hands the instruction to its body (jit/window.c), as a check
- * that misses does. So here, too, nothing that the guest can see may change before its last access.
+ * that misses does; if others rely on the proof, the block is left then. So here, too, nothing that
+ * the guest can see may change before its last access.
  *
  * RSP is proved wherever a block begins: who enters translated code looks at it (MODE_WINDOW), and
  * so does who leaves a block for another. A stack that grows by and by is proved by the accesses
@@ -33,7 +34,7 @@ void lower_window_begin(struct translator *t)
 {
     t->proved = t->block->mode & MODE_WINDOW ? bit_of(RSP) : 0;
     t->small = 0;
-    t->moved = false;
+    t->moved = t->touched = false;
 }
 
 static bool is_small(const struct insn *i)
@@ -65,12 +66,12 @@ static bool leaves_frame(const struct insn *i)
 
 void lower_window_follow(struct translator *t, const struct jit_insn *ji)
 {
-    const struct insn_access *d = &t->described[t->block->count - 1 - ji->behind];
-    const struct reg_effects *effects = &d->effects;
+    const struct reg_effects *effects = &t->described[t->block->count - 1 - ji->behind].effects;
     unsigned to = REG_NONE, from = copied(&ji->insn, &to);
-    bool far = effects->by > DRIFT || effects->by < -DRIFT;
+    bool far = effects->by > DRIFT || effects->by < -DRIFT, touched = t->touched;
     u32 before = t->proved;
 
+    t->touched = false;
     if (effects->all) { /* it is still in this mode */
         lower_window_begin(t);
         return;
@@ -87,7 +88,7 @@ void lower_window_follow(struct translator *t, const struct jit_insn *ji)
         return;
     if (far)
         t->proved &= ~bit_of(effects->adjusted);
-    else if (effects->adjusted == RSP && !(d->ref.size && d->ref.base == RSP))
+    else if (effects->adjusted == RSP && !touched)
         t->moved = true;
 }
 
@@ -96,11 +97,8 @@ void lower_window_follow(struct translator *t, const struct jit_insn *ji)
 /* Faults unless the address in a host register is near none of the emulator's. */
 static void prove(struct translator *t, unsigned host, unsigned scratch)
 {
-    struct emit_mem guard = {.base = (u8)scratch,
-                             .index = HOST_NONE,
-                             .gs = true,
-                             .cut = true,
-                             .disp = WINDOW_GUARD_AT};
+    struct emit_mem guard = {
+        .base = (u8)scratch, .index = HOST_NONE, .gs = true, .cut = true, .disp = WINDOW_GUARD_AT};
     const struct emit_vex rorx = {.map = 3, .pp = 3, .w = true, .opcode = 0xf0};
 
     emit_vex_reg(t->e, &rorx, host, scratch, 0);
@@ -116,7 +114,19 @@ static struct miss_site *new_site(struct translator *t, const struct jit_insn *j
     return site;
 }
 
-void lower_window_settle(struct translator *t, const struct jit_insn *ji, u64 rip, u32 behind)
+/* CALL and RET move RSP, and look at the stack before. */
+static bool uses_stack(const struct insn *i)
+{
+    switch (i->id) {
+    case INSN_CALL_Jz:
+    case INSN_CALL_Ev:
+    case INSN_RET:
+    case INSN_RET_Iw: return true;
+    default: return false;
+    }
+}
+
+static void settle(struct translator *t, const struct jit_insn *ji, u64 rip, u32 behind)
 {
     struct miss_site *site;
 
@@ -131,6 +141,21 @@ void lower_window_settle(struct translator *t, const struct jit_insn *ji, u64 ri
     t->moved = false;
 }
 
+void lower_window_settle(struct translator *t, const struct jit_insn *ji)
+{
+    if (uses_stack(&ji->insn)) {
+        if (!jit_is_restless(t->j, t->block, ji))
+            return;
+        t->moved = true; /* or it is moved again and again by who asks the TLB */
+    }
+    settle(t, ji, ji->rip, ji->behind + 1u);
+}
+
+void lower_window_end(struct translator *t, const struct jit_insn *last, u64 next)
+{
+    settle(t, last, next, 0);
+}
+
 /* [segment base + disp]. */
 static struct emit_mem by_segment(struct translator *t, const struct mem_ref *ref)
 {
@@ -143,17 +168,26 @@ static struct emit_mem by_segment(struct translator *t, const struct mem_ref *re
     return emit_at(T0, (i32)ref->disp);
 }
 
-/* [base + index << scale + disp], proved by the base if that is not done yet. */
-static struct emit_mem by_base(struct translator *t, const struct mem_ref *ref)
+/* [base + index << scale + disp], proved by the base if that is not done yet. If others will rely
+ * on the proof the block cannot go on without it; the access has a site of its own then. */
+static struct emit_mem by_base(struct translator *t, const struct jit_insn *ji,
+                               struct miss_site *site, const struct mem_ref *ref)
 {
     unsigned host = lower_use(t, ref->base, T0);
     struct emit_mem at = emit_at(host, (i32)ref->disp);
 
-    if (!(t->proved & bit_of(ref->base)))
+    if (!(t->proved & bit_of(ref->base))) {
         prove(t, host, host == T0 ? T1 : T0);
-    t->proved |= bit_of(ref->base);
-    if (ref->base == RSP)
+        if (!t->block->one_by_one) {
+            t->proved |= bit_of(ref->base);
+            site->leaves = true;
+            new_site(t, ji)->size = ref->size;
+        }
+    }
+    if (ref->base == RSP) {
         t->moved = false;
+        t->touched = true;
+    }
     if (ref->index != REG_NONE) {
         at.index = (u8)lower_use(t, ref->index, T0);
         at.scale = ref->scale;
@@ -231,7 +265,7 @@ bool lower_by_window(struct translator *t, const struct jit_insn *ji, const stru
     site->size = ref->size;
     switch (way) {
     case BY_CONSTANT: *at = by_constant(t, ref); break;
-    case BY_BASE: *at = by_base(t, ref); break;
+    case BY_BASE: *at = by_base(t, ji, site, ref); break;
     case BY_SEGMENT: *at = by_segment(t, ref); break;
     default: *at = by_address(t, ref); break;
     }

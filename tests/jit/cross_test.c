@@ -19,11 +19,11 @@ enum {
 static const struct jit_options options[] = {
     {.optimisations = JIT_ALL, .counted = true},
     {.optimisations = JIT_ALL, .counted = true, .eager = true},
-    {.optimisations = JIT_ALL & ~(u32)JIT_LINK, .counted = true},
-    {.optimisations = JIT_ALL & ~(u32)JIT_STAY, .counted = true},
-    {.optimisations = JIT_ALL & ~(u32)JIT_REVIVE, .counted = true},
-    {.optimisations = JIT_ALL & ~(u32)(JIT_MEMORY | JIT_SIMD), .counted = true},
-    {.optimisations = JIT_ALL & ~(u32)JIT_CROSS, .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_LINK, .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_STAY, .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_REVIVE, .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)(JIT_MEMORY | JIT_SIMD), .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_CROSS, .counted = true},
     {.optimisations = JIT_ALL, .counted = true, .check = true},
 };
 static const enum machine_mode modes[] = {MACHINE_LONG, MACHINE_USER64, MACHINE_PROT32,

@@ -16,7 +16,7 @@ static u64 cases = 2400, first_seed = 1;
 
 #define WITHOUT(...)                                                                               \
     {                                                                                              \
-        .optimisations = JIT_ALL & ~(u32)(__VA_ARGS__), .counted = true                            \
+        .optimisations = JIT_ALL & ~(u64)(__VA_ARGS__), .counted = true                            \
     }
 
 static const struct jit_options variants[] = {
@@ -27,6 +27,9 @@ static const struct jit_options variants[] = {
     {.optimisations = JIT_ALL},
     {.optimisations = JIT_ALL, .cache_size = JIT_CACHE_MIN},
     {.optimisations = JIT_ALL, .eager = true},
+    {.optimisations = JIT_ALL, .counted = true, .eager = true, .sole = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_PATH, .counted = true, .eager = true, .sole = true},
+    {.optimisations = JIT_ALL, .eager = true, .sole = true},
     {.optimisations = 0},
     {.optimisations = 0, .counted = true},
     {.optimisations = JIT_SEGMENTS, .counted = true},
@@ -232,8 +235,10 @@ START_TEST(random_code_is_the_same_in_both_engines)
     ck_assert_uint_ge(stats.blocks, cases / ARRAY_SIZE(variants));
     if (variants[_i].cache_size && cases > 1000)
         ck_assert_uint_gt(stats.evictions, 0);
-    printf("variant %d: %lu blocks, %lu evictions, %lu instructions by call\n", _i, stats.blocks,
-           stats.evictions, stats.interpreted);
+    printf("variant %d: %lu blocks, %lu evictions, %lu instructions by call, %lu misses of the "
+           "window, %lu mappings\n",
+           _i, stats.blocks, stats.evictions, stats.interpreted, stats.window_misses,
+           stats.window_fills);
     pair_destroy(&p);
 }
 END_TEST

@@ -289,7 +289,7 @@ static void one_block(FILE *out, const struct kind *kind, const u8 *code, size_t
 {
     const u64 at = MACHINE_CODE + (edge < size ? PAGE_SIZE - edge : 0);
     /* Without what only some hosts can do. */
-    const struct jit_options options = {.optimisations = JIT_ALL & ~(u32)JIT_SCAN,
+    const struct jit_options options = {.optimisations = JIT_ALL & ~(u64)JIT_SCAN,
                                         .listed = true,
                                         .disassemble = machine_disassemble};
     struct error err = {""};

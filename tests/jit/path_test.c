@@ -99,7 +99,7 @@ END_TEST
 START_TEST(has_a_switch)
 {
     const struct jit_options off = {
-        .optimisations = JIT_ALL & ~(u32)JIT_PATH, .counted = true, .eager = true};
+        .optimisations = JIT_ALL & ~(u64)JIT_PATH, .counted = true, .eager = true};
 
     pair_destroy(&p);
     pair_create(&p, &off);

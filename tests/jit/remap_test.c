@@ -26,9 +26,9 @@ static const struct jit_options options[] = {
     {.optimisations = JIT_ALL, .counted = true},
     {.optimisations = JIT_ALL, .counted = true, .cache_size = JIT_CACHE_MIN},
     {.optimisations = JIT_ALL, .counted = true, .eager = true},
-    {.optimisations = JIT_ALL & ~(u32)JIT_PROBE, .counted = true},
-    {.optimisations = JIT_ALL & ~(u32)JIT_COALESCE, .counted = true},
-    {.optimisations = JIT_ALL & ~(u32)JIT_RETURNS, .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_PROBE, .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_COALESCE, .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_RETURNS, .counted = true},
     {.optimisations = 0, .counted = true},
     {.optimisations = JIT_ALL, .counted = true, .check = true},
 };

@@ -17,8 +17,8 @@ static struct pair p;
 static const struct jit_options variants[] = {
     {.optimisations = JIT_ALL, .counted = true},
     {.optimisations = JIT_ALL, .counted = true, .eager = true},
-    {.optimisations = JIT_ALL & ~(u32)JIT_RETURNS, .counted = true},
-    {.optimisations = JIT_ALL & ~(u32)JIT_STAY, .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_RETURNS, .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_STAY, .counted = true},
     {.optimisations = JIT_ALL, .counted = true, .check = true},
 };
 

@@ -19,10 +19,10 @@ enum {
 static const struct jit_options options[] = {
     {.optimisations = JIT_ALL, .counted = true},
     {.optimisations = JIT_ALL, .counted = true, .cache_size = JIT_CACHE_MIN},
-    {.optimisations = JIT_ALL & ~(u32)JIT_GRANULES, .counted = true},
-    {.optimisations = JIT_ALL & ~(u32)JIT_MIXED, .counted = true},
-    {.optimisations = JIT_ALL & ~(u32)JIT_REVIVE, .counted = true},
-    {.optimisations = JIT_ALL & ~(u32)JIT_REGIONS, .counted = true, .cache_size = JIT_CACHE_MIN},
+    {.optimisations = JIT_ALL & ~(u64)JIT_GRANULES, .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_MIXED, .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_REVIVE, .counted = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_REGIONS, .counted = true, .cache_size = JIT_CACHE_MIN},
     {.optimisations = JIT_ALL, .counted = true, .check = true},
 };
 

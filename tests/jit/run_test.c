@@ -237,7 +237,7 @@ START_TEST(refills_keep_every_register)
         0xdd, 0xd8,                                     /* fstp st0 */
         0x56, 0x5f,                                     /* push rsi; pop rdi */
     };
-    const struct jit_options options = {.optimisations = JIT_ALL & ~(_i ? (u32)JIT_PROBE : 0),
+    const struct jit_options options = {.optimisations = JIT_ALL & ~(_i ? (u64)JIT_PROBE : 0),
                                         .counted = true};
     u64 misses;
 

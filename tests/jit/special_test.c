@@ -68,7 +68,7 @@ END_TEST
 /* Flags that manuals leave undefined are the interpreter's, whatever the host makes of them. */
 START_TEST(scans_leave_the_interpreters_flags)
 {
-    static const struct jit_options made = {.optimisations = JIT_ALL & ~(u32)JIT_SCAN,
+    static const struct jit_options made = {.optimisations = JIT_ALL & ~(u64)JIT_SCAN,
                                             .counted = true};
     static const u8 destinations[] = {RCX, R10, RSP};
     struct pair *p = &pair, other;
@@ -243,7 +243,7 @@ static bool host_has_all(void)
 /* On a host without them TZCNT would be BSF, LZCNT BSR, and the others #UD. */
 START_TEST(what_the_host_lacks_is_a_body)
 {
-    static const struct jit_options old = {.optimisations = JIT_ALL & ~(u32)JIT_BMI,
+    static const struct jit_options old = {.optimisations = JIT_ALL & ~(u64)JIT_BMI,
                                            .counted = true};
     static const u8 code[] = {
         0xf3, 0x0f, 0xbc, 0xc3,             /* tzcnt eax, ebx */
@@ -278,7 +278,7 @@ END_TEST
 /* Translated code may be asked to have the interpreter's on every host. */
 START_TEST(undefined_flags_are_the_interpreters)
 {
-    static const struct jit_options exact = {.optimisations = JIT_ALL & ~(u32)JIT_UNDEFINED,
+    static const struct jit_options exact = {.optimisations = JIT_ALL & ~(u64)JIT_UNDEFINED,
                                              .counted = true};
     static const u8 code[] = {
         0x0f, 0xaf, 0xc3,       /* imul eax, ebx */

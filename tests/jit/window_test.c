@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Accesses by the window: the guest sees what it sees in the interpreter, wherever they lead, and
+ * they lead nowhere else.
+ */
+#include "mem/window.h"
+
+#include <stdio.h>
+#include <sys/mman.h>
+
+#include "tests/jit/pages.h"
+#include "tests/suite.h"
+
+/* HLT ends what user mode can do; or a page is not there. */
+enum { ENDED = 13, ABSENT = 14 };
+
+/* By number: with counting, without. */
+static const struct jit_options options[] = {
+    {.optimisations = JIT_ALL, .counted = true, .eager = true, .sole = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_PATH, .counted = true, .eager = true, .sole = true},
+};
+
+static struct pair p;
+
+static void setup(void)
+{
+    pair_create(&p, &options[0]);
+}
+
+static void setup_blocks(void)
+{
+    pair_create(&p, &options[1]);
+}
+
+static void teardown(void)
+{
+    pair_destroy(&p);
+}
+
+#define RUN(...)                                                                                   \
+    do {                                                                                           \
+        pages_start(&p, MACHINE_USER64);                                                           \
+        ck_assert_int_eq(PAIR_EXECUTE(&p, __VA_ARGS__), ENDED);                                    \
+    } while (0)
+
+/* mov ecx, 220; again: mov eax, [rdi + 2]; add [rdi + 2], ecx; mov edx, [rdi + rcx]; lea r9, [rdi +
+ * 16]; mov [r9], eax; xor edx, [r9 + 8]; add rdi, 404h; dec ecx; jnz again. */
+#define WALK                                                                                       \
+    0xb9, 220, 0, 0, 0, 0x8b, 0x47, 2, 0x01, 0x4f, 2, 0x8b, 0x14, 0x0f, 0x4c, 0x8d, 0x4f, 16,      \
+        0x41, 0x89, 0x01, 0x41, 0x33, 0x51, 8, 0x48, 0x81, 0xc7, 4, 4, 0, 0, 0xff, 0xc9, 0x75,     \
+        0xe1
+
+/* mov eax, [rdi + 7100h]; add [rdi + 7108h], eax; mov eax, [LINEAR + 7110h]; push rax; pop
+ * [rdi + 7118h]; movzx ecx, byte [rdi + 7100h]; mov al, [rdi + rcx + 7000h]; mov al,
+ * [rcx + LINEAR + 7000h] */
+#define ONE_PAGE                                                                                   \
+    0x8b, 0x87, 0, 0x71, 0, 0, 0x01, 0x87, 8, 0x71, 0, 0, 0x8b, 0x04, 0x25, 0x10, 0x71, 0x80, 0,   \
+        0x50, 0x8f, 0x87, 0x18, 0x71, 0, 0, 0x0f, 0xb6, 0x8f, 0, 0x71, 0, 0, 0x8a, 0x84, 0x0f, 0,  \
+        0x70, 0, 0, 0x8a, 0x81, 0, 0x70, 0x80, 0
+
+START_TEST(from_page_to_page)
+{
+    for (unsigned turn = 0; turn < 3; turn++)
+        RUN(WALK);
+    ck_assert_uint_gt(pair_stats(&p).window_fills, 0);
+    ck_assert_uint_lt(pair_stats(&p).window_misses, 400);
+}
+END_TEST
+
+START_TEST(all_ways_to_an_address)
+{
+    for (unsigned turn = 0; turn < 5; turn++)
+        RUN(ONE_PAGE);
+    ck_assert_uint_gt(pair_stats(&p).window_fills, 0);
+}
+END_TEST
+
+/* -- mappings -- */
+
+static void flush_page(u64 gla)
+{
+    tlb_flush_page(&p.interp.v->tlb, 0, gla);
+    tlb_flush_page(&p.jit.v->tlb, 0, gla);
+}
+
+static void flush_all(u64 gla)
+{
+    (void)gla;
+    tlb_flush_all(&p.interp.v->tlb);
+    tlb_flush_all(&p.jit.v->tlb);
+}
+
+static void other_space(u64 gla)
+{
+    (void)gla;
+    tlb_flush_non_global(&p.interp.v->tlb);
+    tlb_flush_non_global(&p.jit.v->tlb);
+}
+
+static void (*const flushes[])(u64 gla) = {flush_page, flush_all, other_space};
+
+START_TEST(a_page_is_mapped_elsewhere)
+{
+    for (unsigned turn = 0; turn < 4; turn++) {
+        RUN(ONE_PAGE);
+        pages_start(&p, MACHINE_USER64);
+        pages_map(&p, 7, 20 + turn, P | W | U | A | D);
+        flushes[_i](LINEAR + 0x7000);
+        ck_assert_int_eq(PAIR_EXECUTE(&p, ONE_PAGE), ENDED);
+        flushes[_i](LINEAR + 0x7000);
+    }
+}
+END_TEST
+
+START_TEST(rights_that_go_are_missed)
+{
+    static const u64 bits[] = {P | U | A | D, P | W | A | D, 0};
+
+    for (unsigned n = 0; n < 2 * ARRAY_SIZE(bits); n++) {
+        RUN(ONE_PAGE);
+        pages_start(&p, MACHINE_USER64);
+        pages_map(&p, 7, 7, bits[n / 2]);
+        flushes[_i](LINEAR + 0x7000);
+        ck_assert_int_eq(PAIR_EXECUTE(&p, ONE_PAGE), ABSENT);
+        flushes[_i](LINEAR + 0x7000);
+    }
+}
+END_TEST
+
+START_TEST(pages_get_accessed_and_dirty)
+{
+    static const u64 bits[] = {P | W | U, P | W | U | A, P | W | U | A | D};
+
+    for (unsigned n = 0; n < 4 * ARRAY_SIZE(bits); n++) {
+        pages_start(&p, MACHINE_USER64);
+        pages_map(&p, 7, 7, bits[n % ARRAY_SIZE(bits)]);
+        flush_page(LINEAR + 0x7000);
+        ck_assert_int_eq(PAIR_EXECUTE(&p, ONE_PAGE), ENDED);
+    }
+}
+END_TEST
+
+/* -- code -- */
+
+START_TEST(the_page_becomes_one_of_code)
+{
+    struct machine *both[] = {&p.interp, &p.jit};
+
+    for (unsigned turn = 0; turn < 3; turn++) {
+        RUN(ONE_PAGE);
+        for (unsigned n = 0; n < 2; n++)
+            physmap_protect_code(both[n]->map, both[n]->ram.hva + PHYSICAL + 0x7000, 1u << turn);
+        RUN(ONE_PAGE);
+    }
+}
+END_TEST
+
+/* The store is to the next instruction: lea rsi, [rip + 8]; mov eax, 0cb8b; mov [rsi], ax; nop;
+ * nop: they become MOV ECX, EBX. */
+START_TEST(a_store_hits_code)
+{
+    for (unsigned turn = 0; turn < 3; turn++)
+        RUN(0x48, 0x8d, 0x35, 8, 0, 0, 0, 0xb8, 0x8b, 0xcb, 0, 0, 0x66, 0x89, 0x06, 0x90, 0x90);
+    ck_assert_uint_eq((u32)p.jit.v->gpr[RCX], (u32)p.jit.v->gpr[RBX]);
+}
+END_TEST
+
+/* -- addresses -- */
+
+/* What user mode does with an address in RDI and, from the fifth on, in RSP. */
+static const struct {
+    u8 size, bytes[16];
+} uses[] = {
+    {3, {0x48, 0x8b, 0x07}},                /* mov rax, [rdi] */
+    {4, {0x48, 0x89, 0x47, 8}},             /* mov [rdi + 8], rax */
+    {7, {0x48, 0x01, 0x87, 0, 0, 0x80, 0}}, /* add [rdi + 800000h], rax */
+    {11, {0x31, 0xc9, 0x48, 0x8b, 0x84, 0xcf, 0, 0, 0x80, 0x7f, 0x90}}, /* [rdi + rcx * 8 + ...] */
+    {10, {0x48, 0x89, 0xfc, 0xeb, 0, 0x50, 0x90, 0x90, 0x90, 0x90}}, /* mov rsp, rdi; jmp; push */
+    {6, {0x48, 0x89, 0xfc, 0x58, 0x90, 0x90}},                       /* mov rsp, rdi; pop rax */
+    {6, {0x48, 0x89, 0xfd, 0xc9, 0x90, 0x90}},                       /* mov rbp, rdi; leave */
+    {4, {0x48, 0x89, 0xfc, 0xc3}},                                   /* mov rsp, rdi; ret */
+    {8, {0x48, 0x89, 0xfc, 0xe8, 0, 0, 0, 0}},                       /* mov rsp, rdi; call */
+    /* 1: sub rsp, 8000h; dec rcx; jnz 1b; push rax: RSP comes from above by and by */
+    {15, {0x48, 0x89, 0xdc, 0x48, 0x81, 0xec, 0, 0x80, 0, 0, 0x48, 0xff, 0xc9, 0x75, 0xf4}},
+};
+
+/* An access there faults in both engines, and what is there stays. */
+static void expect_absent(u64 address)
+{
+    for (unsigned n = 0; n < ARRAY_SIZE(uses); n++) {
+        u8 code[20];
+
+        memcpy(code, uses[n].bytes, uses[n].size);
+        code[uses[n].size] = 0x50; /* push rax */
+        RUN(ONE_PAGE);
+        pages_start(&p, MACHINE_USER64);
+        pair_set(&p, RCX, 5000);
+        pair_set(&p, RBX, address + 5000 * 0x8000ull + 8);
+        pair_set(&p, RDI, n == 2 ? address - 0x800000 : n == 3 ? address - 0x7f800000 : address);
+        ck_assert_int_eq(pair_execute(&p, code, uses[n].size + 1u), ABSENT);
+    }
+}
+
+/* Everything this process has mapped, and what lies beside. */
+START_TEST(the_emulator_is_out_of_reach)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    u64 first[512], end[512];
+    unsigned count = 0;
+    char line[512];
+
+    ck_assert_ptr_nonnull(maps);
+    while (count < ARRAY_SIZE(first) && fgets(line, sizeof(line), maps))
+        if (sscanf(line, "%lx-%lx", &first[count], &end[count]) == 2 && first[count] >= GIB(8) &&
+            first[count] < BIT(47))
+            count++;
+    fclose(maps);
+    ck_assert_uint_gt(count, 20);
+    for (unsigned n = (unsigned)_i; n < count; n += 8) {
+        expect_absent(first[n]);
+        expect_absent(first[n] - 4);
+        expect_absent(end[n] - 16);
+        expect_absent(end[n]);
+    }
+}
+END_TEST
+
+/* The guest has pages of its own where the emulator is: they are reached by the TLB. */
+START_TEST(pages_at_addresses_of_the_emulator)
+{
+    u64 address = (u64)&p & PAGE_MASK;
+    const unsigned shifts[] = {39, 30, 21, 12};
+    u64 table = MACHINE_PML4;
+    u8 entry[8];
+
+    RUN(ONE_PAGE);
+    for (unsigned turn = 0; turn < 40; turn++) {
+        pages_start(&p, MACHINE_USER64);
+        table = MACHINE_PML4;
+        for (unsigned n = 0; n < ARRAY_SIZE(shifts); n++) {
+            u64 next = n == 3 ? PHYSICAL + 9 * PAGE_SIZE : 0x70000 + n * PAGE_SIZE;
+
+            store_le(entry, next | P | W | U | A | (n == 3 ? D : 0), 8);
+            pair_put(&p, table + (address >> shifts[n]) % 512 * 8, entry, 8);
+            table = next;
+        }
+        flush_all(0);
+        pair_set(&p, RDI, address - 0x7000);
+        if (turn % 4 == 3)
+            pair_set(&p, RSP, address + 0x800);
+        ck_assert_int_eq(PAIR_EXECUTE(&p, ONE_PAGE), ENDED);
+    }
+    ck_assert_uint_gt(pair_stats(&p).sites, 0);
+}
+END_TEST
+
+START_TEST(addresses_that_are_not_canonical)
+{
+    static const u64 at[] = {0x8000000000001000, 0x7ffffffffffffff8, 0x0000800000000000,
+                             0xffff7ffffffffff8, 0x4000000000800100, 0x0100000000800100};
+
+    RUN(ONE_PAGE);
+    for (unsigned n = 0; n < ARRAY_SIZE(at); n++) {
+        pages_start(&p, MACHINE_USER64);
+        pair_set(&p, RDI, at[n] - 0x7100);
+        ck_assert_int_eq(PAIR_EXECUTE(&p, ONE_PAGE), 13);
+        ck_assert_uint_ne(p.jit.v->rip, MACHINE_CODE);
+    }
+}
+END_TEST
+
+/* mov rbp, rdi; mov rax, [rbp]: the host's stack segment faults. */
+START_TEST(a_frame_that_is_not_canonical)
+{
+    RUN(0x48, 0x89, 0xfd, 0x48, 0x8b, 0x45, 0);
+    pages_start(&p, MACHINE_USER64);
+    pair_set(&p, RDI, 0x4000000000800100);
+    ck_assert_int_eq(PAIR_EXECUTE(&p, 0x48, 0x89, 0xfd, 0x48, 0x8b, 0x45, 0), 12);
+}
+END_TEST
+
+/* Kernel addresses are the supervisor's. */
+START_TEST(addresses_of_the_kernel)
+{
+    static const u64 at[] = {0xffff800000001000, 0xffffffffff600000, 0xfffffffff0000000};
+
+    RUN(ONE_PAGE);
+    for (unsigned n = 0; n < ARRAY_SIZE(at); n++)
+        expect_absent(at[n]);
+}
+END_TEST
+
+/* -- flags, and instructions that fault in the middle -- */
+
+/* stc; mov rax, [rdi]: the fault finds CF; stc; adc [rdi], rax; cmp; inc [rdi] */
+START_TEST(flags_at_a_fault)
+{
+    static const struct {
+        u8 size, bytes[12];
+    } codes[] = {{4, {0xf9, 0x48, 0x8b, 0x07}},
+                 {4, {0xf9, 0x48, 0x11, 0x07}},
+                 {6, {0x48, 0x39, 0xd8, 0x48, 0xff, 0x07}},
+                 {7, {0x48, 0x83, 0xc3, 5, 0x48, 0x8b, 0x07}},
+                 {8, {0x48, 0x85, 0xdb, 0x48, 0x0f, 0x44, 0x07, 0x90}},
+                 {6, {0x48, 0x39, 0xd8, 0xff, 0x37, 0x90}}};
+
+    for (unsigned n = 0; n < 4 * ARRAY_SIZE(codes); n++) {
+        pages_start(&p, MACHINE_USER64);
+        pair_flags(&p, n & 1 ? F_CF | F_OF | F_PF : F_ZF | F_SF | F_AF);
+        pages_map(&p, 0, 0, n & 2 ? 0 : P | W | U | A | D);
+        flush_page(LINEAR);
+        ck_assert_int_eq(pair_execute(&p, codes[n / 4].bytes, codes[n / 4].size),
+                         n & 2 ? ABSENT : ENDED);
+    }
+}
+END_TEST
+
+/* -- whose the window is -- */
+
+START_TEST(the_kernel_has_none)
+{
+    pages_start(&p, MACHINE_LONG);
+    ck_assert_int_eq(PAIR_EXECUTE(&p, WALK), -1);
+    ck_assert_uint_eq(pair_stats(&p).window_misses, 0);
+}
+END_TEST
+
+static const struct jit_options without[] = {
+    {.optimisations = JIT_ALL, .counted = true, .eager = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_WINDOW, .counted = true, .eager = true, .sole = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_BMI, .counted = true, .eager = true, .sole = true},
+    {.optimisations = JIT_ALL & ~(u64)JIT_MEMORY, .counted = true, .eager = true, .sole = true},
+    {.optimisations = JIT_ALL, .counted = true, .eager = true, .sole = true, .check = true},
+};
+
+START_TEST(none_where_it_is_not_possible)
+{
+    pair_create(&p, &without[_i]);
+    for (unsigned turn = 0; turn < 3; turn++)
+        RUN(WALK);
+    ck_assert_ptr_null(p.jit.v->tlb.window);
+    ck_assert_uint_eq(pair_stats(&p).window_misses, 0);
+    pair_destroy(&p);
+}
+END_TEST
+
+static void add(Suite *s, const char *name, void (*start)(void))
+{
+    TCase *c = tcase_create(name);
+
+    tcase_add_checked_fixture(c, start, teardown);
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, from_page_to_page);
+    tcase_add_test(c, all_ways_to_an_address);
+    tcase_add_loop_test(c, a_page_is_mapped_elsewhere, 0, ARRAY_SIZE(flushes));
+    tcase_add_loop_test(c, rights_that_go_are_missed, 0, ARRAY_SIZE(flushes));
+    tcase_add_test(c, pages_get_accessed_and_dirty);
+    tcase_add_test(c, the_page_becomes_one_of_code);
+    tcase_add_test(c, a_store_hits_code);
+    tcase_add_loop_test(c, the_emulator_is_out_of_reach, 0, 8);
+    tcase_add_test(c, pages_at_addresses_of_the_emulator);
+    tcase_add_test(c, addresses_that_are_not_canonical);
+    tcase_add_test(c, a_frame_that_is_not_canonical);
+    tcase_add_test(c, addresses_of_the_kernel);
+    tcase_add_test(c, flags_at_a_fault);
+    tcase_add_test(c, the_kernel_has_none);
+    suite_add_tcase(s, c);
+}
+
+int main(void)
+{
+    Suite *s = suite_create("window");
+    TCase *c = tcase_create("without");
+
+    add(s, "paths", setup);
+    add(s, "blocks", setup_blocks);
+    tcase_add_loop_test(c, none_where_it_is_not_possible, 0, ARRAY_SIZE(without));
+    suite_add_tcase(s, c);
+    return suite_run(s);
+}
