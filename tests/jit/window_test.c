@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
+#include "jit/internal.h"
 #include "tests/jit/pages.h"
 #include "tests/suite.h"
 
@@ -254,6 +255,61 @@ START_TEST(pages_at_addresses_of_the_emulator)
 }
 END_TEST
 
+enum { FRAME = 2 << 21, STEP = 0x10000, STEPS = 18 << 14 };
+
+/* User mode with the same large page at all addresses around these two, which holds MACHINE_CODE at
+ * each STEP. */
+static void start_in_a_frame(u64 one, u64 other)
+{
+    u8 entry[8];
+
+    pages_start(&p, MACHINE_USER64);
+    for (unsigned n = 0; n < 512; n++) {
+        store_le(entry, 0x71000 | P | W | U | A, 8);
+        pair_put(&p, 0x70000 + n * 8, entry, 8);
+        store_le(entry, FRAME | P | W | U | A | D | 0x80, 8);
+        pair_put(&p, 0x71000 + n * 8, entry, 8);
+    }
+    store_le(entry, 0x70000 | P | W | U | A, 8);
+    pair_put(&p, MACHINE_PML4 + (one >> 39) % 512 * 8, entry, 8);
+    pair_put(&p, MACHINE_PML4 + (other >> 39) % 512 * 8, entry, 8);
+    store_le(entry, MACHINE_CODE, 8);
+    for (unsigned n = 0; n < 32; n++)
+        pair_put(&p, FRAME + n * STEP, entry, 8);
+    flush_all(0);
+}
+
+/* again: dec rcx; jz over; ret 0fff8h; over: push rax; pop rbx; mov rcx, rdx; xor edx, edx; test
+ * rcx, rcx; jnz again. The RET asks the TLB, and the guest has pages at all addresses that it comes
+ * to on the way from its stack to a page of the emulator. When it arrives, all jumps are linked. */
+START_TEST(a_stack_that_creeps)
+{
+    static const u8 code[] = {0x48, 0xff, 0xc9, 0x74, 3,    0xc2, 0xf8, 0xff, 0x50, 0x5b,
+                              0x48, 0x89, 0xd1, 0x31, 0xd2, 0x48, 0x85, 0xc9, 0x75, 0xec};
+    struct jit_block block = {.key = MACHINE_CODE, .mode = MODE_CODE64, .dead = true};
+    const struct jit_insn ret = {.rip = MACHINE_CODE + 5};
+    u8 *victim = mmap((void *)0x210000000000, 2 * STEP, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    u64 there = align_up((u64)victim + 8, STEP), start = there - (u64)STEPS * STEP;
+
+    RUN(ONE_PAGE);
+    ck_assert(window_open(p.jit.v->tlb.window, start));
+    ck_assert(!window_open(p.jit.v->tlb.window, there));
+    jit_make_restless(jit_of(p.jit.v), &block, &ret);
+    start_in_a_frame(start, there);
+    pair_set(&p, RSP, start);
+    pair_set(&p, RCX, 11);
+    pair_set(&p, RDX, STEPS + 1 - 10);
+    pair_set(&p, RAX, 0x6b6b6b6b6b6b6b6b);
+    ck_assert_int_eq(pair_execute(&p, code, sizeof(code)), ENDED);
+    ck_assert_uint_eq(load_le(p.jit.ram.hva + FRAME + (there - 8) % (2u << 20), 8),
+                      0x6b6b6b6b6b6b6b6b);
+    for (unsigned n = 0; n < 2 * STEP; n++)
+        ck_assert_uint_eq(victim[n], 0);
+    munmap(victim, 2 * STEP);
+}
+END_TEST
+
 START_TEST(addresses_that_are_not_canonical)
 {
     static const u64 at[] = {0x8000000000001000, 0x7ffffffffffffff8, 0x0000800000000000,
@@ -359,6 +415,7 @@ static void add(Suite *s, const char *name, void (*start)(void))
     tcase_add_test(c, a_store_hits_code);
     tcase_add_loop_test(c, the_emulator_is_out_of_reach, 0, 8);
     tcase_add_test(c, pages_at_addresses_of_the_emulator);
+    tcase_add_test(c, a_stack_that_creeps);
     tcase_add_test(c, addresses_that_are_not_canonical);
     tcase_add_test(c, a_frame_that_is_not_canonical);
     tcase_add_test(c, addresses_of_the_kernel);
