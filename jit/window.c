@@ -35,11 +35,13 @@ enum {
     IDLE_MAX = 16,           /* times that one may */
     SAMPLES_TO_GET = 3,      /* interruptions */
     SAMPLES_APART = 1 << 20, /* TSC cycles between those that count */
-    MISS_CYCLES = 30000,     /* what a miss costs */
-    PERIOD = 1 << 28,        /* TSC cycles, after which that is judged */
+    MISS_CYCLES = 40000,     /* what a miss costs, with the mapping that follows, */
+    PAGE_CYCLES = 6000,      /* and what a page costs that goes */
+    CREDIT = 1 << 26,        /* TSC cycles that it may cost at once; on the whole, ... */
+    SHARE = 8,               /* ... one of so many */
     UNSEEN = 1 << 27,        /* TSC cycles, after which another one may have the window */
 };
-static const u64 refusal = 5ull << 30; /* TSC cycles */
+static const u64 refusal = 1ull << 35; /* TSC cycles */
 
 struct jit_window {
     struct jit_window_site *sites;
@@ -48,7 +50,9 @@ struct jit_window {
     u64 candidate; /* CR3 of the address space that was interrupted last */
     unsigned samples;
     u64 sampled, seen; /* TSC of the last sample that counted; of the owner's */
-    u64 since, misses; /* TSC when its period began, and misses then */
+    u64 since,
+        cost; /* TSC when it was judged last; what the window had cost till then, in cycles */
+    i64 credit;
     struct {
         u64 cr3, until;
     } refused[REFUSED];
@@ -208,6 +212,12 @@ static bool is_refused(const struct jit_window *w, u64 cr3, u64 now)
     return false;
 }
 
+/* What the window has cost, in TSC cycles. */
+static u64 cost_of(const struct jit *j)
+{
+    return j->stats.window_misses * MISS_CYCLES + j->window->unmapped * PAGE_CYCLES;
+}
+
 static void give(struct jit *j, u64 owner, u64 now)
 {
     struct jit_window *w = j->windows;
@@ -216,22 +226,22 @@ static void give(struct jit *j, u64 owner, u64 now)
     j->window->owner = owner;
     j->window->pcid = vcpu_pcid(j->v);
     w->since = w->seen = now;
-    w->misses = j->stats.window_misses;
+    w->cost = cost_of(j);
+    w->credit = CREDIT;
     w->candidate = WINDOW_NONE;
 }
 
-/* The owner keeps the window unless it has cost too much. */
+/* The owner keeps the window unless that costs too much. */
 static void judge(struct jit *j, u64 now)
 {
     struct jit_window *w = j->windows;
-    u64 time = now - w->since, cost = (j->stats.window_misses - w->misses) * MISS_CYCLES;
+    u64 cost = cost_of(j);
 
-    w->seen = now;
-    if (time < PERIOD)
-        return;
-    w->since = now;
-    w->misses = j->stats.window_misses;
-    if (cost < time / 3)
+    w->credit += (i64)((now - w->since) / SHARE) - (i64)(cost - w->cost);
+    w->credit = w->credit < CREDIT ? w->credit : CREDIT;
+    w->cost = cost;
+    w->since = w->seen = now;
+    if (w->credit > 0)
         return;
     w->refused[w->refused_next].cr3 = j->window->owner;
     w->refused[w->refused_next].until = now + refusal;

@@ -158,6 +158,7 @@ static void note(struct window *w, u64 gla, bool mapped)
         return;
     *word ^= bit;
     w->pages[p.unit] += mapped ? 1 : -1u;
+    w->unmapped += !mapped;
 }
 
 static u64 *large_word(const struct window *w, u64 gla, u64 *bit)
@@ -216,6 +217,7 @@ void window_drop_all(struct window *w)
                       (start + unit_size < user_end ? start + unit_size : user_end) - start),
               "munmap %lx", start);
         memset(w->bits[n], 0, BITS_SIZE);
+        w->unmapped += w->pages[n];
         w->pages[n] = 0;
     }
     w->mappings = 0;

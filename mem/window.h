@@ -38,6 +38,7 @@ struct window {
     u64 owner;           /* CR3 of the address space, or WINDOW_NONE */
     u16 pcid;            /* ... and its PCID */
     u64 filled, dropped; /* mappings made; times that all were dropped */
+    u64 unmapped;        /* pages that went */
     u32 mappings;        /* made since then */
     u32 open_count, open[WINDOW_OPEN_MAX];
     u32 pages[WINDOW_OPEN_MAX]; /* that are mapped, by open unit */
