@@ -7,10 +7,13 @@
  */
 #include "jit/internal.h"
 
-/* The number of an instruction of a block, among all of RAM; not 0. */
+/* The number of an instruction of a block, among all of RAM and twice; not 0. What meets too many
+ * pages for a site may well be reached by the window. */
 static u64 place_of(const struct jit_block *block, const struct jit_insn *ji)
 {
-    return (block->key & PAGE_MASK) + (jit_linear(block, ji->rip) & ~PAGE_MASK) + 1;
+    u64 place = (block->key & PAGE_MASK) + (jit_linear(block, ji->rip) & ~PAGE_MASK) + 1;
+
+    return place | (block->mode & MODE_WINDOW ? BIT(63) : 0);
 }
 
 static u64 *restless_at(struct jit *j, u64 place)

@@ -151,6 +151,7 @@ struct self_loop {
     enum flags_at flags;
     struct flags_recipe recipe;
     bool vectors, x87;
+    u32 proved; /* registers, as in struct translator; they are the same in each turn */
     u64 start;
     u8 *attention_from, *budget_from;
     enum flags_at flags_there; /* at these two jumps */

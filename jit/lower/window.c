@@ -30,9 +30,24 @@ static u32 bit_of(unsigned guest)
 
 /* -- what is known of registers -- */
 
+/* If the first copy of a loop goes on at the second one for the first time: what is proved here
+ * stays so if no turn changes it. */
+static void note_lasting(struct translator *t, const struct jit_insn *ji)
+{
+    u32 changed = 0;
+
+    if (!t->loop.on || t->loop.second || t->block->count - 1u - ji->behind != t->loop.first)
+        return;
+    for (unsigned n = 0; n < t->block->count; n++)
+        changed |= lower_changed(&t->described[n].effects);
+    t->loop.proved = t->proved & ~changed;
+}
+
 void lower_window_begin(struct translator *t)
 {
     t->proved = t->block->mode & MODE_WINDOW ? bit_of(RSP) : 0;
+    if (t->loop.second)
+        t->proved |= t->loop.proved;
     t->small = 0;
     t->moved = t->touched = false;
 }
@@ -143,6 +158,7 @@ static void settle(struct translator *t, const struct jit_insn *ji, u64 rip, u32
 
 void lower_window_settle(struct translator *t, const struct jit_insn *ji)
 {
+    note_lasting(t, ji);
     if (uses_stack(&ji->insn)) {
         if (!jit_is_restless(t->j, t->block, ji))
             return;
@@ -153,6 +169,7 @@ void lower_window_settle(struct translator *t, const struct jit_insn *ji)
 
 void lower_window_end(struct translator *t, const struct jit_insn *last, u64 next)
 {
+    note_lasting(t, last);
     settle(t, last, next, 0);
 }
 

@@ -226,6 +226,22 @@ START_TEST(the_emulator_is_out_of_reach)
 }
 END_TEST
 
+/* What the first turn of a loop proves must hold in the second: mov ecx, 3; again: mov rax, [rdi];
+ * mov rdi, rsi; dec ecx; jnz again. */
+START_TEST(a_loop_that_leads_there)
+{
+    RUN(ONE_PAGE);
+    for (unsigned turn = 0; turn < 4; turn++) {
+        pages_start(&p, MACHINE_USER64);
+        pair_set(&p, RSI, (u64)&p);
+        ck_assert_int_eq(PAIR_EXECUTE(&p, 0xb9, 3, 0, 0, 0, 0x48, 0x8b, 0x07, 0x48, 0x89, 0xf7,
+                                      0xff, 0xc9, 0x75, 0xf6),
+                         ABSENT);
+        ck_assert_uint_eq(p.jit.v->gpr[RCX], 2);
+    }
+}
+END_TEST
+
 /* The guest has pages of its own where the emulator is: they are reached by the TLB. */
 START_TEST(pages_at_addresses_of_the_emulator)
 {
@@ -286,7 +302,7 @@ START_TEST(a_stack_that_creeps)
 {
     static const u8 code[] = {0x48, 0xff, 0xc9, 0x74, 3,    0xc2, 0xf8, 0xff, 0x50, 0x5b,
                               0x48, 0x89, 0xd1, 0x31, 0xd2, 0x48, 0x85, 0xc9, 0x75, 0xec};
-    struct jit_block block = {.key = MACHINE_CODE, .mode = MODE_CODE64, .dead = true};
+    struct jit_block block = {.key = MACHINE_CODE, .mode = MODE_CODE64 | MODE_WINDOW, .dead = true};
     const struct jit_insn ret = {.rip = MACHINE_CODE + 5};
     u8 *victim = mmap((void *)0x210000000000, 2 * STEP, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
@@ -414,6 +430,7 @@ static void add(Suite *s, const char *name, void (*start)(void))
     tcase_add_test(c, the_page_becomes_one_of_code);
     tcase_add_test(c, a_store_hits_code);
     tcase_add_loop_test(c, the_emulator_is_out_of_reach, 0, 8);
+    tcase_add_test(c, a_loop_that_leads_there);
     tcase_add_test(c, pages_at_addresses_of_the_emulator);
     tcase_add_test(c, a_stack_that_creeps);
     tcase_add_test(c, addresses_that_are_not_canonical);
