@@ -40,7 +40,7 @@ typedef unsigned jit_disassemble_fn(unsigned code_size, const u8 *code, size_t s
 struct jit_options {
     u64 optimisations; /* enum jit_optimisation */
     bool counted;      /* exact instruction counts: budgets end where they say */
-    bool sole;         /* the guest has no other vCPU */
+    bool sole;         /* the guest has no other vCPU, and the process no other purpose */
     u64 cache_size;    /* bytes of code, 0: the default */
     bool listed;       /* for tests: all instructions of blocks are kept */
     bool eager;        /* for tests: each place that code is entered at counts as hot */

@@ -50,9 +50,9 @@ struct jit_window {
     u64 candidate; /* CR3 of the address space that was interrupted last */
     unsigned samples;
     u64 sampled, seen; /* TSC of the last sample that counted; of the owner's */
-    u64 since,
-        cost; /* TSC when it was judged last; what the window had cost till then, in cycles */
-    i64 credit;
+    u64 since;         /* TSC when it was judged last */
+    u64 cost;          /* what the window had cost till then, in TSC cycles, */
+    i64 credit;        /* and might still cost */
     struct {
         u64 cr3, until;
     } refused[REFUSED];
@@ -129,11 +129,14 @@ static void install(void)
 
 /* -- life -- */
 
+/* Who gets the window is a matter of the host's time, and with it what the TLB holds, so counted
+ * runs, which repeat exactly, have none but in tests. */
 static bool wanted(const struct jit *j)
 {
     const u64 needs = JIT_WINDOW | JIT_MEMORY;
 
     return window_possible && j->options.sole && !j->options.check && j->v->guard &&
+           (!j->options.counted || j->options.eager) &&
            (j->options.optimisations & needs) == needs && !feature_has(&j->absent, FEAT_BMI2);
 }
 

@@ -40,7 +40,8 @@ struct machine_config {
     enum engine_kind engine;
     bool exact;     /* instructions are counted in real time, too: budgets and reports need it */
     u64 jit_off;    /* enum jit_optimisation: what the translator is to leave out */
-    bool jit_stats; /* prints what the translator did when the machine ends */
+    bool own_process; /* nobody else in it maps memory where he likes, or wants SIGSEGV */
+    bool jit_stats;   /* prints what the translator did when the machine ends */
     u64 jit_cache;  /* bytes of translated code; 0: the default */
     enum time_kind time;
     u64 ips;        /* for TIME_COUNTED; 0: the default rate */

@@ -343,7 +343,7 @@ static enum status translator_create(struct machine *m, struct vcpu *v, struct e
     const struct jit_options options = {
         .optimisations = JIT_ALL & ~(m->config.jit_off | unsafe),
         .counted = m->config.time == TIME_COUNTED || m->config.exact,
-        .sole = m->processor_count == 1,
+        .sole = m->processor_count == 1 && m->config.own_process,
         .cache_size = m->config.jit_cache ? m->config.jit_cache : cache_share(m),
         .check = m->config.engine == ENGINE_CHECK,
         .disassemble = machine_disassemble,

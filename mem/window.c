@@ -17,7 +17,7 @@
 #include "mem/tlb_slot.h"
 
 enum {
-    MAPPINGS_MAX = 20000, /* the host allows 65,530 in all (vm.max_map_count) */
+    MAPPINGS_MAX = 20000, /* of the 65,530 that the host allows (vm.max_map_count) a third */
     RUN_MAX = 16,         /* pages that are mapped along with one */
     LEAST = 1 << 16,      /* nothing is mapped below: null pointers of the emulator lead there */
     LARGE_SHIFT = 21,
@@ -170,8 +170,13 @@ static u64 *large_word(const struct window *w, u64 gla, u64 *bit)
     return &w->bits[p.unit][(UNIT_PAGES + chunk) / 64];
 }
 
+/* That may make two mappings of the host's out of one, so it counts, too. */
 static void unmap(struct window *w, u64 gla, u64 size)
 {
+    if (w->mappings++ >= 2 * MAPPINGS_MAX) {
+        window_drop_all(w);
+        return;
+    }
     check(!munmap((void *)gla, size), "munmap %lx", gla);
     for (u64 at = gla; at < gla + size; at += PAGE_SIZE)
         note(w, at, false);
@@ -257,20 +262,24 @@ static void take_writer(struct window *w, u64 gla, const u8 *hva)
 static bool map(struct window *w, u64 gla, const u8 *hva, u64 size, bool write)
 {
     int kind = MAP_FIXED_NOREPLACE;
+    void *at;
 
-    for (u64 at = gla; at < gla + size; at += PAGE_SIZE)
-        if (is_mapped(w, at))
+    for (u64 n = 0; n < size && write; n += PAGE_SIZE)
+        take_writer(w, gla + n, hva + n);
+    for (u64 n = 0; n < size; n += PAGE_SIZE)
+        if (is_mapped(w, gla + n))
             kind = MAP_FIXED;
-    if (mmap((void *)gla, size, write ? PROT_READ | PROT_WRITE : PROT_READ,
-             MAP_SHARED | MAP_POPULATE | kind, w->ram->fd, hva - w->ram->hva) != (void *)gla)
+    at = mmap((void *)gla, size, write ? PROT_READ | PROT_WRITE : PROT_READ,
+              MAP_SHARED | MAP_POPULATE | kind, w->ram->fd, hva - w->ram->hva);
+    if (at != (void *)gla) {
+        if (at != MAP_FAILED) /* to kernels before 4.17 the address is a hint */
+            munmap(at, size);
         return false;
+    }
     w->mappings++;
     w->filled++;
-    for (u64 at = gla; at < gla + size; at += PAGE_SIZE) {
-        note(w, at, true);
-        if (write)
-            take_writer(w, at, hva + (at - gla));
-    }
+    for (u64 n = 0; n < size; n += PAGE_SIZE)
+        note(w, gla + n, true);
     return true;
 }
 

@@ -39,7 +39,7 @@ struct window {
     u16 pcid;            /* ... and its PCID */
     u64 filled, dropped; /* mappings made; times that all were dropped */
     u64 unmapped;        /* pages that went */
-    u32 mappings;        /* made since then */
+    u32 mappings;        /* made, or pages taken out of them, since then */
     u32 open_count, open[WINDOW_OPEN_MAX];
     u32 pages[WINDOW_OPEN_MAX]; /* that are mapped, by open unit */
     u64 *bits[WINDOW_OPEN_MAX]; /* which: a bit per page */

@@ -636,6 +636,7 @@ enum status cli_parse(struct cli_options *o, int argc, char **argv, struct error
 {
     *o = (struct cli_options){.action = CLI_RUN};
     machine_config_defaults(&o->machine);
+    o->machine.own_process = true;
     for (int n = 1; n < argc; n++) {
         const char *arg = argv[n];
         const struct option *option;

@@ -367,6 +367,22 @@ START_TEST(a_large_page_with_code)
 }
 END_TEST
 
+/* Each page that is taken out of a large one leaves two mappings of the host's, of which there is a
+ * limit. */
+START_TEST(mappings_stay_few)
+{
+    u64 gla = large();
+
+    for (unsigned turn = 0; turn < 200; turn++) {
+        ck_assert(window_fill(w, &tlb, gla + turn % 2 * PAGE_SIZE) || turn);
+        for (unsigned n = turn % 2; n < 512; n += 2)
+            window_drop_writer(w, ram.hva + 0x400000 + n * PAGE_SIZE);
+        ck_assert_uint_lt(w->mappings, 60000);
+    }
+    ck_assert_uint_gt(w->dropped, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("window");
@@ -390,6 +406,7 @@ int main(void)
     tcase_add_test(c, one_page_at_a_time_for_stores);
     tcase_add_test(c, a_large_page_comes_and_goes_as_a_whole);
     tcase_add_test(c, a_large_page_with_code);
+    tcase_add_test(c, mappings_stay_few);
     suite_add_tcase(s, c);
     return suite_run(s);
 }
