@@ -38,11 +38,11 @@ struct machine_config {
     const char *hv;  /* -hv argument, NULL for full */
     bool hv_testdev; /* the hyperv-testdev device */
     enum engine_kind engine;
-    bool exact;     /* instructions are counted in real time, too: budgets and reports need it */
-    u64 jit_off;    /* enum jit_optimisation: what the translator is to leave out */
+    bool exact;       /* instructions are counted in real time, too: budgets and reports need it */
+    u64 jit_off;      /* enum jit_optimisation: what the translator is to leave out */
     bool own_process; /* nobody else in it maps memory where he likes, or wants SIGSEGV */
     bool jit_stats;   /* prints what the translator did when the machine ends */
-    u64 jit_cache;  /* bytes of translated code; 0: the default */
+    u64 jit_cache;    /* bytes of translated code; 0: the default */
     enum time_kind time;
     u64 ips;        /* for TIME_COUNTED; 0: the default rate */
     u64 slowness;   /* for TIME_REAL: guest time passes so many times slower; 0: as the host's */
