@@ -190,7 +190,7 @@ struct translator {
     bool x87;     /* and x87 */
     u32 proved;   /* a bit per guest register that is no address near the emulator (window.c) */
     u32 small;    /* a bit per guest register that needs no proof as an index */
-    bool moved;   /* RSP is proved, but has moved since the last access there */
+    bool moved;   /* RSP has moved since the last access close to it, or its proof */
     bool touched; /* this instruction has accessed the stack by the window */
     int held;     /* T0 is the distance of this group if it was not named since; -1: of none */
     unsigned group_count, side_exits, site_count, exit_count;

@@ -97,6 +97,8 @@ void lower_window_follow(struct translator *t, const struct jit_insn *ji)
         t->proved |= bit_of(to);
     if (leaves_frame(&ji->insn) && (before & bit_of(RBP)))
         t->proved |= bit_of(RSP);
+    if (effects->written & bit_of(RSP)) /* what it was may have moved since it was proved */
+        t->moved = true;
     if (is_small(&ji->insn))
         t->small |= bit_of(ji->insn.reg);
     if (effects->adjusted == REG_NONE)
@@ -201,7 +203,7 @@ static struct emit_mem by_base(struct translator *t, const struct jit_insn *ji,
             new_site(t, ji)->size = ref->size;
         }
     }
-    if (ref->base == RSP) {
+    if (ref->base == RSP && ref->index == REG_NONE && ref->disp >= -DRIFT && ref->disp <= DRIFT) {
         t->moved = false;
         t->touched = true;
     }

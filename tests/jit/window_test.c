@@ -326,6 +326,35 @@ START_TEST(a_stack_that_creeps)
 }
 END_TEST
 
+/* again: mov rax, rsp; add rax, 10000h (16 times); mov rsp, rax; dec rcx; jnz again; push rbx. */
+START_TEST(a_stack_that_is_carried)
+{
+    enum { ADDS = 16 };
+    u8 code[200] = {0x48, 0x89, 0xe0};
+    unsigned at = 3;
+    u8 *victim = mmap((void *)0x210000000000, 2 * STEP, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    u64 there = align_up((u64)victim + 8, STEP), start = there - (u64)STEPS * STEP;
+
+    for (unsigned n = 0; n < ADDS; n++, at += 6)
+        memcpy(code + at, "\x48\x05\x00\x00\x01\x00", 6);
+    memcpy(code + at, "\x48\x89\xc4\x48\xff\xc9\x0f\x85", 8);
+    store_le(code + at + 8, (u32) - (at + 12), 4);
+    code[at + 12] = 0x53;
+    RUN(ONE_PAGE);
+    ck_assert(window_open(p.jit.v->tlb.window, start));
+    start_in_a_frame(start, there);
+    pair_set(&p, RSP, start);
+    pair_set(&p, RCX, STEPS / ADDS);
+    ck_assert_int_eq(pair_execute(&p, code, at + 13), ENDED);
+    ck_assert_uint_eq(load_le(p.jit.ram.hva + FRAME + (there - 8) % (2u << 20), 8),
+                      0x1122334455667788);
+    for (unsigned n = 0; n < 2 * STEP; n++)
+        ck_assert_uint_eq(victim[n], 0);
+    munmap(victim, 2 * STEP);
+}
+END_TEST
+
 START_TEST(addresses_that_are_not_canonical)
 {
     static const u64 at[] = {0x8000000000001000, 0x7ffffffffffffff8, 0x0000800000000000,
@@ -433,6 +462,7 @@ static void add(Suite *s, const char *name, void (*start)(void))
     tcase_add_test(c, a_loop_that_leads_there);
     tcase_add_test(c, pages_at_addresses_of_the_emulator);
     tcase_add_test(c, a_stack_that_creeps);
+    tcase_add_test(c, a_stack_that_is_carried);
     tcase_add_test(c, addresses_that_are_not_canonical);
     tcase_add_test(c, a_frame_that_is_not_canonical);
     tcase_add_test(c, addresses_of_the_kernel);
