@@ -3,8 +3,9 @@
  * The window (window.h): which units are open, what is mapped where, and how it goes again.
  *
  * The kernel places new mappings of the emulator below those it has, in the highest gap that is
- * wide enough, and the heap grows upwards. So a unit is refused not only beside what is there now,
- * but in all the room that this may grow into.
+ * wide enough (or above, in the lowest one: a matter of limits and personality), and the heap grows
+ * upwards. So a unit is refused not only beside what is there now, but in all the room that this
+ * may grow into.
  */
 #include "mem/window.h"
 
@@ -27,7 +28,7 @@ enum {
 };
 static const u64 unit_size = BIT(WINDOW_UNIT_SHIFT), large_size = BIT(LARGE_SHIFT);
 static const u64 user_end = BIT(47) - PAGE_SIZE; /* what the kernel gives to processes */
-static const u64 growth = GIB(16);               /* of the emulator's mappings, or of its heap */
+static const u64 growth = GIB(16);               /* of what the emulator has, either way */
 
 /* -- life -- */
 
@@ -79,15 +80,14 @@ static bool is_open(const struct window *w, u64 gla)
            w->number[unit_of(gla)] != WINDOW_REFUSED;
 }
 
-/* Whether a mapping of the emulator, described by a line of /proc/self/maps, or what may follow
- * from it, is within reach of the unit that begins at start. */
-static bool reaches(const char *line, u64 first, u64 end, u64 start)
+/* Whether a mapping of the emulator, or what may follow from it, is within reach of the unit that
+ * begins at start. name: as in /proc/self/maps. */
+static bool reaches(const char *name, u64 first, u64 end, u64 start)
 {
-    bool fixed = strstr(line, "[stack]") || strstr(line, "[v");
-    u64 below = fixed ? WINDOW_REACH : growth,
-        above = strstr(line, "[heap]") ? growth : WINDOW_REACH;
+    bool fixed = !strncmp(name, "[stack", 6) || !strncmp(name, "[v", 2);
+    u64 room = fixed ? WINDOW_REACH : growth;
 
-    return first - (first < below ? first : below) < start + unit_size && end + above > start;
+    return first - (first < room ? first : room) < start + unit_size && end + room > start;
 }
 
 /* Whether the emulator keeps out of a unit. What is mapped in open units is the window's. */
@@ -95,12 +95,15 @@ static bool is_free(const struct window *w, u64 start)
 {
     FILE *maps = fopen("/proc/self/maps", "re");
     bool taken = !maps;
-    char line[512];
+    char line[512], name[8];
     u64 first, end;
 
-    while (!taken && fgets(line, sizeof(line), maps))
-        if (sscanf(line, "%lx-%lx", &first, &end) == 2 && !is_open(w, first))
-            taken = reaches(line, first, end, start);
+    while (!taken && fgets(line, sizeof(line), maps)) {
+        int found = sscanf(line, "%lx-%lx %*s %*s %*s %*s %7s", &first, &end, name);
+
+        if (found >= 2 && !is_open(w, first))
+            taken = reaches(found == 3 ? name : "", first, end, start);
+    }
     if (maps)
         fclose(maps);
     return !taken;

@@ -271,7 +271,7 @@ START_TEST(pages_at_addresses_of_the_emulator)
 }
 END_TEST
 
-enum { FRAME = 2 << 21, STEP = 0x10000, STEPS = 18 << 14 };
+enum { FRAME = 2 << 21, STEP = 0x10000, STEPS = 18 << 14 }; /* 18 GiB */
 
 /* User mode with the same large page at all addresses around these two, which holds MACHINE_CODE at
  * each STEP. */

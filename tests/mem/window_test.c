@@ -77,6 +77,7 @@ START_TEST(where_it_will_grow_is_refused)
     u8 *heap = malloc(100);
 
     ck_assert(!window_open(w, (u64)low - GIB(15)));
+    ck_assert(!window_open(w, (u64)low + GIB(15)));
     ck_assert(!window_open(w, (u64)heap + GIB(15)));
     free(heap);
     munmap(low, PAGE_SIZE);
