@@ -44,3 +44,36 @@ static inline void pages_start(struct pair *p, enum machine_mode mode)
     pair_set(p, RBX, 0x1122334455667788);
     pair_set(p, RDI, LINEAR);
 }
+
+/* -- what takes translations away -- */
+
+static inline void pages_flush_page(struct pair *p, u64 gla)
+{
+    tlb_flush_page(&p->interp.v->tlb, 0, gla);
+    tlb_flush_page(&p->jit.v->tlb, 0, gla);
+}
+
+static inline void pages_flush_all(struct pair *p, u64 gla)
+{
+    (void)gla;
+    tlb_flush_all(&p->interp.v->tlb);
+    tlb_flush_all(&p->jit.v->tlb);
+}
+
+static inline void pages_flush_space(struct pair *p, u64 gla)
+{
+    (void)gla;
+    tlb_flush_non_global(&p->interp.v->tlb);
+    tlb_flush_non_global(&p->jit.v->tlb);
+}
+
+static void (*const pages_flushes[])(struct pair *p, u64 gla) = {pages_flush_page, pages_flush_all,
+                                                                 pages_flush_space};
+
+/* From page to page by 1028 bytes, so that some accesses lie across the end of a page:
+ * mov ecx, 220; again: mov eax, [rdi + 2]; add [rdi + 2], ecx; mov edx, [rdi + rcx]; lea r9, [rdi +
+ * 16]; mov [r9], eax; xor edx, [r9 + 8]; add rdi, 404h; dec ecx; jnz again. */
+#define PAGES_WALK                                                                                 \
+    0xb9, 220, 0, 0, 0, 0x8b, 0x47, 2, 0x01, 0x4f, 2, 0x8b, 0x14, 0x0f, 0x4c, 0x8d, 0x4f, 16,      \
+        0x41, 0x89, 0x01, 0x41, 0x33, 0x51, 8, 0x48, 0x81, 0xc7, 4, 4, 0, 0, 0xff, 0xc9, 0x75,     \
+        0xe1

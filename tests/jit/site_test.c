@@ -28,18 +28,10 @@ static void teardown(void)
         ck_assert_int_eq(PAIR_EXECUTE(&p, __VA_ARGS__), ENDED);                                    \
     } while (0)
 
-/* From page to page by 1028 bytes, so that some lie across the end of a page:
- * mov ecx, 220; again: mov eax, [rdi + 2]; add [rdi + 2], ecx; mov edx, [rdi + rcx]; lea r9, [rdi +
- * 16]; mov [r9], eax; xor edx, [r9 + 8]; add rdi, 404h; dec ecx; jnz again. */
-#define WALK                                                                                       \
-    0xb9, 220, 0, 0, 0, 0x8b, 0x47, 2, 0x01, 0x4f, 2, 0x8b, 0x14, 0x0f, 0x4c, 0x8d, 0x4f, 16,      \
-        0x41, 0x89, 0x01, 0x41, 0x33, 0x51, 8, 0x48, 0x81, 0xc7, 4, 4, 0, 0, 0xff, 0xc9, 0x75,     \
-        0xe1
-
 START_TEST(from_page_to_page)
 {
     for (unsigned turn = 0; turn < 3; turn++)
-        RUN(WALK);
+        RUN(PAGES_WALK);
     ck_assert_uint_gt(p.jit.v->tlb.site_count, 0);
 }
 END_TEST
@@ -53,7 +45,7 @@ START_TEST(what_meets_too_many_pages_asks_the_tlb)
             0xc6, 0, 0x10, 0, 0, 0xff, 0xc9, 0x75, 0xf2, 0xff, 0xca, 0x75, 0xe6);
     ck_assert_uint_gt(pair_stats(&p).sites, 0);
     for (unsigned turn = 0; turn < 3; turn++)
-        RUN(WALK);
+        RUN(PAGES_WALK);
 }
 END_TEST
 
@@ -62,37 +54,15 @@ END_TEST
 #define ONE_PAGE                                                                                   \
     0xb9, 3, 0, 0, 0, 0x8b, 0x87, 0, 0x71, 0, 0, 0x01, 0x87, 8, 0x71, 0, 0, 0xff, 0xc9, 0x75, 0xf0
 
-static void flush_page(u64 gla)
-{
-    tlb_flush_page(&p.interp.v->tlb, 0, gla);
-    tlb_flush_page(&p.jit.v->tlb, 0, gla);
-}
-
-static void flush_all(u64 gla)
-{
-    (void)gla;
-    tlb_flush_all(&p.interp.v->tlb);
-    tlb_flush_all(&p.jit.v->tlb);
-}
-
-static void other_space(u64 gla)
-{
-    (void)gla;
-    tlb_flush_non_global(&p.interp.v->tlb);
-    tlb_flush_non_global(&p.jit.v->tlb);
-}
-
-static void (*const flushes[])(u64 gla) = {flush_page, flush_all, other_space};
-
 START_TEST(a_page_is_mapped_elsewhere)
 {
     for (unsigned turn = 0; turn < 4; turn++) {
         RUN(ONE_PAGE);
         pages_start(&p, MACHINE_USER64);
         pages_map(&p, 7, 20 + turn, P | W | U | A | D);
-        flushes[_i](LINEAR + 0x7000);
+        pages_flushes[_i](&p, LINEAR + 0x7000);
         ck_assert_int_eq(PAIR_EXECUTE(&p, ONE_PAGE), ENDED);
-        flushes[_i](LINEAR + 0x7000);
+        pages_flushes[_i](&p, LINEAR + 0x7000);
     }
 }
 END_TEST
@@ -105,9 +75,9 @@ START_TEST(rights_that_go_are_missed)
         RUN(ONE_PAGE);
         pages_start(&p, MACHINE_USER64);
         pages_map(&p, 7, 7, bits[n]);
-        flushes[_i](LINEAR + 0x7000);
+        pages_flushes[_i](&p, LINEAR + 0x7000);
         ck_assert_int_eq(PAIR_EXECUTE(&p, ONE_PAGE), 14);
-        flushes[_i](LINEAR + 0x7000);
+        pages_flushes[_i](&p, LINEAR + 0x7000);
     }
 }
 END_TEST
@@ -158,7 +128,7 @@ START_TEST(there_is_no_room_for_another_site)
     for (u32 n = tlb->site_count; n < TLB_SITES; n++)
         tlb->site[n] = tlb->site[0];
     tlb->site_count = TLB_SITES;
-    RUN(WALK);
+    RUN(PAGES_WALK);
     ck_assert_uint_lt(tlb->site_count, TLB_SITES);
     RUN(ONE_PAGE);
 }
@@ -187,8 +157,8 @@ int main(void)
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, from_page_to_page);
     tcase_add_test(c, what_meets_too_many_pages_asks_the_tlb);
-    tcase_add_loop_test(c, a_page_is_mapped_elsewhere, 0, ARRAY_SIZE(flushes));
-    tcase_add_loop_test(c, rights_that_go_are_missed, 0, ARRAY_SIZE(flushes));
+    tcase_add_loop_test(c, a_page_is_mapped_elsewhere, 0, ARRAY_SIZE(pages_flushes));
+    tcase_add_loop_test(c, rights_that_go_are_missed, 0, ARRAY_SIZE(pages_flushes));
     tcase_add_test(c, the_page_becomes_one_of_code);
     tcase_add_test(c, a_store_hits_code);
     tcase_add_test(c, there_is_no_room_for_another_site);

@@ -44,13 +44,6 @@ static void teardown(void)
         ck_assert_int_eq(PAIR_EXECUTE(&p, __VA_ARGS__), ENDED);                                    \
     } while (0)
 
-/* mov ecx, 220; again: mov eax, [rdi + 2]; add [rdi + 2], ecx; mov edx, [rdi + rcx]; lea r9, [rdi +
- * 16]; mov [r9], eax; xor edx, [r9 + 8]; add rdi, 404h; dec ecx; jnz again. */
-#define WALK                                                                                       \
-    0xb9, 220, 0, 0, 0, 0x8b, 0x47, 2, 0x01, 0x4f, 2, 0x8b, 0x14, 0x0f, 0x4c, 0x8d, 0x4f, 16,      \
-        0x41, 0x89, 0x01, 0x41, 0x33, 0x51, 8, 0x48, 0x81, 0xc7, 4, 4, 0, 0, 0xff, 0xc9, 0x75,     \
-        0xe1
-
 /* mov eax, [rdi + 7100h]; add [rdi + 7108h], eax; mov eax, [LINEAR + 7110h]; push rax; pop
  * [rdi + 7118h]; movzx ecx, byte [rdi + 7100h]; mov al, [rdi + rcx + 7000h]; mov al,
  * [rcx + LINEAR + 7000h] */
@@ -62,7 +55,7 @@ static void teardown(void)
 START_TEST(from_page_to_page)
 {
     for (unsigned turn = 0; turn < 3; turn++)
-        RUN(WALK);
+        RUN(PAGES_WALK);
     ck_assert_uint_gt(pair_stats(&p).window_fills, 0);
     ck_assert_uint_lt(pair_stats(&p).window_misses, 400);
 }
@@ -78,37 +71,15 @@ END_TEST
 
 /* -- mappings -- */
 
-static void flush_page(u64 gla)
-{
-    tlb_flush_page(&p.interp.v->tlb, 0, gla);
-    tlb_flush_page(&p.jit.v->tlb, 0, gla);
-}
-
-static void flush_all(u64 gla)
-{
-    (void)gla;
-    tlb_flush_all(&p.interp.v->tlb);
-    tlb_flush_all(&p.jit.v->tlb);
-}
-
-static void other_space(u64 gla)
-{
-    (void)gla;
-    tlb_flush_non_global(&p.interp.v->tlb);
-    tlb_flush_non_global(&p.jit.v->tlb);
-}
-
-static void (*const flushes[])(u64 gla) = {flush_page, flush_all, other_space};
-
 START_TEST(a_page_is_mapped_elsewhere)
 {
     for (unsigned turn = 0; turn < 4; turn++) {
         RUN(ONE_PAGE);
         pages_start(&p, MACHINE_USER64);
         pages_map(&p, 7, 20 + turn, P | W | U | A | D);
-        flushes[_i](LINEAR + 0x7000);
+        pages_flushes[_i](&p, LINEAR + 0x7000);
         ck_assert_int_eq(PAIR_EXECUTE(&p, ONE_PAGE), ENDED);
-        flushes[_i](LINEAR + 0x7000);
+        pages_flushes[_i](&p, LINEAR + 0x7000);
     }
 }
 END_TEST
@@ -121,9 +92,9 @@ START_TEST(rights_that_go_are_missed)
         RUN(ONE_PAGE);
         pages_start(&p, MACHINE_USER64);
         pages_map(&p, 7, 7, bits[n / 2]);
-        flushes[_i](LINEAR + 0x7000);
+        pages_flushes[_i](&p, LINEAR + 0x7000);
         ck_assert_int_eq(PAIR_EXECUTE(&p, ONE_PAGE), ABSENT);
-        flushes[_i](LINEAR + 0x7000);
+        pages_flushes[_i](&p, LINEAR + 0x7000);
     }
 }
 END_TEST
@@ -135,7 +106,7 @@ START_TEST(pages_get_accessed_and_dirty)
     for (unsigned n = 0; n < 4 * ARRAY_SIZE(bits); n++) {
         pages_start(&p, MACHINE_USER64);
         pages_map(&p, 7, 7, bits[n % ARRAY_SIZE(bits)]);
-        flush_page(LINEAR + 0x7000);
+        pages_flush_page(&p, LINEAR + 0x7000);
         ck_assert_int_eq(PAIR_EXECUTE(&p, ONE_PAGE), ENDED);
     }
 }
@@ -261,7 +232,7 @@ START_TEST(pages_at_addresses_of_the_emulator)
             pair_put(&p, table + (address >> shifts[n]) % 512 * 8, entry, 8);
             table = next;
         }
-        flush_all(0);
+        pages_flush_all(&p, 0);
         pair_set(&p, RDI, address - 0x7000);
         if (turn % 4 == 3)
             pair_set(&p, RSP, address + 0x800);
@@ -272,6 +243,23 @@ START_TEST(pages_at_addresses_of_the_emulator)
 END_TEST
 
 enum { FRAME = 2 << 21, STEP = 0x10000, STEPS = 18 << 14 }; /* 18 GiB */
+
+/* Memory of the emulator, far from all else. */
+static u8 *victim_create(void)
+{
+    u8 *victim = mmap((void *)0x210000000000, 2 * STEP, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+    ck_assert_ptr_ne(victim, MAP_FAILED);
+    return victim;
+}
+
+static void victim_expect_untouched(u8 *victim)
+{
+    for (unsigned n = 0; n < 2 * STEP; n++)
+        ck_assert_uint_eq(victim[n], 0);
+    munmap(victim, 2 * STEP);
+}
 
 /* User mode with the same large page at all addresses around these two, which holds MACHINE_CODE at
  * each STEP. */
@@ -292,7 +280,7 @@ static void start_in_a_frame(u64 one, u64 other)
     store_le(entry, MACHINE_CODE, 8);
     for (unsigned n = 0; n < 32; n++)
         pair_put(&p, FRAME + n * STEP, entry, 8);
-    flush_all(0);
+    pages_flush_all(&p, 0);
 }
 
 /* again: dec rcx; jz over; ret 0fff8h; over: push rax; pop rbx; mov rcx, rdx; xor edx, edx; test
@@ -304,8 +292,7 @@ START_TEST(a_stack_that_creeps)
                               0x48, 0x89, 0xd1, 0x31, 0xd2, 0x48, 0x85, 0xc9, 0x75, 0xec};
     struct jit_block block = {.key = MACHINE_CODE, .mode = MODE_CODE64 | MODE_WINDOW, .dead = true};
     const struct jit_insn ret = {.rip = MACHINE_CODE + 5};
-    u8 *victim = mmap((void *)0x210000000000, 2 * STEP, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    u8 *victim = victim_create();
     u64 there = align_up((u64)victim + 8, STEP), start = there - (u64)STEPS * STEP;
 
     RUN(ONE_PAGE);
@@ -320,9 +307,7 @@ START_TEST(a_stack_that_creeps)
     ck_assert_int_eq(pair_execute(&p, code, sizeof(code)), ENDED);
     ck_assert_uint_eq(load_le(p.jit.ram.hva + FRAME + (there - 8) % (2u << 20), 8),
                       0x6b6b6b6b6b6b6b6b);
-    for (unsigned n = 0; n < 2 * STEP; n++)
-        ck_assert_uint_eq(victim[n], 0);
-    munmap(victim, 2 * STEP);
+    victim_expect_untouched(victim);
 }
 END_TEST
 
@@ -332,8 +317,7 @@ START_TEST(a_stack_that_is_carried)
     enum { ADDS = 16 };
     u8 code[200] = {0x48, 0x89, 0xe0};
     unsigned at = 3;
-    u8 *victim = mmap((void *)0x210000000000, 2 * STEP, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    u8 *victim = victim_create();
     u64 there = align_up((u64)victim + 8, STEP), start = there - (u64)STEPS * STEP;
 
     for (unsigned n = 0; n < ADDS; n++, at += 6)
@@ -349,9 +333,7 @@ START_TEST(a_stack_that_is_carried)
     ck_assert_int_eq(pair_execute(&p, code, at + 13), ENDED);
     ck_assert_uint_eq(load_le(p.jit.ram.hva + FRAME + (there - 8) % (2u << 20), 8),
                       0x1122334455667788);
-    for (unsigned n = 0; n < 2 * STEP; n++)
-        ck_assert_uint_eq(victim[n], 0);
-    munmap(victim, 2 * STEP);
+    victim_expect_untouched(victim);
 }
 END_TEST
 
@@ -409,7 +391,7 @@ START_TEST(flags_at_a_fault)
         pages_start(&p, MACHINE_USER64);
         pair_flags(&p, n & 1 ? F_CF | F_OF | F_PF : F_ZF | F_SF | F_AF);
         pages_map(&p, 0, 0, n & 2 ? 0 : P | W | U | A | D);
-        flush_page(LINEAR);
+        pages_flush_page(&p, LINEAR);
         ck_assert_int_eq(pair_execute(&p, codes[n / 4].bytes, codes[n / 4].size),
                          n & 2 ? ABSENT : ENDED);
     }
@@ -421,7 +403,7 @@ END_TEST
 START_TEST(the_kernel_has_none)
 {
     pages_start(&p, MACHINE_LONG);
-    ck_assert_int_eq(PAIR_EXECUTE(&p, WALK), -1);
+    ck_assert_int_eq(PAIR_EXECUTE(&p, PAGES_WALK), -1);
     ck_assert_uint_eq(pair_stats(&p).window_misses, 0);
 }
 END_TEST
@@ -438,7 +420,7 @@ START_TEST(none_where_it_is_not_possible)
 {
     pair_create(&p, &without[_i]);
     for (unsigned turn = 0; turn < 3; turn++)
-        RUN(WALK);
+        RUN(PAGES_WALK);
     ck_assert_ptr_null(p.jit.v->tlb.window);
     ck_assert_uint_eq(pair_stats(&p).window_misses, 0);
     pair_destroy(&p);
@@ -453,8 +435,8 @@ static void add(Suite *s, const char *name, void (*start)(void))
     tcase_set_timeout(c, 60);
     tcase_add_test(c, from_page_to_page);
     tcase_add_test(c, all_ways_to_an_address);
-    tcase_add_loop_test(c, a_page_is_mapped_elsewhere, 0, ARRAY_SIZE(flushes));
-    tcase_add_loop_test(c, rights_that_go_are_missed, 0, ARRAY_SIZE(flushes));
+    tcase_add_loop_test(c, a_page_is_mapped_elsewhere, 0, ARRAY_SIZE(pages_flushes));
+    tcase_add_loop_test(c, rights_that_go_are_missed, 0, ARRAY_SIZE(pages_flushes));
     tcase_add_test(c, pages_get_accessed_and_dirty);
     tcase_add_test(c, the_page_becomes_one_of_code);
     tcase_add_test(c, a_store_hits_code);
