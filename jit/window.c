@@ -221,11 +221,17 @@ static u64 cost_of(const struct jit *j)
     return j->stats.window_misses * MISS_CYCLES + j->window->unmapped * PAGE_CYCLES;
 }
 
+/* Each address space has units of its own. Before there are too many they are closed, and code that
+ * relies on them goes. */
 static void give(struct jit *j, u64 owner, u64 now)
 {
     struct jit_window *w = j->windows;
 
     window_drop_all(j->window);
+    if (j->window->open_count > WINDOW_OPEN_MAX / 2) {
+        jit_cache_flush(j);
+        window_close_all(j->window);
+    }
     j->window->owner = owner;
     j->window->pcid = vcpu_pcid(j->v);
     w->since = w->seen = now;

@@ -59,10 +59,7 @@ void window_destroy(struct window *w)
 {
     if (!w)
         return;
-    window_drop_all(w);
-    mprotect(w->guard, WINDOW_GUARD_SIZE, PROT_NONE);
-    for (unsigned n = 0; n < w->open_count; n++)
-        free(w->bits[n]);
+    window_close_all(w);
     munmap(w->writer, w->ram->size / PAGE_SIZE * sizeof(*w->writer));
     free(w);
 }
@@ -128,6 +125,16 @@ bool window_open(struct window *w, u64 gla)
     w->open[w->open_count++] = (u32)unit;
     w->number[unit] = (u16)w->open_count;
     return true;
+}
+
+void window_close_all(struct window *w)
+{
+    window_drop_all(w);
+    check(!mprotect(w->guard, WINDOW_GUARD_SIZE, PROT_NONE), "mprotect");
+    for (unsigned n = 0; n < w->open_count; n++)
+        free(w->bits[n]);
+    memset(w->number, 0, sizeof(w->number));
+    w->open_count = 0;
 }
 
 /* -- pages -- */

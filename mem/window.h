@@ -24,7 +24,7 @@ enum {
     WINDOW_UNITS = 1 << (47 - WINDOW_UNIT_SHIFT),
     WINDOW_GUARD_SHIFT = 16, /* an address shifted by this is where its byte of the guard is */
     WINDOW_REACH = 32 << 20, /* from a proved address on, either way, no byte of the emulator is */
-    WINDOW_OPEN_MAX = 256,
+    WINDOW_OPEN_MAX = 1024,
     WINDOW_GUARD_AT = 256 << 20, /* where the guard is, from the vCPU on */
 };
 /* That many bytes: half of the addresses that 32 bits reach from the vCPU on. */
@@ -56,6 +56,8 @@ void window_destroy(struct window *w);
 
 /* Whether accesses near gla may be made. Opens its unit if it can. */
 bool window_open(struct window *w, u64 gla);
+/* Closes all units. No translated code may be left that relies on one. */
+void window_close_all(struct window *w);
 /* Maps what user mode's table of the TLB has for the page of gla, and around it. false: that is
  * nothing (more), or it cannot be mapped. */
 bool window_fill(struct window *w, const struct tlb *tlb, u64 gla);

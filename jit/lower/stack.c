@@ -85,7 +85,9 @@ static enum stack_kind kind_of(const struct translator *t, const struct insn *i)
         if (!(i->flags & I_MEM))
             return STACK_POP;
         return i->base == RSP && !one_width(t, i) ? STACK_NONE : STACK_POP_MEM;
-    case INSN_ENTER_IwIb: return i->imm2 % 32 || !one_width(t, i) ? STACK_NONE : STACK_ENTER;
+    case INSN_ENTER_IwIb: /* of a check without an access the window knows nothing */
+        return i->imm2 % 32 || !one_width(t, i) || (t->block->mode & MODE_WINDOW) ? STACK_NONE
+                                                                                  : STACK_ENTER;
     case INSN_LEAVE: return one_width(t, i) ? STACK_LEAVE : STACK_NONE;
     default: return STACK_NONE;
     }

@@ -69,6 +69,45 @@ START_TEST(all_ways_to_an_address)
 }
 END_TEST
 
+/* Frames, pushes from and pops to memory, XLAT, strings, bit strings, locked and x87 instructions,
+ * a division, a jump and a call by memory: enter 40h, 0; push [rdi]; pop [rdi + 8]; leave; mov rbx,
+ * rdi; xlat; ... */
+START_TEST(instructions_of_all_kinds)
+{
+    static const struct {
+        u8 size, bytes[20];
+    } codes[] = {
+        {8, {0xc8, 0x40, 0, 0, 0xc9, 0x90, 0x90, 0x90}},              /* enter 40h, 0; leave */
+        {11, {0xc8, 0, 0x20, 0, 0x50, 0xc9, 0xc8, 0x10, 0, 1, 0xc9}}, /* enter 2000h, 0; ... */
+        {5, {0xff, 0x37, 0x8f, 0x47, 8}},                             /* push [rdi]; pop [rdi+8] */
+        {4, {0x48, 0x89, 0xfb, 0xd7}},                                /* mov rbx, rdi; xlat */
+        {8, {0x48, 0x8d, 0x77, 0x40, 0xa5, 0xa7, 0xaa, 0xac}}, /* lea rsi, [rdi+40h]; movs... */
+        {6, {0xb9, 4, 0, 0, 0, 0x90}},                         /* mov ecx, 4 */
+        {9, {0xb9, 4, 0, 0, 0, 0xf3, 0xab, 0xf3, 0xaa}},       /* rep stos */
+        {9, {0x48, 0x0f, 0xab, 0x0f, 0x48, 0x0f, 0xa3, 0x0f, 0x90}},     /* bts [rdi], rcx; bt */
+        {10, {0xf0, 0x48, 0x01, 0x0f, 0x48, 0x87, 0x4f, 8, 0x90, 0x90}}, /* lock add; xchg */
+        {9, {0xf0, 0x48, 0x01, 0x4f, 0x3d, 0x48, 0x87, 0x4f, 0x7d}},     /* the same, misaligned */
+        {6, {0xdd, 0x07, 0xdd, 0x5f, 8, 0x90}},                          /* fld [rdi]; fstp */
+        {6, {0xd9, 0x7f, 8, 0xd9, 0x6f, 8}},                             /* fnstcw; fldcw */
+        {8, {0x0f, 0xae, 0x5f, 8, 0x0f, 0xae, 0x57, 8}},                 /* stmxcsr; ldmxcsr */
+        {9, {0x31, 0xd2, 0xb0, 7, 0x48, 0xf7, 0x77, 0x10, 0x90}}, /* xor edx, edx; div [rdi+16] */
+        {8, {0x66, 0x0f, 0x6f, 0x07, 0x66, 0x0f, 0x7f, 0x47}},    /* movdqa; movdqa [rdi+90h] */
+        {9, {0x9c, 0x58, 0x50, 0x9d, 0x8c, 0xd8, 0x8c, 0x5f, 8}}, /* pushf; ...; mov [rdi+8], ds */
+        {8, {0x48, 0x0f, 0xc7, 0x4f, 0x10, 0x90, 0x90, 0x90}},    /* cmpxchg16b [rdi+16] */
+        {8, {0x67, 0x8b, 0x47, 8, 0x65, 0x8b, 0x07, 0x90}},       /* [edi + 8]; gs:[rdi] */
+    };
+
+    for (unsigned n = 0; n < ARRAY_SIZE(codes); n++)
+        for (unsigned turn = 0; turn < 4; turn++) {
+            RUN(ONE_PAGE);
+            pages_start(&p, MACHINE_USER64);
+            pair_set(&p, RBP, LINEAR + 0x3000);
+            pair_set(&p, RSP, LINEAR + 0x5040);
+            ck_assert_int_ge(pair_execute(&p, codes[n].bytes, codes[n].size), 12);
+        }
+}
+END_TEST
+
 /* -- mappings -- */
 
 START_TEST(a_page_is_mapped_elsewhere)
@@ -400,6 +439,28 @@ END_TEST
 
 /* -- whose the window is -- */
 
+START_TEST(units_of_the_past_are_closed)
+{
+    const struct window *w;
+    u64 fills;
+
+    RUN(ONE_PAGE);
+    w = p.jit.v->tlb.window;
+    for (unsigned n = 0; n < WINDOW_OPEN_MAX / 2 + 10; n++)
+        window_open((struct window *)w, 0x300000000000 + ((u64)n << WINDOW_UNIT_SHIFT));
+    ck_assert_uint_gt(w->open_count, WINDOW_OPEN_MAX / 2);
+    fills = pair_stats(&p).window_fills;
+    for (unsigned turn = 0; turn < 3; turn++) {
+        pages_start(&p, MACHINE_USER64);
+        p.interp.v->cr3 |= BIT(3); /* another address space, with the same tables */
+        p.jit.v->cr3 |= BIT(3);
+        ck_assert_int_eq(PAIR_EXECUTE(&p, ONE_PAGE), ENDED);
+    }
+    ck_assert_uint_lt(w->open_count, 10);
+    ck_assert_uint_gt(pair_stats(&p).window_fills, fills);
+}
+END_TEST
+
 START_TEST(the_kernel_has_none)
 {
     pages_start(&p, MACHINE_LONG);
@@ -435,6 +496,7 @@ static void add(Suite *s, const char *name, void (*start)(void))
     tcase_set_timeout(c, 60);
     tcase_add_test(c, from_page_to_page);
     tcase_add_test(c, all_ways_to_an_address);
+    tcase_add_test(c, instructions_of_all_kinds);
     tcase_add_loop_test(c, a_page_is_mapped_elsewhere, 0, ARRAY_SIZE(pages_flushes));
     tcase_add_loop_test(c, rights_that_go_are_missed, 0, ARRAY_SIZE(pages_flushes));
     tcase_add_test(c, pages_get_accessed_and_dirty);
@@ -450,6 +512,7 @@ static void add(Suite *s, const char *name, void (*start)(void))
     tcase_add_test(c, addresses_of_the_kernel);
     tcase_add_test(c, flags_at_a_fault);
     tcase_add_test(c, the_kernel_has_none);
+    tcase_add_test(c, units_of_the_past_are_closed);
     suite_add_tcase(s, c);
 }
 
