@@ -17,17 +17,6 @@
 #include "jit/internal.h"
 #include "mem/window.h"
 
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-/* Sanitizers' shadow memory lies where guests have their pages, and they want the signals. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) ||                               \
-    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-static const bool window_possible = false;
-#else
-static const bool window_possible = true;
-#endif
-
 enum {
     SITE_BYTES = 16,         /* of code in a region for each site */
     REFUSED = 4,             /* address spaces that are remembered to have lost the window */
@@ -135,7 +124,7 @@ static bool wanted(const struct jit *j)
 {
     const u64 needs = JIT_WINDOW | JIT_MEMORY;
 
-    return window_possible && j->options.sole && !j->options.check && j->v->guard &&
+    return WINDOW_POSSIBLE && j->options.sole && !j->options.check && j->v->guard &&
            (!j->options.counted || j->options.eager) &&
            (j->options.optimisations & needs) == needs && !feature_has(&j->absent, FEAT_BMI2);
 }

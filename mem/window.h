@@ -30,6 +30,17 @@ enum {
 /* That many bytes: half of the addresses that 32 bits reach from the vCPU on. */
 #define WINDOW_GUARD_SIZE (1ull << (47 - WINDOW_GUARD_SHIFT))
 
+/* Sanitizers' shadow memory lies where guests have their pages, and they want the signals. */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) ||                               \
+    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define WINDOW_POSSIBLE 0
+#else
+#define WINDOW_POSSIBLE 1
+#endif
+
 struct tlb;
 
 struct window {

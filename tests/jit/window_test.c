@@ -521,8 +521,10 @@ int main(void)
     Suite *s = suite_create("window");
     TCase *c = tcase_create("without");
 
-    add(s, "paths", setup);
-    add(s, "blocks", setup_blocks);
+    if (WINDOW_POSSIBLE) {
+        add(s, "paths", setup);
+        add(s, "blocks", setup_blocks);
+    }
     tcase_add_loop_test(c, none_where_it_is_not_possible, 0, ARRAY_SIZE(without));
     suite_add_tcase(s, c);
     return suite_run(s);
