@@ -314,15 +314,16 @@ static bool fill_large(struct window *w, u64 page, const u8 *host, bool write)
            map(w, page - offset, first, large_size, write);
 }
 
+/* Within 2 MiB, whose bit tells whether they are pieces of a large page. */
 static bool fill_run(struct window *w, const struct tlb_table *table, u64 page, u64 host,
                      unsigned kinds)
 {
     u64 first = page, end = page + PAGE_SIZE, distance = host - page;
 
-    while (end - first < RUN_MAX * PAGE_SIZE && unit_of(end) == unit_of(page) &&
+    while (end - first < RUN_MAX * PAGE_SIZE && !((end ^ page) >> LARGE_SHIFT) &&
            goes_along(w, table, end, end + distance, kinds))
         end += PAGE_SIZE;
-    while (end - first < RUN_MAX * PAGE_SIZE && unit_of(first - 1) == unit_of(page) &&
+    while (end - first < RUN_MAX * PAGE_SIZE && !(((first - 1) ^ page) >> LARGE_SHIFT) &&
            first > LEAST &&
            goes_along(w, table, first - PAGE_SIZE, first - PAGE_SIZE + distance, kinds))
         first -= PAGE_SIZE;

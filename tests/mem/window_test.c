@@ -368,6 +368,24 @@ START_TEST(a_large_page_with_code)
 }
 END_TEST
 
+/* Two large pages that follow each other in RAM, with code in both: what is mapped of one goes with
+ * it, by whichever of its pages. */
+START_TEST(large_pages_side_by_side)
+{
+    u64 first = MIB(8) - PAGE_SIZE, second = MIB(8);
+
+    physmap_protect_code(map, ram.hva + 0x400000, 1);
+    physmap_protect_code(map, ram.hva + 0x680000, 1);
+    table(0, 2)[3] = 0x400000 | P | W | U | A | D | PS;
+    table(0, 2)[4] = 0x600000 | P | W | U | A | D | PS;
+    ck_assert_uint_eq(touch_as(TLB_USER, first, ACCESS_WRITE), 0x5ff000);
+    ck_assert_uint_eq(touch_as(TLB_USER, second, ACCESS_WRITE), 0x600000);
+    ck_assert(window_fill(w, &tlb, first));
+    tlb_flush_page(&tlb, 0, second + MIB(1));
+    ck_assert(is_mapped(first) && !is_mapped(second));
+}
+END_TEST
+
 /* Each page that is taken out of a large one leaves two mappings of the host's, of which there is a
  * limit. */
 START_TEST(mappings_stay_few)
@@ -410,6 +428,7 @@ int main(void)
     tcase_add_test(c, one_page_at_a_time_for_stores);
     tcase_add_test(c, a_large_page_comes_and_goes_as_a_whole);
     tcase_add_test(c, a_large_page_with_code);
+    tcase_add_test(c, large_pages_side_by_side);
     tcase_add_test(c, mappings_stay_few);
     return suite_run(s);
 }
