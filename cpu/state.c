@@ -30,9 +30,12 @@ enum status vcpu_create(struct vcpu **out, unsigned index, u32 apic_id, struct p
     struct vcpu *v =
         mmap(NULL, MEMORY_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    if (v == MAP_FAILED || mprotect(v, sizeof(*v), PROT_READ | PROT_WRITE))
+    if (v != MAP_FAILED && mprotect(v, sizeof(*v), PROT_READ | PROT_WRITE)) {
+        munmap(v, MEMORY_SIZE);
+        v = MAP_FAILED;
+    }
+    if (v == MAP_FAILED)
         return error_set(err, ST_NO_MEMORY, "No memory for a virtual processor; free some memory.");
-    v->guard = (u8 *)v + WINDOW_GUARD_AT;
     v->index = index;
     v->apic_id = apic_id;
     v->bsp = index == 0;

@@ -234,7 +234,6 @@ struct vcpu {
     } jit;
 
     /* -- wiring -- */
-    u8 *guard;      /* address space for the guard of the window, or NULL (mem/window.h) */
     unsigned index; /* 0 = boot processor */
     u32 apic_id;
     bool bsp;
@@ -252,7 +251,9 @@ struct vcpu {
     u64 monitor_seen[CACHE_LINE / 8]; /* what MONITOR found in the line */
 };
 
-/* Allocates a processor in power-on reset state. platform, map, log and model must outlive it. */
+/* Allocates a processor in power-on reset state. platform, map, log and model must outlive it. Most
+ * of it stays untouched (tlb); behind it, at WINDOW_GUARD_AT, is address space for the guard of the
+ * window (mem/window.h). */
 MUST_USE enum status vcpu_create(struct vcpu **v, unsigned index, u32 apic_id, struct physmap *map,
                                  const struct cpu_model *model,
                                  const struct vcpu_platform *platform, struct log *log,

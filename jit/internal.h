@@ -242,7 +242,7 @@ struct jit {
     size_t arena_size, arena_used, arena_end;
     struct tlb_site *sites; /* within 2 GiB of the code's executable view */
     size_t site_count, site_used, site_end;
-    u64 restless[1 << RESTLESS_BITS]; /* instructions, as byte offsets in RAM + 1 */
+    u64 restless[1 << RESTLESS_BITS]; /* instructions: place_of() (site.c) */
     u64 site_time;                    /* TSC when one had its number of misses */
     struct jit_block *restless_block; /* to be made anew, or NULL */
     struct window *window;            /* or NULL */

@@ -124,7 +124,7 @@ static bool wanted(const struct jit *j)
 {
     const u64 needs = JIT_WINDOW | JIT_MEMORY;
 
-    return WINDOW_POSSIBLE && j->options.sole && !j->options.check && j->v->guard &&
+    return WINDOW_POSSIBLE && j->options.sole && !j->options.check &&
            (!j->options.counted || j->options.eager) &&
            (j->options.optimisations & needs) == needs && !feature_has(&j->absent, FEAT_BMI2);
 }
@@ -148,7 +148,7 @@ enum status jit_window_create(struct jit *j, struct error *err)
         w->sites = NULL;
         return error_set(err, ST_NO_MEMORY, "No address space for the translator; free some.");
     }
-    j->window = window_create(j->v->ram, j->v->guard);
+    j->window = window_create(j->v->ram, (u8 *)j->v + WINDOW_GUARD_AT);
     j->v->tlb.window = j->window;
     pthread_once(&window_once, install);
     return ST_OK;

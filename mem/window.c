@@ -39,7 +39,7 @@ struct window *window_create(const struct ram *ram, u8 *guard)
 
     if (maps)
         fclose(maps);
-    if (!w || !maps || !guard) {
+    if (!w || !maps) {
         free(w);
         return NULL;
     }
